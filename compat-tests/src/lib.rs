@@ -1,0 +1,1 @@
+//! Namespaces, spawning and packet comparison for the end-to-end tests.
