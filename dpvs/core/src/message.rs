@@ -1,0 +1,257 @@
+//! What the master and a worker say to each other.
+//!
+//! A worker takes [`ToWorker`] between bursts and answers with [`FromWorker`].
+//! Every message is bounded work: a listing is asked for in pieces, so no burst
+//! waits long.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use crate::frame::{PortId, WorkerId};
+use crate::service::DestId;
+use crate::snapshot::{Mac, Snapshot};
+
+/// From the master to one worker.
+#[derive(Debug)]
+pub enum ToWorker {
+    /// Forward by this from now on. Answered by [`FromWorker::Installed`].
+    Install {
+        /// The next configuration.
+        snapshot: Arc<Snapshot>,
+        /// Servers that are in the last configuration and not in this one;
+        /// each is answered by [`FromWorker::DestDrained`] once unused.
+        removed: Vec<DestId>,
+    },
+    /// Asks for something. Answered by [`FromWorker::Reply`] with the same token.
+    Query {
+        /// Returned with the answer.
+        token: u64,
+        /// The question.
+        query: Query,
+    },
+    /// Sets a permanent neighbour.
+    NeighAdd {
+        /// Device.
+        port: PortId,
+        /// Neighbour's address.
+        addr: IpAddr,
+        /// Its hardware address.
+        mac: Mac,
+    },
+    /// Forgets a neighbour.
+    NeighDel {
+        /// Device.
+        port: PortId,
+        /// Neighbour's address.
+        addr: IpAddr,
+    },
+    /// Another worker learned a neighbour.
+    NeighLearn {
+        /// Device.
+        port: PortId,
+        /// Neighbour's address.
+        addr: IpAddr,
+        /// Its hardware address.
+        mac: Mac,
+    },
+    /// Sends a gratuitous ARP or unsolicited neighbour advertisement.
+    Announce {
+        /// Device.
+        port: PortId,
+        /// Own address to announce.
+        addr: IpAddr,
+    },
+    /// Sets the counters of these servers to zero.
+    Zero {
+        /// Servers; empty = every one.
+        dests: Vec<DestId>,
+    },
+}
+
+/// A question to a worker.
+#[derive(Clone, Debug)]
+pub enum Query {
+    /// Counters of these servers (ask for at most a few hundred at a time).
+    Dests(Vec<DestId>),
+    /// All neighbours.
+    Neighbours,
+    /// Up to `max` connections from `cursor` on (0 = from the start).
+    Conns {
+        /// Where to go on; taken from the last answer.
+        cursor: u32,
+        /// At most that many.
+        max: u32,
+    },
+    /// The connection of a packet's tuple, in either direction.
+    ConnFind(ConnTuple),
+    /// Use of the port pools of every local address.
+    Laddrs,
+    /// Packets dropped, by reason, and IP counters.
+    Counters,
+}
+
+/// From a worker to the master.
+#[derive(Debug)]
+pub enum FromWorker {
+    /// The worker forwards by that epoch; the old snapshot is given back so that
+    /// freeing it is the master's work.
+    Installed {
+        /// Who.
+        worker: WorkerId,
+        /// The epoch now in force.
+        epoch: u64,
+        /// The one before.
+        retired: Option<Arc<Snapshot>>,
+    },
+    /// A removed server has no connection left on this worker.
+    DestDrained {
+        /// Who.
+        worker: WorkerId,
+        /// The server.
+        dest: DestId,
+    },
+    /// A neighbour was learned or changed; the master tells the other workers.
+    NeighLearned {
+        /// Who.
+        worker: WorkerId,
+        /// Device.
+        port: PortId,
+        /// Neighbour's address.
+        addr: IpAddr,
+        /// Its hardware address.
+        mac: Mac,
+    },
+    /// Answer to a [`Query`].
+    Reply {
+        /// Who.
+        worker: WorkerId,
+        /// As asked.
+        token: u64,
+        /// The answer.
+        reply: Reply,
+    },
+}
+
+/// Answers, one for each [`Query`].
+#[derive(Clone, Debug)]
+pub enum Reply {
+    /// Counters in the order asked.
+    Dests(Vec<DestCounters>),
+    /// Every neighbour.
+    Neighbours(Vec<NeighInfo>),
+    /// A piece of the connection table.
+    Conns {
+        /// Connections.
+        conns: Vec<ConnInfo>,
+        /// Where to go on; `None` at the end.
+        next: Option<u32>,
+    },
+    /// The connection, if there.
+    ConnFind(Option<ConnInfo>),
+    /// Port pools.
+    Laddrs(Vec<LaddrUse>),
+    /// Counters.
+    Counters(Box<crate::stats::WorkerStats>),
+}
+
+/// Counters of one server on one worker. Bytes are IP lengths.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct DestCounters {
+    /// Connections made.
+    pub conns: u64,
+    /// Packets from clients.
+    pub in_pkts: u64,
+    /// Bytes from clients.
+    pub in_bytes: u64,
+    /// Packets to clients.
+    pub out_pkts: u64,
+    /// Bytes to clients.
+    pub out_bytes: u64,
+    /// Connections that count as active (TCP established; UDP: none, as in DPVS).
+    pub active: u32,
+    /// All others.
+    pub inactive: u32,
+}
+
+/// Neighbour states; numbers as on the control socket.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(u32)]
+pub enum NeighState {
+    /// Failed or new.
+    #[default]
+    None = 0,
+    /// Asked, no answer yet.
+    Send = 1,
+    /// Resolved.
+    Reachable = 2,
+    /// Resolved, being confirmed.
+    Probe = 3,
+    /// Resolved, used while being confirmed.
+    Delay = 4,
+}
+
+/// A neighbour for listing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NeighInfo {
+    /// Device.
+    pub port: PortId,
+    /// Address.
+    pub addr: IpAddr,
+    /// Hardware address, zero while unresolved.
+    pub mac: Mac,
+    /// State.
+    pub state: NeighState,
+    /// Set by command.
+    pub permanent: bool,
+    /// Packets waiting for it.
+    pub queued: u32,
+}
+
+/// A packet's 5-tuple. Ports in host order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ConnTuple {
+    /// IP protocol number.
+    pub proto: u8,
+    /// Source.
+    pub src: IpAddr,
+    /// Source port.
+    pub sport: u16,
+    /// Destination.
+    pub dst: IpAddr,
+    /// Destination port.
+    pub dport: u16,
+}
+
+/// A connection for listing. Ports in host order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ConnInfo {
+    /// IP protocol number.
+    pub proto: u8,
+    /// Client address and port.
+    pub client: (IpAddr, u16),
+    /// Virtual address and port.
+    pub vip: (IpAddr, u16),
+    /// Local address and port (the client's where none is used).
+    pub laddr: (IpAddr, u16),
+    /// Server address and port.
+    pub dest: (IpAddr, u16),
+    /// State name as listed (`TCP_EST`, `UDP_NORM`, ...).
+    pub state: &'static str,
+    /// Time-out of the state in seconds, not what is left of it.
+    pub timeout: u32,
+}
+
+/// Use of one local address's port pools on one worker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LaddrUse {
+    /// The address.
+    pub addr: IpAddr,
+    /// Ports in use (over all sub-pools).
+    pub used: u32,
+    /// Ports free (over all sub-pools).
+    pub free: u32,
+    /// Allocations that found none.
+    pub miss: u32,
+    /// Connections that use it.
+    pub conns: u32,
+}

@@ -1,0 +1,143 @@
+//! The configuration a worker forwards by: one immutable value, published whole.
+//!
+//! The master builds the next `Snapshot` and sends it to every worker; a worker
+//! swaps its `Arc` between two bursts. Parts that did not change are shared with
+//! the last one (each part is an `Arc`, services are in shards). Nothing in here
+//! is mutable and nothing counts: counters live in the workers.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use crate::frame::PortId;
+use crate::inet::route::Fib;
+use crate::service::ServiceTable;
+
+/// A MAC address.
+pub type Mac = [u8; 6];
+
+/// Everything the workers forward by.
+#[derive(Clone, Debug, Default)]
+pub struct Snapshot {
+    /// Counts up by one with every publication.
+    pub epoch: u64,
+    /// Devices; the index is the [`PortId`].
+    pub ports: Arc<[Port]>,
+    /// Addresses and host routes that end here, by destination address.
+    pub locals: Arc<HashMap<IpAddr, Local>>,
+    /// IPv4 and IPv6 routes that lead on.
+    pub fib: Arc<Fib>,
+    /// Virtual services.
+    pub services: ServiceTable,
+    /// Time-outs and switches of dpvs.conf.
+    pub settings: Arc<Settings>,
+}
+
+/// A device as the logic sees it.
+#[derive(Clone, Debug, Default)]
+pub struct Port {
+    /// Device name, for logs and the host port.
+    pub name: String,
+    /// Own hardware address.
+    pub mac: Mac,
+    /// Largest IP packet, in bytes.
+    pub mtu: u16,
+    /// True if the port has a host port towards the kernel.
+    pub has_host: bool,
+    /// `forward2kni`: everything received and sent is copied to the host port.
+    pub forward2kni: bool,
+    /// Addresses on this port, in the order they were added.
+    pub addrs: Vec<PortAddr>,
+}
+
+/// An address of a port.
+#[derive(Clone, Copy, Debug)]
+pub struct PortAddr {
+    /// The address.
+    pub addr: IpAddr,
+    /// Prefix length, 0..=32 or 0..=128.
+    pub plen: u8,
+    /// Feeds a local-port pool (`sapool`).
+    pub sapool: bool,
+}
+
+/// What happens to a packet for an address that ends in this box.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Local {
+    /// An address of the dataplane on that port; `sapool` marks a local address
+    /// whose ports are split among the workers.
+    Own {
+        /// Port the address is on.
+        port: PortId,
+        /// Feeds a local-port pool.
+        sapool: bool,
+    },
+    /// `kni_host` route: the kernel's, through that port's host port.
+    Host {
+        /// Port whose host port gets the packet.
+        port: PortId,
+    },
+}
+
+/// TCP and UDP time-outs in seconds, by state (dpvs.conf `ipvs_defs`).
+#[derive(Clone, Debug)]
+pub struct Timeouts {
+    /// TCP, indexed by [`crate::proto::tcp::State`].
+    pub tcp: [u32; 11],
+    /// UDP: created but no packet yet, one way, both ways.
+    pub udp: [u32; 3],
+    /// Before the first packet's own time-out applies.
+    pub conn_init: u32,
+}
+
+impl Default for Timeouts {
+    /// DPVS's built-in defaults: none established syn_sent syn_recv fin_wait
+    /// time_wait close close_wait last_ack listen synack.
+    fn default() -> Self {
+        Self { tcp: [2, 90, 3, 30, 7, 7, 3, 7, 7, 120, 30], udp: [2, 300, 300], conn_init: 3 }
+    }
+}
+
+/// Switches and limits of dpvs.conf that the workers obey.
+#[derive(Clone, Debug)]
+#[allow(clippy::struct_excessive_bools)]
+pub struct Settings {
+    /// Protocol time-outs.
+    pub timeouts: Timeouts,
+    /// `ipv4_defs/forwarding`.
+    pub forward4: bool,
+    /// `ipv6_defs/forwarding`.
+    pub forward6: bool,
+    /// `ipv6_defs/disable`.
+    pub ipv6_off: bool,
+    /// `xmit_ttl`: forwarded service packets have their TTL checked and decremented.
+    pub xmit_ttl: bool,
+    /// False with `fast_xmit_close`: replies are routed instead of going back to
+    /// the MAC the request came from.
+    pub fast_xmit: bool,
+    /// Drop UDP to an address that has only TCP services.
+    pub defence_udp_drop: bool,
+    /// Drop TCP non-SYN packets to a VIP that match no connection.
+    pub defence_tcp_drop: bool,
+    /// Neighbour REACHABLE time, seconds.
+    pub neigh_timeout: u32,
+    /// Packets queued for one unresolved neighbour.
+    pub unres_queue: usize,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            timeouts: Timeouts::default(),
+            forward4: false,
+            forward6: false,
+            ipv6_off: false,
+            xmit_ttl: false,
+            fast_xmit: true,
+            defence_udp_drop: false,
+            defence_tcp_drop: false,
+            neigh_timeout: 60,
+            unres_queue: 128,
+        }
+    }
+}

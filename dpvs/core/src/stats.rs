@@ -1,0 +1,164 @@
+//! Counters of a worker: why packets were dropped, and IP's own (SNMP-like).
+//!
+//! Every packet that is not sent has a [`Reason`]; the reasons add up to the
+//! drops. Plain integers: one worker writes, the master asks for a copy.
+
+macro_rules! reasons {
+    ($($(#[$doc:meta])* $name:ident = $text:literal,)*) => {
+        /// Why a packet was dropped (or consumed without being sent on).
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        #[repr(u8)]
+        pub enum Reason { $($(#[$doc])* $name,)* }
+        impl Reason {
+            /// Every reason, in order of its number.
+            pub const ALL: &'static [Reason] = &[$(Reason::$name,)*];
+            /// Short name for listings.
+            #[must_use]
+            pub fn text(self) -> &'static str {
+                match self { $(Reason::$name => $text,)* }
+            }
+        }
+    };
+}
+
+reasons! {
+    /// Shorter than its own headers say.
+    Truncated = "truncated",
+    /// A header field that cannot be.
+    Malformed = "malformed",
+    /// IPv4 header checksum.
+    BadChecksum = "bad-checksum",
+    /// Not for our MAC address.
+    OtherHost = "other-host",
+    /// IPv6 switched off.
+    Ipv6Off = "ipv6-off",
+    /// IPv4 fragment (DPVS drops all).
+    Fragment = "fragment",
+    /// Source or destination address that must not be on a wire.
+    BadAddress = "bad-address",
+    /// Handled here and nothing to forward (ARP, ND, ICMP answered).
+    Consumed = "consumed",
+    /// Would go to the kernel, but the port has no host port.
+    NoHostPort = "no-host-port",
+    /// No route to the next hop.
+    NoRoute = "no-route",
+    /// Forwarding is switched off.
+    NotForwarding = "not-forwarding",
+    /// TTL or hop limit used up.
+    TtlExceeded = "ttl-exceeded",
+    /// Larger than the MTU and must not be fragmented.
+    TooBig = "too-big",
+    /// Service has no usable server.
+    NoDest = "no-dest",
+    /// The chosen server is at its connection threshold.
+    Overload = "overload",
+    /// Service has no local address of the server's family.
+    NoLaddr = "no-laddr",
+    /// All ports of the local addresses are in use towards that server.
+    NoLport = "no-lport",
+    /// The connection table is full.
+    ConnTableFull = "conn-table-full",
+    /// No packet buffer.
+    NoBuffer = "no-buffer",
+    /// Neighbour did not answer, or its queue is full.
+    NeighUnresolved = "neigh-unresolved",
+    /// Server is gone or has weight 0 and the service expires such connections.
+    Quiescent = "quiescent",
+    /// `defence_udp_drop`.
+    DefenceUdp = "defence-udp",
+    /// `defence_tcp_drop`.
+    DefenceTcp = "defence-tcp",
+    /// Forwarding mode that is not built yet.
+    ModeUnsupported = "mode-unsupported",
+    /// No room in the frame for what has to be inserted.
+    NoRoom = "no-room",
+    /// ICMP error that was not sent because of the rate limit.
+    IcmpLimited = "icmp-limited",
+}
+
+/// IP-layer counters (names as RFC 4293).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub struct InetStats {
+    pub in_pkts: u64,
+    pub in_octets: u64,
+    pub in_delivers: u64,
+    pub out_forw_datagrams: u64,
+    pub out_pkts: u64,
+    pub out_octets: u64,
+    pub in_hdr_errors: u64,
+    pub in_too_big_errors: u64,
+    pub in_no_routes: u64,
+    pub in_addr_errors: u64,
+    pub in_truncated_pkts: u64,
+    pub in_discards: u64,
+    pub in_mcast_pkts: u64,
+    pub csum_errors: u64,
+    pub frag_oks: u64,
+    pub frag_fails: u64,
+    pub frag_creates: u64,
+}
+
+/// Counters of one worker.
+#[derive(Clone, Debug)]
+pub struct WorkerStats {
+    /// Drops by [`Reason`] number.
+    pub drops: [u64; Reason::ALL.len()],
+    /// Packets given to the kernel.
+    pub to_host: u64,
+    /// Packets handed to another worker.
+    pub handed_over: u64,
+    /// Packets that found an established connection.
+    pub conn_hits: u64,
+    /// Connections made.
+    pub conns_made: u64,
+    /// Connections ended.
+    pub conns_gone: u64,
+    /// Connections now.
+    pub conns: u64,
+    /// IPv4.
+    pub ip4: InetStats,
+    /// IPv6.
+    pub ip6: InetStats,
+    /// TCP segments that carried the client's address to the server.
+    pub toa_ok: u64,
+    /// TCP segments without room for it.
+    pub toa_failed: u64,
+}
+
+impl Default for WorkerStats {
+    fn default() -> Self {
+        Self {
+            drops: [0; Reason::ALL.len()],
+            to_host: 0,
+            handed_over: 0,
+            conn_hits: 0,
+            conns_made: 0,
+            conns_gone: 0,
+            conns: 0,
+            ip4: InetStats::default(),
+            ip6: InetStats::default(),
+            toa_ok: 0,
+            toa_failed: 0,
+        }
+    }
+}
+
+impl WorkerStats {
+    /// Counts one dropped packet.
+    pub fn drop(&mut self, reason: Reason) {
+        self.drops[reason as usize] += 1;
+    }
+
+    /// Packets dropped for that reason.
+    #[must_use]
+    pub fn dropped(&self, reason: Reason) -> u64 {
+        self.drops[reason as usize]
+    }
+
+    /// All packets dropped, without those consumed here.
+    #[must_use]
+    pub fn dropped_total(&self) -> u64 {
+        self.drops.iter().sum::<u64>() - self.dropped(Reason::Consumed)
+    }
+}
