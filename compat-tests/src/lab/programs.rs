@@ -1,0 +1,235 @@
+//! What runs in a lab: nginx, dpvs, keepalived.
+//!
+//! Each is the unmodified program with its files from `conf/lab/`. A start
+//! returns when the program serves, or fails with the end of its log.
+
+use std::time::Duration;
+
+use nix::sched::{CpuSet, sched_getaffinity};
+use nix::unistd::Pid;
+
+use crate::error::{Context, Error, Result};
+use crate::lab::{Lab, START, sample, samples, url, write};
+use crate::run;
+use crate::spawn::Process;
+use crate::{bins, wait};
+
+/// Memory of the dataplane in MiB, ordinary pages.
+const MEMORY_MB: &str = "512";
+
+impl Lab {
+    /// Starts the web server of real server `i` (0 or 1).
+    ///
+    /// # Errors
+    /// When it does not serve in time.
+    pub fn start_nginx(&mut self, i: usize) -> Result<()> {
+        let ns = self
+            .servers
+            .get(i)
+            .ok_or_else(|| Error::new("real servers are 0 and 1"))?;
+        let name = format!("rs{}", i + 1);
+        let conf = sample("nginx.conf")?
+            .replace("@NAME@", &name)
+            .replace("@DIR@", &self.dir.display().to_string());
+        let path = self.file(&format!("nginx-{name}.conf"));
+        write(&path, &conf)?;
+        let www = self.file(&format!("www-{name}"));
+        std::fs::create_dir_all(&www).what(|| www.display().to_string())?;
+        // A page of many packets, for transfers that last.
+        write(&www.join("big"), &"0123456789abcde\n".repeat(65536))?;
+        let mut command = ns.command("nginx");
+        command
+            .arg("-e")
+            .arg(self.file(&format!("nginx-{name}.err")))
+            .arg("-c")
+            .arg(&path);
+        command.arg("-p").arg(&self.dir).args(["-g", "user root;"]);
+        let log = self.file(&format!("nginx-{name}.out"));
+        let mut process =
+            Process::start(&format!("nginx in {name}"), &command, &log, self.lifetime())?;
+        wait::until_true(&format!("nginx in {name} to serve"), START, || {
+            process.still_running()?;
+            let local = url("127.0.0.1", "/");
+            Ok(ns
+                .run("curl", &["-s", "--max-time", "1", "--noproxy", "*", &local])?
+                .ok())
+        })?;
+        if let Some(slot) = self.nginx.get_mut(i) {
+            *slot = Some(process);
+        }
+        Ok(())
+    }
+
+    /// Stops the web server of real server `i`.
+    ///
+    /// # Errors
+    /// When it cannot be waited for.
+    pub fn stop_nginx(&mut self, i: usize) -> Result<()> {
+        if let Some(mut process) = self.nginx.get_mut(i).and_then(Option::take) {
+            process.stop()?;
+        }
+        Ok(())
+    }
+
+    /// Starts the dataplane and gives both sides of it their addresses.
+    ///
+    /// # Errors
+    /// When it does not serve its control socket in time, or refuses an
+    /// address.
+    pub fn start_dpvs(&mut self) -> Result<()> {
+        self.start_dpvs_process()?;
+        self.addresses()
+    }
+
+    /// Starts the dataplane alone: no addresses yet.
+    ///
+    /// # Errors
+    /// When it does not serve its control socket in time.
+    pub fn start_dpvs_process(&mut self) -> Result<()> {
+        let mut command = self.director.command(bins::path("dpvs")?);
+        command.current_dir(&self.dir);
+        command.arg("-c").arg(samples()?.join("dpvs.conf"));
+        command.arg("-p").arg(self.file("dpvs.pid"));
+        command.arg("-x").arg(self.file("dpvs.ipc"));
+        command.args([
+            "--",
+            "--no-huge",
+            "-m",
+            MEMORY_MB,
+            "--no-pci",
+            "--no-shconf",
+        ]);
+        command.args(["--file-prefix", self.name(), "--lcores", &lcores()?]);
+        command.args([
+            "--vdev",
+            "net_af_packet0,iface=vout",
+            "--vdev",
+            "net_af_packet1,iface=vin",
+        ]);
+        let mut process =
+            Process::start("dpvs", &command, &self.file("dpvs.out"), self.lifetime())?;
+        wait::until_true(
+            "dpvs to answer dpip and to make dpdk0.kni and dpdk1.kni",
+            START,
+            || {
+                process.still_running()?;
+                let twins = self.director.ip(&["-br", "link"])?;
+                Ok(["dpdk0.kni", "dpdk1.kni"]
+                    .iter()
+                    .all(|twin| twins.contains(twin))
+                    && self.dpip(&["link", "show"])?.ok())
+            },
+        )
+        .map_err(|e| Error::new(format!("{e}\n{}", self.log_tails(25))))?;
+        self.dpvs = Some(process);
+        Ok(())
+    }
+
+    /// The kernel's and the dataplane's own addresses: `conf/lab/up.sh`.
+    ///
+    /// # Errors
+    /// When one of its commands fails.
+    pub fn addresses(&self) -> Result<()> {
+        let mut command = self.director.command("sh");
+        self.environment(&mut command)?;
+        run::run(command.arg(samples()?.join("up.sh")))?
+            .success()
+            .map(drop)
+    }
+
+    /// Starts keepalived with the lab's services.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn start_keepalived(&mut self) -> Result<()> {
+        let conf = self.file("keepalived.conf");
+        write(&conf, &sample("keepalived.conf")?)?;
+        let mut command = self.director.command(bins::path("keepalived")?);
+        self.environment(&mut command)?;
+        command.current_dir(&self.dir);
+        command.args(["-n", "-l", "-D", "-f"]).arg(conf);
+        for (option, file) in [("-p", "keepalived"), ("-r", "vrrp"), ("-c", "checkers")] {
+            command.arg(option).arg(self.file(&format!("{file}.pid")));
+        }
+        let log = self.file("keepalived.out");
+        self.keepalived = Some(Process::start(
+            "keepalived",
+            &command,
+            &log,
+            self.lifetime(),
+        )?);
+        Ok(())
+    }
+
+    /// How many requests real server `i` has logged.
+    #[must_use]
+    pub fn logged_requests(&self, i: usize) -> usize {
+        let log = self.file(&format!("access-rs{}.log", i + 1));
+        std::fs::read_to_string(log).map_or(0, |text| text.lines().count())
+    }
+
+    /// Pings `host` once from the client; whether it answered.
+    ///
+    /// # Errors
+    /// When `ping` cannot be run.
+    pub fn ping(&self, host: &str) -> Result<bool> {
+        Ok(self
+            .client
+            .run("ping", &["-n", "-c", "1", "-W", "2", host])?
+            .ok())
+    }
+
+    /// Whether `address` is a destination with a weight above zero.
+    ///
+    /// # Errors
+    /// When `ipvsadm` cannot be run or fails.
+    pub fn in_service(&self, address: &str) -> Result<bool> {
+        let list = self.ipvsadm(&["-Ln"])?.success()?;
+        Ok(list
+            .lines()
+            .filter_map(|line| line.trim_start().strip_prefix("-> "))
+            .map(|line| line.split_whitespace().collect::<Vec<_>>())
+            .any(|fields| {
+                let server = fields.first().copied().unwrap_or_default();
+                let host = server.rsplit_once(':').map_or(server, |(host, _)| host);
+                let weight = fields.get(2).copied().unwrap_or_default();
+                host.trim_matches(['[', ']']) == address && weight != "0"
+            }))
+    }
+
+    /// Waits until `address` is in service, or is not.
+    ///
+    /// # Errors
+    /// When that does not come about in `limit`.
+    pub fn wait_in_service(
+        &mut self,
+        address: &str,
+        wanted: bool,
+        limit: Duration,
+    ) -> Result<Duration> {
+        let what = if wanted {
+            "put into service"
+        } else {
+            "taken out of service"
+        };
+        wait::until_true(&format!("{address} to be {what}"), limit, || {
+            self.still_running()?;
+            Ok(self.in_service(address)? == wanted)
+        })
+    }
+}
+
+/// Lcores 0 and 1, each free to run on any processor this process may use: two
+/// labs then share the machine as the kernel sees fit.
+///
+/// # Errors
+/// When the kernel does not say which processors these are.
+fn lcores() -> Result<String> {
+    let set = sched_getaffinity(Pid::from_raw(0)).what(|| "processors")?;
+    let cpus: Vec<String> = (0..CpuSet::count())
+        .filter(|&cpu| set.is_set(cpu).unwrap_or(false))
+        .map(|cpu| cpu.to_string())
+        .collect();
+    let cpus = cpus.join(",");
+    Ok(format!("0@({cpus}),1@({cpus})"))
+}
