@@ -1,0 +1,17 @@
+//! Protocol states of a connection: one protocol a file.
+//!
+//! Sans-I/O: a packet's direction and flags in, the next state out. What a state
+//! means for time-outs and counters is said here; timers and counters themselves
+//! are elsewhere.
+
+pub mod tcp;
+pub mod udp;
+
+/// Which way a packet of a connection goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Dir {
+    /// From the client to the server.
+    In,
+    /// From the server to the client.
+    Out,
+}
