@@ -87,6 +87,9 @@ K(MAX_LCORE);
 K(MAX_ETHPORTS);
 K(MEMPOOL_CACHE_MAX_SIZE);
 
+static const uint64_t DPVS_K_RING_F_SP_ENQ = RING_F_SP_ENQ;
+static const uint64_t DPVS_K_RING_F_SC_DEQ = RING_F_SC_DEQ;
+
 /* Where the members of struct rte_mbuf are. 24.11 wrapped them in anonymous
  * unions, so their names as bindgen sees them differ between releases. */
 #define OFF(member) \

@@ -1,0 +1,198 @@
+//! The kernel's end of a port: an interface `<dev>.kni` on which the kernel
+//! sends and receives what is not the dataplane's (health checks, VRRP, ssh).
+//!
+//! virtio-user over vhost-net where the kernel has it, otherwise a tap; both
+//! are DPDK devices made at run time. Frames are whole Ethernet frames. A
+//! director works without one, its own kernel is then not on that wire.
+
+use std::ffi::CString;
+use std::fmt;
+use std::path::Path;
+
+use dpdk_sys as sys;
+use dpvs_core::frame::Burst;
+
+use super::dev::{Port, PortConf};
+use super::eal::Eal;
+use super::error::{Error, Result, check};
+use super::mbuf::{Batch, Mbuf};
+use super::pool::Pool;
+use super::queue::{RxQueue, TxQueue};
+
+/// How the kernel is reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Backend {
+    /// virtio-user, with the kernel's vhost-net moving the packets.
+    Virtio,
+    /// A tap: a system call a packet.
+    Tap,
+}
+
+impl fmt::Display for Backend {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Backend::Virtio => "virtio-user over vhost-net",
+            Backend::Tap => "tap",
+        })
+    }
+}
+
+/// A host port: owned by the one thread that moves its packets.
+#[derive(Debug)]
+pub struct HostPort {
+    name: String,
+    backend: Backend,
+    device: String,
+    port: Port,
+    rx: RxQueue,
+    tx: TxQueue,
+}
+
+impl HostPort {
+    /// Makes the kernel interface `name` with that MAC address and MTU, up.
+    ///
+    /// # Errors
+    /// Neither way works; the reasons of both are told.
+    pub fn create(eal: &Eal, name: &str, mac: [u8; 6], mtu: u16, pool: Pool) -> Result<Self> {
+        // IFNAMSIZ with its NUL; the rest would end the device argument.
+        if name.is_empty() || name.len() > 15 || name.contains([',', '/', ' ', '=']) {
+            return Err(Error::new(
+                format!("{name:?} cannot be the name of a kernel interface"),
+                libc::EINVAL,
+            )
+            .hint("set a kni_name of at most 15 characters"));
+        }
+        let mut tried = Vec::new();
+        for backend in [Backend::Virtio, Backend::Tap] {
+            match Self::with(eal, backend, name, mac, mtu, pool) {
+                Ok(port) => return Ok(port),
+                Err(error) => tried.push(format!("{backend}: {error}")),
+            }
+        }
+        Err(Error::new(
+            format!("no kernel interface {name}: {}", tried.join("; ")),
+            0,
+        ))
+    }
+
+    fn with(
+        eal: &Eal,
+        backend: Backend,
+        name: &str,
+        mac: [u8; 6],
+        mtu: u16,
+        pool: Pool,
+    ) -> Result<Self> {
+        let needs = match backend {
+            Backend::Virtio => "/dev/vhost-net",
+            Backend::Tap => "/dev/net/tun",
+        };
+        if !Path::new(needs).exists() {
+            return Err(Error::new(format!("no {needs}"), libc::ENOENT));
+        }
+        let mac_text = mac.map(|byte| format!("{byte:02x}")).join(":");
+        let (device, args) = match backend {
+            Backend::Virtio => (
+                format!("virtio_user_{name}"),
+                format!("path={needs},iface={name},queues=1,queue_size=1024,mac={mac_text}"),
+            ),
+            Backend::Tap => (
+                format!("net_tap_{name}"),
+                format!("iface={name},mac={mac_text}"),
+            ),
+        };
+        plug(&device, &args)?;
+        Self::run(eal, &device, name, mtu, pool, backend).inspect_err(|_| unplug(&device))
+    }
+
+    fn run(
+        eal: &Eal,
+        device: &str,
+        name: &str,
+        mtu: u16,
+        pool: Pool,
+        backend: Backend,
+    ) -> Result<Self> {
+        let port = Port::by_name(eal, device)
+            .ok_or_else(|| Error::new(format!("device {device} has no port"), libc::ENODEV))?;
+        let conf = PortConf {
+            mtu,
+            rx_desc: 1024,
+            tx_desc: 1024,
+            ..PortConf::default()
+        };
+        let ready = port.configure(&conf, pool)?;
+        let notes = ready.port.start(&conf)?;
+        for note in ready.notes.iter().chain(&notes) {
+            tracing::debug!("host port {name}: {note}");
+        }
+        // A tap is up once started; virtio-user's is not always.
+        if let Err(error) = ready.port.set_link(true) {
+            tracing::debug!("host port {name}: {error}");
+        }
+        let lost = || Error::new(format!("device {device} has no queue"), libc::ENODEV);
+        Ok(Self {
+            name: name.to_owned(),
+            backend,
+            device: device.to_owned(),
+            rx: ready.rx.into_iter().next().ok_or_else(lost)?,
+            tx: ready.tx.into_iter().next().ok_or_else(lost)?,
+            port: ready.port,
+        })
+    }
+
+    /// Name of the kernel interface.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// How the kernel is reached.
+    #[must_use]
+    pub fn backend(&self) -> Backend {
+        self.backend
+    }
+
+    /// The DPDK device behind it: MTU, counters, link.
+    #[must_use]
+    pub fn port(&self) -> &Port {
+        &self.port
+    }
+
+    /// Frames the kernel sends; as [`RxQueue::burst`].
+    pub fn receive(&mut self, slots: &mut Burst<Mbuf>) -> usize {
+        self.rx.burst(slots)
+    }
+
+    /// Gives frames to the kernel; what it does not take is dropped and counted.
+    pub fn send(&mut self, batch: &mut Batch) -> usize {
+        self.tx.flush(batch)
+    }
+}
+
+impl Drop for HostPort {
+    fn drop(&mut self) {
+        if let Err(error) = self.port.stop() {
+            tracing::debug!("host port {}: {error}", self.name);
+        }
+        unplug(&self.device);
+    }
+}
+
+fn plug(device: &str, args: &str) -> Result<()> {
+    let what = || format!("cannot add device {device}");
+    let invalid = |_| Error::new(what(), libc::EINVAL);
+    let name = CString::new(device).map_err(invalid)?;
+    let args = CString::new(args).map_err(invalid)?;
+    // SAFETY: three C strings, copied by the call.
+    let ret = unsafe { sys::rte_eal_hotplug_add(c"vdev".as_ptr(), name.as_ptr(), args.as_ptr()) };
+    check(ret, what).map(drop)
+}
+
+fn unplug(device: &str) {
+    let Ok(name) = CString::new(device) else {
+        return;
+    };
+    // SAFETY: two C strings; the queues of the device go with their owner.
+    unsafe { sys::rte_eal_hotplug_remove(c"vdev".as_ptr(), name.as_ptr()) };
+}
