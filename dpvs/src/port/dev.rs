@@ -7,7 +7,6 @@
 use std::cell::Cell;
 use std::ffi::{CStr, CString, c_char};
 use std::marker::PhantomData;
-use std::time::{Duration, Instant};
 
 use dpdk_sys as sys;
 
@@ -15,6 +14,7 @@ use super::eal::Eal;
 use super::error::{Error, Result, check};
 use super::pool::{DATA_ROOM, Pool};
 use super::queue::{RxQueue, TxQueue};
+use super::rss::RssKey;
 
 /// A port. One owner (the master); not `Sync`, as DPDK's control calls are not.
 #[derive(Debug)]
@@ -22,7 +22,7 @@ pub struct Port {
     id: u16,
     name: String,
     /// Multicast addresses listened to, each with its number of users.
-    multicast: Vec<([u8; 6], u32)>,
+    pub(super) multicast: Vec<([u8; 6], u32)>,
     _one_owner: PhantomData<Cell<()>>,
 }
 
@@ -110,47 +110,6 @@ impl PortInfo {
     }
 }
 
-/// The hash key of a port that spreads packets over queues.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum RssKey {
-    /// The driver's own.
-    #[default]
-    Driver,
-    /// Both directions of a flow give the same hash.
-    Symmetric,
-    /// These bytes, repeated or cut to the length the driver wants.
-    Bytes(Vec<u8>),
-}
-
-impl RssKey {
-    fn bytes(&self, len: usize) -> Option<Vec<u8>> {
-        // Toeplitz needs 40 bytes for two IPv6 addresses and ports.
-        let len = if len == 0 { 40 } else { len };
-        let pattern: &[u8] = match self {
-            RssKey::Driver => return None,
-            RssKey::Symmetric => &[0x6d, 0x5a],
-            RssKey::Bytes(bytes) => bytes,
-        };
-        (!pattern.is_empty()).then(|| pattern.iter().copied().cycle().take(len).collect())
-    }
-}
-
-/// Packet types of a name in `rss` of dpvs.conf; `None` for an unknown name.
-#[must_use]
-pub fn rss_types(name: &str) -> Option<u64> {
-    Some(match name {
-        "all" => sys::DPVS_K_ETH_RSS_IP | sys::DPVS_K_ETH_RSS_TCP | sys::DPVS_K_ETH_RSS_UDP,
-        "ip" => sys::DPVS_K_ETH_RSS_IP,
-        "tcp" => sys::DPVS_K_ETH_RSS_TCP,
-        "udp" => sys::DPVS_K_ETH_RSS_UDP,
-        "sctp" => sys::DPVS_K_ETH_RSS_SCTP,
-        "ether" => sys::DPVS_K_ETH_RSS_L2_PAYLOAD,
-        "port" => sys::DPVS_K_ETH_RSS_PORT,
-        "tunnel" => sys::DPVS_K_ETH_RSS_TUNNEL,
-        _ => return None,
-    })
-}
-
 /// How a port is to run.
 #[derive(Clone, Debug)]
 pub struct PortConf {
@@ -164,7 +123,7 @@ pub struct PortConf {
     pub tx_desc: u16,
     /// MTU in bytes of IP.
     pub mtu: u16,
-    /// Packet types to hash (see [`rss_types`]), masked by what the driver can.
+    /// Packet types to hash (see [`super::rss::rss_types`]), masked by what the driver can.
     pub rss: u64,
     /// Hash key.
     pub rss_key: RssKey,
@@ -216,19 +175,6 @@ pub struct Ready {
     pub rss: u64,
     /// What the driver would not do and forwarding does without.
     pub notes: Vec<String>,
-}
-
-/// State of a link.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Link {
-    /// Carrier.
-    pub up: bool,
-    /// Mbit/s; `None` if unknown.
-    pub speed_mbps: Option<u32>,
-    /// Full duplex.
-    pub full_duplex: bool,
-    /// Negotiated, not fixed.
-    pub autoneg: bool,
 }
 
 /// Counters of a port.
@@ -322,11 +268,11 @@ impl Port {
         u32::try_from(unsafe { sys::rte_eth_dev_socket_id(self.id) }).unwrap_or(0)
     }
 
-    fn what(&self, doing: &str) -> String {
+    pub(super) fn what(&self, doing: &str) -> String {
         format!("port {} ({}): cannot {doing}", self.id, self.name)
     }
 
-    fn raw_info(&self) -> Result<sys::rte_eth_dev_info> {
+    pub(super) fn raw_info(&self) -> Result<sys::rte_eth_dev_info> {
         let mut info = sys::rte_eth_dev_info::default();
         // SAFETY: a valid place.
         let ret = unsafe { sys::rte_eth_dev_info_get(self.id, &raw mut info) };
@@ -585,33 +531,6 @@ impl Port {
         self.mtu()
     }
 
-    /// Sets the MTU.
-    ///
-    /// # Errors
-    /// The driver's refusal; [`Error::unsupported`] where it has none to set
-    /// (net_null, net_ring, net_pcap, net_memif): no reason to stop.
-    pub fn set_mtu(&self, mtu: u16) -> Result<()> {
-        // SAFETY: a valid port number.
-        check(unsafe { sys::rte_eth_dev_set_mtu(self.id, mtu) }, || {
-            self.what(&format!("set MTU {mtu}"))
-        })
-        .map(drop)
-    }
-
-    /// The MTU in force.
-    ///
-    /// # Errors
-    /// The port is gone.
-    pub fn mtu(&self) -> Result<u16> {
-        let mut mtu = 0;
-        // SAFETY: a valid place.
-        check(
-            unsafe { sys::rte_eth_dev_get_mtu(self.id, &raw mut mtu) },
-            || self.what("read the MTU"),
-        )?;
-        Ok(mtu)
-    }
-
     /// Starts the port and applies what needs a running one. What the driver
     /// would not do is returned.
     ///
@@ -641,34 +560,6 @@ impl Port {
         Ok(notes)
     }
 
-    /// Spreads hash values over queues 0 .. `queues` in turn.
-    fn fill_reta(&self, queues: u16) -> Result<()> {
-        let info = self.raw_info()?;
-        if info.reta_size == 0 || info.flow_type_rss_offloads == 0 || queues == 0 {
-            return Ok(());
-        }
-        let mut table: Vec<sys::rte_eth_rss_reta_entry64> = Vec::new();
-        let mut next = (0..queues).cycle();
-        for _ in 0..info.reta_size.div_ceil(64) {
-            let mut group = sys::rte_eth_rss_reta_entry64 {
-                mask: u64::MAX,
-                ..Default::default()
-            };
-            for (slot, queue) in group.reta.iter_mut().zip(&mut next) {
-                *slot = queue;
-            }
-            table.push(group);
-        }
-        if let (Some(group), rest @ 1..) = (table.last_mut(), info.reta_size % 64) {
-            group.mask = (1 << rest) - 1;
-        }
-        // SAFETY: the table covers `reta_size` entries.
-        let ret = unsafe {
-            sys::rte_eth_dev_rss_reta_update(self.id, table.as_mut_ptr(), info.reta_size)
-        };
-        check(ret, || self.what("fill the redirection table")).map(drop)
-    }
-
     /// Stops the port.
     ///
     /// # Errors
@@ -679,204 +570,5 @@ impl Port {
             self.what("stop")
         })
         .map(drop)
-    }
-
-    /// The link now.
-    #[must_use]
-    pub fn link(&self) -> Link {
-        let mut raw = sys::dpvs_link::default();
-        // SAFETY: a valid place.
-        let ret = unsafe { sys::dpvs_eth_link_get(self.id, &raw mut raw) };
-        if ret != 0 {
-            return Link::default();
-        }
-        Link {
-            up: raw.up != 0,
-            speed_mbps: (raw.speed_mbps != u32::MAX).then_some(raw.speed_mbps),
-            full_duplex: raw.full_duplex != 0,
-            autoneg: raw.autoneg != 0,
-        }
-    }
-
-    /// Waits until the link is up, at most so long.
-    #[must_use]
-    pub fn wait_link(&self, at_most: Duration) -> Link {
-        let end = Instant::now() + at_most;
-        loop {
-            let link = self.link();
-            if link.up || Instant::now() >= end {
-                return link;
-            }
-            std::thread::sleep(Duration::from_millis(20));
-        }
-    }
-
-    /// Takes the link up or down.
-    ///
-    /// # Errors
-    /// The driver's refusal.
-    pub fn set_link(&self, up: bool) -> Result<()> {
-        // SAFETY: a valid port number.
-        let ret = unsafe {
-            if up {
-                sys::rte_eth_dev_set_link_up(self.id)
-            } else {
-                sys::rte_eth_dev_set_link_down(self.id)
-            }
-        };
-        check(ret, || {
-            self.what(if up {
-                "set the link up"
-            } else {
-                "set the link down"
-            })
-        })
-        .map(drop)
-    }
-
-    /// Switches promiscuous reception.
-    ///
-    /// # Errors
-    /// The driver's refusal.
-    pub fn set_promiscuous(&self, on: bool) -> Result<()> {
-        // SAFETY: a valid port number.
-        let ret = unsafe {
-            if on {
-                sys::rte_eth_promiscuous_enable(self.id)
-            } else {
-                sys::rte_eth_promiscuous_disable(self.id)
-            }
-        };
-        check(ret, || self.what("switch promiscuous mode")).map(drop)
-    }
-
-    /// Whether it receives frames for any MAC address.
-    #[must_use]
-    pub fn promiscuous(&self) -> bool {
-        // SAFETY: a valid port number.
-        unsafe { sys::rte_eth_promiscuous_get(self.id) == 1 }
-    }
-
-    /// Switches reception of all multicast.
-    ///
-    /// # Errors
-    /// The driver's refusal.
-    pub fn set_allmulticast(&self, on: bool) -> Result<()> {
-        // SAFETY: a valid port number.
-        let ret = unsafe {
-            if on {
-                sys::rte_eth_allmulticast_enable(self.id)
-            } else {
-                sys::rte_eth_allmulticast_disable(self.id)
-            }
-        };
-        check(ret, || self.what("switch all-multicast mode")).map(drop)
-    }
-
-    /// Whether it receives all multicast frames.
-    #[must_use]
-    pub fn allmulticast(&self) -> bool {
-        // SAFETY: a valid port number.
-        unsafe { sys::rte_eth_allmulticast_get(self.id) == 1 }
-    }
-
-    /// Its MAC address.
-    ///
-    /// # Errors
-    /// The port is gone.
-    pub fn mac(&self) -> Result<[u8; 6]> {
-        let mut mac = sys::rte_ether_addr::default();
-        // SAFETY: a valid place.
-        check(
-            unsafe { sys::rte_eth_macaddr_get(self.id, &raw mut mac) },
-            || self.what("read its MAC address"),
-        )?;
-        Ok(mac.addr_bytes)
-    }
-
-    /// Changes its MAC address.
-    ///
-    /// # Errors
-    /// The driver's refusal, or an address that is no unicast address.
-    pub fn set_mac(&self, mac: [u8; 6]) -> Result<()> {
-        let mut raw = sys::rte_ether_addr { addr_bytes: mac };
-        // SAFETY: a valid address, copied by the call.
-        let ret = unsafe { sys::rte_eth_dev_default_mac_addr_set(self.id, &raw mut raw) };
-        check(ret, || self.what("change its MAC address")).map(drop)
-    }
-
-    /// Receives frames for one more unicast address; promiscuously where the
-    /// driver has no filter left.
-    ///
-    /// # Errors
-    /// The driver can do neither.
-    pub fn add_unicast(&self, mac: [u8; 6]) -> Result<()> {
-        let mut raw = sys::rte_ether_addr { addr_bytes: mac };
-        // SAFETY: a valid address, copied by the call.
-        if unsafe { sys::rte_eth_dev_mac_addr_add(self.id, &raw mut raw, 0) } == 0 {
-            return Ok(());
-        }
-        self.set_promiscuous(true)
-    }
-
-    /// Ends [`Port::add_unicast`].
-    pub fn remove_unicast(&self, mac: [u8; 6]) {
-        let mut raw = sys::rte_ether_addr { addr_bytes: mac };
-        // An unknown address is no harm; promiscuous mode stays.
-        // SAFETY: a valid address.
-        unsafe { sys::rte_eth_dev_mac_addr_remove(self.id, &raw mut raw) };
-    }
-
-    /// Receives frames for a multicast address; all multicast where the driver
-    /// cannot filter. Counted: as many removals end it.
-    ///
-    /// # Errors
-    /// The driver can do neither.
-    pub fn add_multicast(&mut self, mac: [u8; 6]) -> Result<()> {
-        if let Some((_, users)) = self.multicast.iter_mut().find(|(m, _)| *m == mac) {
-            *users += 1;
-            return Ok(());
-        }
-        self.multicast.push((mac, 1));
-        self.apply_multicast()
-    }
-
-    /// Ends one [`Port::add_multicast`].
-    ///
-    /// # Errors
-    /// The driver's refusal.
-    pub fn remove_multicast(&mut self, mac: [u8; 6]) -> Result<()> {
-        let Some(at) = self.multicast.iter().position(|(m, _)| *m == mac) else {
-            return Ok(());
-        };
-        let users = &mut self.multicast[at].1;
-        *users -= 1;
-        if *users > 0 {
-            return Ok(());
-        }
-        self.multicast.remove(at);
-        self.apply_multicast()
-    }
-
-    /// Multicast addresses listened to, each with its number of users.
-    #[must_use]
-    pub fn multicast(&self) -> &[([u8; 6], u32)] {
-        &self.multicast
-    }
-
-    fn apply_multicast(&self) -> Result<()> {
-        let mut list: Vec<sys::rte_ether_addr> = self
-            .multicast
-            .iter()
-            .map(|&(addr_bytes, _)| sys::rte_ether_addr { addr_bytes })
-            .collect();
-        // SAFETY: the list has that many addresses, copied by the call.
-        let ret = unsafe {
-            sys::rte_eth_dev_set_mc_addr_list(self.id, list.as_mut_ptr(), list.len() as u32)
-        };
-        if ret == 0 || self.allmulticast() || self.promiscuous() {
-            return Ok(());
-        }
-        self.set_allmulticast(true)
     }
 }

@@ -136,17 +136,6 @@ impl Mbuf {
         self.seg().nb_segs()
     }
 
-    /// Forgets what the receiver said of it, before it is sent: transmit flags
-    /// share the word.
-    #[inline]
-    pub fn clear_flags(&mut self) {
-        // Flags of the buffer itself (external, indirect) stay: its upper bits
-        // 61 and 62.
-        const BUFFER: u64 = 0b11 << 61;
-        let seg = self.seg();
-        seg.set_ol_flags(seg.ol_flags() & BUFFER);
-    }
-
     /// Appends a copy of `bytes`; false (and nothing changed) without room.
     #[must_use]
     pub fn append(&mut self, bytes: &[u8]) -> bool {

@@ -17,9 +17,11 @@ pub mod mem;
 pub mod pool;
 pub mod queue;
 pub mod ring;
+pub mod rss;
+pub mod settings;
 mod stats;
 
-pub use dev::{Port, PortConf, PortInfo, PortStats, Ready, RssKey};
+pub use dev::{Port, PortConf, PortInfo, PortStats, Ready};
 pub use eal::{Clock, Eal};
 pub use error::Error;
 pub use host::HostPort;
@@ -27,3 +29,5 @@ pub use mbuf::{Batch, Mbuf};
 pub use pool::Pool;
 pub use queue::{RxQueue, TxQueue};
 pub use ring::{Receiver, Sender, SharedSender};
+pub use rss::{RssKey, rss_types};
+pub use settings::Link;

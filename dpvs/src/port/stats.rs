@@ -15,10 +15,10 @@ impl Port {
     pub fn stats(&self) -> Result<PortStats> {
         let mut raw = sys::rte_eth_stats::default();
         // SAFETY: a valid place.
-        check(
-            unsafe { sys::rte_eth_stats_get(self.id(), &raw mut raw) },
-            || format!("port {}: cannot read its counters", self.name()),
-        )?;
+        let ret = unsafe { sys::rte_eth_stats_get(self.id(), &raw mut raw) };
+        check(ret, || {
+            format!("port {}: cannot read its counters", self.name())
+        })?;
         let mut queues = [[0; 5]; 16];
         for (i, queue) in queues.iter_mut().enumerate() {
             *queue = [
