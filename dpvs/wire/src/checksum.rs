@@ -252,3 +252,7 @@ impl Delta {
         Self(bits)
     }
 }
+
+#[cfg(test)]
+#[path = "checksum_tests.rs"]
+mod tests;

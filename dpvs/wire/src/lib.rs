@@ -78,3 +78,6 @@ pub mod proto {
     /// IPv6 mobility header.
     pub const MOBILITY: u8 = 135;
 }
+
+#[cfg(test)]
+mod view_tests;

@@ -1,1 +1,315 @@
+use std::cell::Cell;
+use std::net::Ipv4Addr;
 
+use proptest::prelude::*;
+
+use super::*;
+use crate::service::{DestId, FwdMode};
+
+fn dests(weights: &[u16]) -> Vec<Dest> {
+    weights
+        .iter()
+        .zip(0u32..)
+        .map(|(weight, n)| Dest {
+            id: DestId(n),
+            addr: Ipv4Addr::from_bits(n).into(),
+            port: 80,
+            weight: *weight,
+            mode: FwdMode::FullNat,
+            max_conn: 0,
+            inhibited: false,
+        })
+        .collect()
+}
+
+fn idle(_: &Dest) -> Load {
+    Load::default()
+}
+
+fn picks(cursor: &mut Cursor, dests: &[Dest], n: usize) -> Vec<usize> {
+    (0..n).map(|_| cursor.pick(dests, idle).unwrap()).collect()
+}
+
+fn count(picks: &[usize], dests: usize) -> Vec<usize> {
+    let mut counts = vec![0; dests];
+    picks.iter().for_each(|p| counts[*p] += 1);
+    counts
+}
+
+#[test]
+fn start_positions() {
+    // One worker: (max(1, n / 1) * 1) mod n = 0.
+    for n in 1..20 {
+        assert_eq!(start(n, 0, 1), 0);
+    }
+    // Four workers, 16 servers: 4, 8, 12, 0.
+    assert_eq!(
+        (0..4).map(|w| start(16, w, 4)).collect::<Vec<_>>(),
+        [4, 8, 12, 0]
+    );
+    // More workers than servers: one apart.
+    assert_eq!(
+        (0..5).map(|w| start(3, w, 5)).collect::<Vec<_>>(),
+        [1, 2, 0, 1, 2]
+    );
+    assert_eq!(
+        (0..3).map(|w| start(7, w, 3)).collect::<Vec<_>>(),
+        [2, 4, 6]
+    );
+    assert_eq!(start(0, 3, 4), 0);
+    assert_eq!(start(3, 0, 0), 0);
+}
+
+#[test]
+fn no_servers() {
+    for kind in [SchedKind::Rr, SchedKind::Wrr, SchedKind::Wlc] {
+        let mut cursor = Cursor::new(kind, &[], 0, 1);
+        assert_eq!(cursor.pick(&[], idle), None);
+        // All drained, or all at their limit.
+        let drained = dests(&[0, 0, 0]);
+        let mut cursor = Cursor::new(kind, &drained, 0, 1);
+        for _ in 0..4 {
+            assert_eq!(cursor.pick(&drained, idle), None);
+        }
+        let full = dests(&[1, u16::MAX]);
+        let mut cursor = Cursor::new(kind, &full, 0, 1);
+        for _ in 0..4 {
+            let load = |_: &Dest| Load {
+                overloaded: true,
+                ..Load::default()
+            };
+            assert_eq!(cursor.pick(&full, load), None);
+        }
+        assert!(cursor.pick(&full, idle).is_some());
+    }
+}
+
+#[test]
+fn only_usable_servers() {
+    for kind in [SchedKind::Rr, SchedKind::Wrr, SchedKind::Wlc] {
+        let mut list = dests(&[3, 0, 5, 1, 2]);
+        list[2].inhibited = true;
+        let load = |d: &Dest| Load {
+            overloaded: d.id.0 == 4,
+            ..Load::default()
+        };
+        for worker in 0..5 {
+            let mut cursor = Cursor::new(kind, &list, worker, 5);
+            for _ in 0..30 {
+                assert!(matches!(cursor.pick(&list, load), Some(0 | 3)), "{kind:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn fewer_servers_than_the_cursor_was_made_for() {
+    // The caller makes a new cursor on every change; if it did not, nothing breaks.
+    for kind in [SchedKind::Rr, SchedKind::Wrr, SchedKind::Wlc] {
+        let many = dests(&[1; 9]);
+        let mut cursor = Cursor::new(kind, &many, 7, 9);
+        for list in [&many[..2], &many[..1], &many[..0], &many[..5]] {
+            let picked = cursor.pick(list, idle);
+            assert_eq!(picked.is_some(), !list.is_empty());
+            assert!(picked.is_none_or(|p| p < list.len()));
+        }
+    }
+}
+
+#[test]
+fn rr_begins_behind_the_start() {
+    let list = dests(&[1, 7, 1, 1]);
+    let mut one = Cursor::new(SchedKind::Rr, &list, 0, 1);
+    assert_eq!(picks(&mut one, &list, 6), [1, 2, 3, 0, 1, 2]);
+    let mut second_of_two = Cursor::new(SchedKind::Rr, &list, 0, 2);
+    assert_eq!(picks(&mut second_of_two, &list, 5), [3, 0, 1, 2, 3]);
+}
+
+#[test]
+fn wrr_order() {
+    // Weights 4 3 2, divisor 1, from the top: the order of the LVS document,
+    // entered behind the first server.
+    let list = dests(&[4, 3, 2]);
+    let mut cursor = Cursor::new(SchedKind::Wrr, &list, 0, 1);
+    // cw 4: B C no; cw 3: A B; cw 2: A B C; cw 1: A B C; cw 4: A; ...
+    assert_eq!(picks(&mut cursor, &list, 9), [0, 1, 0, 1, 2, 0, 1, 2, 0]);
+    assert_eq!(picks(&mut cursor, &list, 9), [0, 1, 0, 1, 2, 0, 1, 2, 0]);
+}
+
+#[test]
+fn wrr_skips_a_heavy_server_quickly() {
+    let list = dests(&[u16::MAX, 1, 2]);
+    let looks = Cell::new(0u32);
+    let load = |d: &Dest| {
+        looks.set(looks.get() + 1);
+        Load {
+            overloaded: d.id.0 == 0,
+            ..Load::default()
+        }
+    };
+    let mut cursor = Cursor::new(SchedKind::Wrr, &list, 0, 1);
+    let mut counts = [0; 3];
+    for _ in 0..300 {
+        counts[cursor.pick(&list, load).unwrap()] += 1;
+    }
+    assert_eq!(counts, [0, 100, 200]);
+    assert!(looks.get() < 300 * 12, "{} looks", looks.get());
+}
+
+#[test]
+fn wlc_takes_the_lowest() {
+    let list = dests(&[1, 2, 1]);
+    let loads = [(10u32, 0u32), (19, 255), (9, 300)];
+    let load = |d: &Dest| {
+        let (active, inactive) = loads[d.id.0 as usize];
+        Load {
+            active,
+            inactive,
+            overloaded: false,
+        }
+    };
+    // 2560, (19 * 256 + 255) / 2 = 2559.5, 2604.
+    let mut cursor = Cursor::new(SchedKind::Wlc, &list, 0, 1);
+    assert_eq!(cursor.pick(&list, load), Some(1));
+    // Of equals, the first from the worker's start on.
+    let list = dests(&[1, 1, 1]);
+    for worker in 0..3 {
+        let mut cursor = Cursor::new(SchedKind::Wlc, &list, worker, 3);
+        assert_eq!(cursor.pick(&list, idle), Some((worker + 1) % 3));
+    }
+    // The largest numbers there are.
+    let list = dests(&[1, u16::MAX]);
+    let load = |d: &Dest| Load {
+        active: u32::MAX,
+        inactive: u32::MAX - d.id.0,
+        overloaded: false,
+    };
+    let mut cursor = Cursor::new(SchedKind::Wlc, &list, 0, 1);
+    assert_eq!(cursor.pick(&list, load), Some(1));
+}
+
+#[test]
+fn wlc_shares_by_weight() {
+    let list = dests(&[1, 2, 5]);
+    let mut cursor = Cursor::new(SchedKind::Wlc, &list, 0, 1);
+    let mut active = [0u32; 3];
+    for _ in 0..800 {
+        let load = |d: &Dest| Load {
+            active: active[d.id.0 as usize],
+            inactive: 0,
+            overloaded: false,
+        };
+        let picked = cursor.pick(&list, load).unwrap();
+        active[picked] += 1;
+    }
+    assert_eq!(active, [100, 200, 500]);
+}
+
+/// The classic loop, one step at a time, with nothing skipped.
+struct SlowWrr {
+    last: usize,
+    current: u16,
+}
+
+impl SlowWrr {
+    fn pick(&mut self, dests: &[Dest], usable: impl Fn(&Dest) -> bool) -> Option<usize> {
+        if !dests.iter().any(&usable) {
+            return None;
+        }
+        let max = dests.iter().map(|d| d.weight).max()?;
+        let gcd = (1..=max)
+            .rev()
+            .find(|g| dests.iter().all(|d| d.weight.is_multiple_of(*g)))?;
+        loop {
+            self.last += 1;
+            if self.last == dests.len() {
+                self.last = 0;
+                self.current = self.current.saturating_sub(gcd);
+                if self.current == 0 {
+                    self.current = max;
+                }
+            }
+            let dest = &dests[self.last];
+            if dest.weight >= self.current && usable(dest) {
+                return Some(self.last);
+            }
+        }
+    }
+}
+
+proptest! {
+    #[test]
+    fn rr_is_even(n in 1usize..20, rounds in 1usize..5, worker in 0usize..8, workers in 1usize..8) {
+        let list = dests(&vec![3; n]);
+        let mut cursor = Cursor::new(SchedKind::Rr, &list, worker, workers);
+        prop_assert_eq!(count(&picks(&mut cursor, &list, n * rounds), n), vec![rounds; n]);
+    }
+
+    #[test]
+    fn wrr_is_exact(
+        weights in prop::collection::vec(0u16..12, 1..10),
+        factor in 1u16..500,
+        worker in 0usize..8,
+        workers in 1usize..8,
+        skip in 0usize..10,
+    ) {
+        prop_assume!(weights.iter().any(|w| *w > 0));
+        let list = dests(&weights.iter().map(|w| w * factor).collect::<Vec<_>>());
+        let gcd = (1..12).rev().find(|g| weights.iter().all(|w| w.is_multiple_of(*g))).unwrap();
+        let want: Vec<usize> = weights.iter().map(|w| usize::from(w / gcd)).collect();
+        let mut cursor = Cursor::new(SchedKind::Wrr, &list, worker, workers);
+        // In any window of one period, wherever it begins.
+        picks(&mut cursor, &list, skip);
+        let period = want.iter().sum();
+        prop_assert_eq!(count(&picks(&mut cursor, &list, period), list.len()), want);
+    }
+
+    #[test]
+    fn wrr_is_the_classic_loop(
+        weights in prop::collection::vec(0u16..40, 1..8),
+        down in prop::collection::vec(any::<u8>(), 40),
+        worker in 0usize..4,
+    ) {
+        let list = dests(&weights);
+        let mut cursor = Cursor::new(SchedKind::Wrr, &list, worker, 4);
+        let mut slow = SlowWrr {
+            last: start(list.len(), worker, 4),
+            current: *weights.iter().max().unwrap(),
+        };
+        for down in down {
+            // Which servers are overloaded changes all the time, but never all.
+            let over = |d: &Dest| down >> d.id.0 & 1 != 0;
+            if !list.iter().any(|d| d.usable() && !over(d)) {
+                continue;
+            }
+            let load = |d: &Dest| Load { overloaded: over(d), ..Load::default() };
+            let want = slow.pick(&list, |d| d.usable() && !over(d));
+            prop_assert_eq!(cursor.pick(&list, load), want);
+        }
+    }
+
+    #[test]
+    fn wlc_is_minimal(
+        servers in prop::collection::vec((0u16..5, 0u32..10, 0u32..2000, 0u8..4), 1..10),
+        worker in 0usize..4,
+    ) {
+        let list = dests(&servers.iter().map(|s| s.0).collect::<Vec<_>>());
+        let load = |d: &Dest| {
+            let (_, active, inactive, over) = servers[d.id.0 as usize];
+            Load { active, inactive, overloaded: over == 0 }
+        };
+        let cost = |d: &Dest| {
+            let l = load(d);
+            f64::from(l.active * 256 + l.inactive) / f64::from(d.weight)
+        };
+        let usable = || list.iter().filter(|d| d.usable() && !load(d).overloaded);
+        let mut cursor = Cursor::new(SchedKind::Wlc, &list, worker, 4);
+        match cursor.pick(&list, load) {
+            None => prop_assert_eq!(usable().count(), 0),
+            Some(p) => {
+                let lowest = usable().map(cost).fold(f64::INFINITY, f64::min);
+                prop_assert!((cost(&list[p]) - lowest).abs() < 1e-9);
+            }
+        }
+    }
+}

@@ -72,7 +72,11 @@ fn change(segment: &mut [u8], at: usize, len: usize, edit: impl Fn(&mut [u8])) -
     edit(bytes);
     let delta = before.add_bytes(bytes);
     // Options need not start at an even offset.
-    if at.is_multiple_of(2) { delta } else { delta.swapped() }
+    if at.is_multiple_of(2) {
+        delta
+    } else {
+        delta.swapped()
+    }
 }
 
 #[cfg(test)]

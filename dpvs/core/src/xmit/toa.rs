@@ -104,13 +104,18 @@ pub fn insert_toa<F: Frame>(
         .add_bytes(toa)
         .sub(tcp_len as u16)
         .add(new_tcp_len as u16);
-    if let Some(Ok(mut segment)) = data.get_mut(l4_off..).map(Tcp::new_checked) {
+    // The view would look at the old length, which may be behind the end now.
+    let base = data
+        .get_mut(l4_off..)
+        .and_then(|b| b.first_chunk_mut::<{ tcp::HEADER_LEN }>());
+    if let Some([.., offset, _, _, _, sum0, sum1, _, _]) = base {
         // Data offset is the high half of a byte whose word has the flags too.
         delta = delta
             .sub((old_len as u16) << 10)
             .add((new_len as u16) << 10);
-        segment.set_checksum(delta.apply(segment.checksum()));
-        segment.set_header_len(new_len);
+        *offset = *offset & 0x0f | (new_len as u8 / 4) << 4;
+        let sum = delta.apply(u16::from_be_bytes([*sum0, *sum1]));
+        [*sum0, *sum1] = sum.to_be_bytes();
     }
     set_ip_len(
         data.get_mut(l3_off..).unwrap_or_default(),
