@@ -62,7 +62,7 @@ fn two_dashes_end_the_options() {
     assert_eq!(line.words, argv(&["addr", "-s", "--"]));
     assert!(!line.options.stats);
     assert_eq!(
-        super::parse(&argv(&["-"])),
+        parse(&argv(&["-"])),
         Ok(Parsed::Line(Line {
             words: argv(&["-"]),
             ..Line::default()

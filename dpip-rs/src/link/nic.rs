@@ -26,7 +26,7 @@ pub(super) fn show(cx: &mut Cx, words: &[String]) -> Result<(), Failure> {
     if let Some(interval) = interval {
         return watch(cx, interval, &names);
     }
-    if words.first().is_some() {
+    if !words.is_empty() {
         let bond = words.get(1).is_some_and(|word| word.starts_with("status"));
         let text = names
             .iter()

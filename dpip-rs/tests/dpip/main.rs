@@ -1,0 +1,10 @@
+//! The real `dpip` against a stand-in for the daemon on a Unix socket: the
+//! bytes it sends, what it prints, and what it makes of a daemon that lies.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod hostile;
+mod requests;
+mod shows;
+mod standin;
+mod usage;
