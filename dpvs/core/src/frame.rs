@@ -115,7 +115,11 @@ impl HeapFrame {
     pub fn new(bytes: &[u8]) -> Self {
         let mut buf = vec![0; HEADROOM + bytes.len().max(DATAROOM)];
         buf[HEADROOM..HEADROOM + bytes.len()].copy_from_slice(bytes);
-        Self { buf, start: HEADROOM, end: HEADROOM + bytes.len() }
+        Self {
+            buf,
+            start: HEADROOM,
+            end: HEADROOM + bytes.len(),
+        }
     }
 }
 

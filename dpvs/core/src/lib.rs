@@ -5,10 +5,23 @@
 //! and drives one [`worker::Worker`] on each lcore; the master sends it
 //! [`snapshot::Snapshot`]s and questions by [`message`].
 
+mod admit;
+mod conn;
+mod egress;
 pub mod frame;
+mod inbox;
 pub mod inet;
+mod isn;
+mod laddr;
+mod lifecycle;
+mod local;
 pub mod message;
+mod neigh;
+mod parse;
+mod pipeline;
+mod prefetch;
 pub mod proto;
+mod raw;
 pub mod sched;
 pub mod service;
 pub mod snapshot;

@@ -165,15 +165,44 @@ pub struct ServiceTable {
 impl Default for ServiceTable {
     fn default() -> Self {
         let empty = Arc::new(Shard::default());
-        Self { shards: vec![empty; SHARDS].into(), len: 0 }
+        Self {
+            shards: vec![empty; SHARDS].into(),
+            len: 0,
+        }
     }
 }
 
 impl ServiceTable {
-    fn shard(key: &ServiceKey) -> usize {
+    /// All services of an address are in one shard.
+    fn shard(addr: &IpAddr) -> usize {
         // Placement only: the maps inside are keyed against collisions.
-        let h: u64 = BuildHasherDefault::<DefaultHasher>::default().hash_one(key);
+        let h: u64 = BuildHasherDefault::<DefaultHasher>::default().hash_one(addr);
         (h % SHARDS as u64) as usize
+    }
+
+    /// True if the address has any service of that protocol.
+    #[must_use]
+    pub fn has(&self, addr: IpAddr, proto: u8) -> bool {
+        self.shards[Self::shard(&addr)]
+            .keys()
+            .any(|k| k.addr == addr && k.proto == proto)
+    }
+
+    /// Services that are not the same object in `old`: new ones and changed ones.
+    pub fn changed<'a>(
+        &'a self,
+        old: Option<&'a ServiceTable>,
+    ) -> impl Iterator<Item = &'a Arc<Service>> {
+        self.shards.iter().enumerate().flat_map(move |(i, shard)| {
+            let before = old.map(|o| &o.shards[i]);
+            let same = before.is_some_and(|b| Arc::ptr_eq(b, shard));
+            shard.values().filter(move |s| {
+                !same
+                    && !before
+                        .and_then(|b| b.get(&s.key))
+                        .is_some_and(|b| Arc::ptr_eq(b, s))
+            })
+        })
     }
 
     /// The service of a key.
@@ -182,7 +211,7 @@ impl ServiceTable {
         if self.len == 0 {
             return None;
         }
-        self.shards[Self::shard(key)].get(key)
+        self.shards[Self::shard(&key.addr)].get(key)
     }
 
     /// Adds or replaces a service.
@@ -219,6 +248,6 @@ impl ServiceTable {
     }
 
     fn edit(&mut self, key: &ServiceKey) -> &mut Shard {
-        Arc::make_mut(&mut Arc::make_mut(&mut self.shards)[Self::shard(key)])
+        Arc::make_mut(&mut Arc::make_mut(&mut self.shards)[Self::shard(&key.addr)])
     }
 }

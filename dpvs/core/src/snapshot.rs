@@ -94,7 +94,11 @@ impl Default for Timeouts {
     /// DPVS's built-in defaults: none established syn_sent syn_recv fin_wait
     /// time_wait close close_wait last_ack listen synack.
     fn default() -> Self {
-        Self { tcp: [2, 90, 3, 30, 7, 7, 3, 7, 7, 120, 30], udp: [2, 300, 300], conn_init: 3 }
+        Self {
+            tcp: [2, 90, 3, 30, 7, 7, 3, 7, 7, 120, 30],
+            udp: [2, 300, 300],
+            conn_init: 3,
+        }
     }
 }
 

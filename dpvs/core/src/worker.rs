@@ -1,13 +1,24 @@
-//! Everything one lcore owns, and its three entry points.
+//! Everything one lcore owns, and how it is driven.
 //!
-//! `process` takes a burst from a port, `tick` runs the timers, `handle` takes a
-//! message from the master. All state is here: connection table, timer wheel,
-//! neighbours, port pools, scheduler cursors, counters and the `Arc` of the
-//! configuration in force. A worker never blocks, never reads a clock and never
-//! shares memory with another.
+//! `process` (in [`crate::pipeline`]) takes a burst from a port, `tick` runs the
+//! timers, `handle` (in [`crate::inbox`]) takes a message from the master. All
+//! state is here: connection table, timer wheel, neighbours, port pools,
+//! scheduler cursors, counters and the `Arc` of the configuration in force. A
+//! worker never blocks, never reads a clock and never shares memory with another.
 
-use crate::frame::{Burst, Frame, Io, Now, PortId, WorkerId};
-use crate::message::ToWorker;
+use std::sync::Arc;
+
+use crate::admit::ServiceState;
+use crate::conn::ConnTable;
+use crate::conn::wheel::Wheel;
+use crate::frame::{BURST, Frame, Io, Now, WorkerId};
+use crate::isn::IsnMaker;
+use crate::laddr::PortPools;
+use crate::message::DestCounters;
+use crate::neigh::Neighbours;
+use crate::parse::Head;
+use crate::snapshot::Snapshot;
+use crate::stats::{Reason, WorkerStats};
 
 /// How a worker is made.
 #[derive(Clone, Debug)]
@@ -22,41 +33,126 @@ pub struct WorkerConf {
     pub seed: [u64; 4],
 }
 
+/// What a worker keeps of a server: counters, and the little of its
+/// configuration that running connections ask for. One cache line.
+#[derive(Clone, Debug, Default)]
+#[repr(align(64))]
+pub(crate) struct DestState {
+    pub counters: DestCounters,
+    /// Connections this worker may have, 0 = any number.
+    pub limit: u32,
+    /// Gone, or weight 0: connections of services that want it end.
+    pub quiescent: bool,
+    /// Removed from its service; the master wants to know when it is unused.
+    pub removed: bool,
+}
+
+impl DestState {
+    pub(crate) fn overloaded(&self) -> bool {
+        self.limit != 0 && self.conns_now() >= self.limit
+    }
+
+    pub(crate) fn conns_now(&self) -> u32 {
+        self.counters.active + self.counters.inactive
+    }
+}
+
+/// Connections looked at by the timers in one call of `tick`.
+const TICK_BUDGET: u32 = 64;
+
 /// One forwarding worker.
 pub struct Worker<F: Frame> {
-    conf: WorkerConf,
-    frames: core::marker::PhantomData<F>,
+    pub(crate) conf: WorkerConf,
+    /// Absent while a burst is in work, and before the first `Install`.
+    pub(crate) snap: Option<Arc<Snapshot>>,
+    /// Heads of the burst in work; kept here so that they are not made anew.
+    pub(crate) heads: Option<Box<[Head; BURST]>>,
+    pub(crate) conns: ConnTable,
+    pub(crate) wheel: Wheel,
+    pub(crate) neighs: Neighbours<F>,
+    pub(crate) pools: PortPools,
+    pub(crate) services: Vec<Option<ServiceState>>,
+    pub(crate) dests: Vec<DestState>,
+    pub(crate) stats: WorkerStats,
+    pub(crate) isn: IsnMaker,
+    /// Milliseconds and errors sent within that second, for the ICMP rate limit.
+    pub(crate) icmp_sent: (u64, u32),
 }
 
 impl<F: Frame> Worker<F> {
     /// A worker without configuration: until the first `Install` every packet is
     /// dropped.
     #[must_use]
-    pub fn new(conf: WorkerConf, _now: Now) -> Self {
-        Self { conf, frames: core::marker::PhantomData }
+    pub fn new(conf: WorkerConf, now: Now) -> Self {
+        let [a, b, c, d] = conf.seed;
+        Self {
+            snap: None,
+            heads: Some(Box::new([Head::EMPTY; BURST])),
+            conns: ConnTable::new(conf.conns, conf.seed),
+            wheel: Wheel::new(now.millis()),
+            neighs: Neighbours::default(),
+            pools: PortPools::new(conf.id, conf.workers),
+            services: Vec::new(),
+            dests: Vec::new(),
+            stats: WorkerStats::default(),
+            isn: IsnMaker::new(a.rotate_left(23) ^ c, b.rotate_left(41) ^ d),
+            icmp_sent: (0, 0),
+            conf,
+        }
     }
 
-    /// Takes the first `n` frames of a burst received on `port`; leaves every
-    /// slot empty.
-    pub fn process<I: Io<Frame = F>>(
-        &mut self,
-        _port: PortId,
-        _burst: &mut Burst<F>,
-        _n: usize,
-        _now: Now,
-        _io: &mut I,
-    ) {
+    /// Runs what is due; call once a loop, also without traffic. Bounded work.
+    pub fn tick<I: Io<Frame = F>>(&mut self, now: Now, io: &mut I) {
+        let Some(snap) = self.snap.take() else { return };
+        let mut budget = TICK_BUDGET;
+        while let Some(conn) = self
+            .wheel
+            .expired(&mut self.conns, now.millis(), &mut budget)
+        {
+            self.end(&snap, conn, now, io);
+        }
+        let (ask, dropped) = self.neighs.tick(now.millis());
+        self.stats.drops[Reason::NeighUnresolved as usize] += dropped as u64;
+        if let Some(ask) = ask {
+            self.ask(&snap, &ask, io);
+        }
+        self.snap = Some(snap);
     }
 
-    /// Runs what is due; call once a loop, also without traffic.
-    pub fn tick<I: Io<Frame = F>>(&mut self, _now: Now, _io: &mut I) {}
-
-    /// Takes a message from the master.
-    pub fn handle<I: Io<Frame = F>>(&mut self, _message: ToWorker, _now: Now, _io: &mut I) {}
+    /// Counts a dropped packet.
+    #[inline]
+    pub(crate) fn drop(&mut self, reason: Reason) {
+        self.stats.drop(reason);
+    }
 
     /// Which worker this is.
     #[must_use]
     pub fn id(&self) -> WorkerId {
         self.conf.id
+    }
+
+    /// Its counters.
+    #[must_use]
+    pub fn stats(&self) -> &WorkerStats {
+        &self.stats
+    }
+
+    /// Connections it has.
+    #[must_use]
+    pub fn conns(&self) -> usize {
+        self.conns.len()
+    }
+
+    /// The connection table's large memory blocks (address, bytes), for advice on
+    /// huge pages.
+    #[must_use]
+    pub fn regions(&self) -> [(*const u8, usize); 3] {
+        self.conns.regions()
+    }
+
+    /// Bytes the connection table has set aside.
+    #[must_use]
+    pub fn table_bytes(&self) -> usize {
+        self.conns.bytes()
     }
 }

@@ -1,0 +1,236 @@
+//! New flows: service, server, local port, connection (DPVS facts §6, §9).
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use zerocopy::FromZeros;
+
+use crate::conn::{Entry, Handle, flags};
+use crate::frame::{Frame, Now, WorkerId};
+use crate::neigh::Egress;
+use crate::parse::Head;
+use crate::proto::tcp;
+use crate::raw::Net;
+use crate::sched::{Cursor, Load};
+use crate::service::{Dest, FwdMode, Service, ServiceKey, TCP, UDP};
+use crate::snapshot::{Local, Snapshot};
+use crate::stats::Reason;
+use crate::worker::Worker;
+
+/// Local addresses tried for one connection.
+const LADDR_TRIES: usize = 16;
+
+/// What became of a flow without connection.
+pub(crate) enum Admitted {
+    /// It has one now.
+    Conn(Handle),
+    /// It belongs to no service: on to the light IP stack.
+    Pass,
+    /// It is refused.
+    Drop(Reason),
+    /// Another worker has its connection.
+    HandOver(WorkerId),
+}
+
+/// What a worker keeps of a service while it forwards.
+pub(crate) struct ServiceState {
+    uid: u64,
+    version: u64,
+    cursor: Cursor,
+    next_laddr: usize,
+}
+
+impl<F: Frame> Worker<F> {
+    /// Decides on the first packet of a flow (or one sent while its connection
+    /// was made earlier in the same burst).
+    pub(crate) fn admit<A: Net>(
+        &mut self,
+        snap: &Snapshot,
+        from: &Egress,
+        frame: &F,
+        head: &Head,
+        now: Now,
+    ) -> Admitted {
+        let data = frame.data();
+        let (src, dst) = A::addrs(data);
+        let dst_ip = dst.ip();
+        if self.conf.workers > 1
+            && let Some(Local::Own { sapool: true, .. }) = snap.locals.get(&dst_ip)
+            && let Some(owner) = self.pools.slices().owner(u16::from_be(head.dport))
+            && owner != self.conf.id
+        {
+            return Admitted::HandOver(owner);
+        }
+        let port = u16::from_be(head.dport);
+        let key = ServiceKey {
+            proto: head.proto,
+            addr: dst_ip,
+            port,
+        };
+        let syn = head.proto == TCP && tcp::is_pure_syn(data[usize::from(head.l4) + 13]);
+        let service = match snap.services.get(&key) {
+            Some(service) if syn || head.proto == UDP => service,
+            found => return self.no_service(snap, &key, found.is_some()),
+        };
+        if bad_source(src.ip()) {
+            return Admitted::Drop(Reason::BadAddress);
+        }
+        match self.create::<A>(snap, from, service, frame, head, now) {
+            Ok(conn) => Admitted::Conn(conn),
+            Err(reason) => Admitted::Drop(reason),
+        }
+    }
+
+    /// DPVS's defences against packets that only look like a service's.
+    fn no_service(&self, snap: &Snapshot, key: &ServiceKey, known: bool) -> Admitted {
+        let s = &snap.settings;
+        if key.proto == TCP && s.defence_tcp_drop && (known || snap.services.has(key.addr, TCP)) {
+            return Admitted::Drop(Reason::DefenceTcp);
+        }
+        if key.proto == UDP
+            && s.defence_udp_drop
+            && snap.services.has(key.addr, TCP)
+            && !snap.services.has(key.addr, UDP)
+        {
+            return Admitted::Drop(Reason::DefenceUdp);
+        }
+        Admitted::Pass
+    }
+
+    fn create<A: Net>(
+        &mut self,
+        snap: &Snapshot,
+        from: &Egress,
+        service: &Arc<Service>,
+        frame: &F,
+        head: &Head,
+        now: Now,
+    ) -> Result<Handle, Reason> {
+        let dest = self.schedule(service)?;
+        if dest.mode != FwdMode::FullNat {
+            return Err(Reason::ModeUnsupported);
+        }
+        let Some(daddr) = A::from_ip(dest.addr) else {
+            return Err(Reason::ModeUnsupported);
+        };
+        let state = &mut self.dests[dest.id.0 as usize];
+        if state.overloaded() {
+            return Err(Reason::Overload);
+        }
+        let (laddr, lport, pool) = self.local_port::<A>(service, &dest)?;
+        let data = frame.data();
+        let (src, dst) = A::addrs(data);
+        let mut entry = Entry::<A>::new_zeroed();
+        entry.caddr = src;
+        entry.vaddr = dst;
+        entry.laddr = laddr;
+        entry.daddr = daddr;
+        entry.cport = head.sport;
+        entry.vport = head.dport;
+        entry.lport = lport.to_be();
+        entry.dport = dest.port.to_be();
+        entry.set_deltas();
+        entry.dest = dest.id.0;
+        entry.proto = head.proto;
+        entry.flags = if head.proto == TCP { flags::TOA } else { 0 };
+        if service.expire_quiescent {
+            entry.flags |= flags::QUIESCENT;
+        }
+        entry.pool = pool + 1;
+        entry.conn_timeout = service.conn_timeout;
+        entry.timeout = snap.settings.timeouts.conn_init.saturating_mul(1000);
+        let now_ms = now.millis();
+        entry.seen = now_ms as u32;
+        if snap.settings.fast_xmit {
+            let mut mac = [0; 6];
+            mac.copy_from_slice(&data[6..12]);
+            entry.hop_out = self
+                .neighs
+                .hops
+                .intern(from.port, mac, from.mac, from.mtu)
+                .unwrap_or(0);
+        }
+        let timeout = entry.timeout;
+        let Some(conn) = self.conns.insert(&entry) else {
+            self.pools.give(pool, dest.addr, dest.port, lport);
+            return Err(Reason::ConnTableFull);
+        };
+        self.wheel.add(&mut self.conns, conn, now_ms, timeout);
+        let counters = &mut self.dests[dest.id.0 as usize].counters;
+        counters.conns += 1;
+        counters.inactive += 1;
+        self.stats.conns_made += 1;
+        Ok(conn)
+    }
+
+    fn schedule(&mut self, service: &Arc<Service>) -> Result<Dest, Reason> {
+        let i = service.id.0 as usize;
+        if i >= self.services.len() {
+            self.services.resize_with(i + 1, || None);
+        }
+        let (me, workers) = (usize::from(self.conf.id.0), usize::from(self.conf.workers));
+        let state = self.services[i].get_or_insert_with(|| ServiceState {
+            uid: service.uid,
+            version: service.version,
+            cursor: Cursor::new(service.sched, &service.dests, me, workers),
+            next_laddr: 0,
+        });
+        if state.uid != service.uid || state.version != service.version {
+            state.uid = service.uid;
+            state.version = service.version;
+            state.cursor = Cursor::new(service.sched, &service.dests, me, workers);
+        }
+        let dests = &self.dests;
+        let picked = state.cursor.pick(&service.dests, |dest| {
+            dests
+                .get(dest.id.0 as usize)
+                .map_or(Load::default(), |d| Load {
+                    active: d.counters.active,
+                    inactive: d.counters.inactive,
+                    overloaded: d.overloaded(),
+                })
+        });
+        let picked = picked
+            .and_then(|i| service.dests.get(i))
+            .ok_or(Reason::NoDest)?;
+        Ok(*picked)
+    }
+
+    /// A local address, a port of it (host order), and the pool's number.
+    fn local_port<A: Net>(
+        &mut self,
+        service: &Arc<Service>,
+        dest: &Dest,
+    ) -> Result<(A, u16, u32), Reason> {
+        let Some(Some(state)) = self.services.get_mut(service.id.0 as usize) else {
+            return Err(Reason::NoLaddr);
+        };
+        let n = service.laddrs.len();
+        let mut reason = Reason::NoLaddr;
+        for _ in 0..n.min(LADDR_TRIES) {
+            let i = state.next_laddr % n;
+            state.next_laddr = i + 1;
+            let Some(laddr) = A::from_ip(service.laddrs[i].addr) else {
+                continue;
+            };
+            let Some(number) = self.pools.number(service.laddrs[i].addr) else {
+                continue;
+            };
+            match self.pools.take(number, dest.addr, dest.port) {
+                Some(port) => return Ok((laddr, port, number)),
+                None => reason = Reason::NoLport,
+            }
+        }
+        Err(reason)
+    }
+}
+
+/// Sources no client can have (RFC 1122 §3.2.1.3, RFC 4291 §2.5, §2.7).
+fn bad_source(src: IpAddr) -> bool {
+    match src {
+        IpAddr::V4(a) => {
+            a.is_unspecified() || a.is_loopback() || a.is_multicast() || a.is_broadcast()
+        }
+        IpAddr::V6(a) => a.is_unspecified() || a.is_loopback() || a.is_multicast(),
+    }
+}

@@ -1,0 +1,239 @@
+//! Connections change state and end: time-outs, counters of the server, resets.
+
+use dpvs_wire::{checksum, eth};
+
+use crate::conn::table::Family;
+use crate::conn::{Entry, Handle, flags};
+use crate::frame::{Frame, Io, Now, WorkerId};
+use crate::message::{ConnInfo, FromWorker};
+use crate::proto::{tcp, udp};
+use crate::raw::{L3, Net};
+use crate::service::{DestId, TCP};
+use crate::snapshot::{Snapshot, Timeouts};
+use crate::worker::Worker;
+use crate::xmit::fullnat::RST;
+
+/// Longest time-out that the wrapping millisecond clock of an entry can tell.
+/// DIFFERS: DPVS takes up to a year; ours ends silent connections after 24 days.
+const MAX_TIMEOUT_MS: u32 = 1 << 31;
+
+/// Time-out of a state in seconds (DPVS facts §7, last table).
+fn timeout_secs(t: &Timeouts, proto: u8, state: u8, conn_timeout: u32) -> u32 {
+    if proto == TCP {
+        let state = tcp::State::from_u8(state);
+        match state {
+            tcp::State::Established if conn_timeout > 0 => conn_timeout,
+            _ => t.tcp[state.index()],
+        }
+    } else if conn_timeout > 0 {
+        conn_timeout
+    } else {
+        t.udp[udp::State::from_u8(state).index()]
+    }
+}
+
+/// A state's name as listed.
+fn state_name(proto: u8, state: u8) -> &'static str {
+    if proto == TCP {
+        tcp::State::from_u8(state).name()
+    } else {
+        udp::State::from_u8(state).name()
+    }
+}
+
+impl<F: Frame> Worker<F> {
+    /// A connection's protocol has moved on.
+    #[inline(never)]
+    pub(crate) fn change_state<A: Net>(
+        &mut self,
+        snap: &Snapshot,
+        conn: Handle,
+        state: u8,
+        now: Now,
+    ) {
+        let entry = A::entry_mut(&mut self.conns, conn);
+        entry.state = state;
+        let secs = timeout_secs(
+            &snap.settings.timeouts,
+            entry.proto,
+            state,
+            entry.conn_timeout,
+        );
+        entry.timeout = secs.saturating_mul(1000).min(MAX_TIMEOUT_MS);
+        let active = entry.proto == TCP && tcp::State::from_u8(state).is_active();
+        let was = entry.flags & flags::ACTIVE != 0;
+        if active != was {
+            entry.flags ^= flags::ACTIVE;
+            let counters = &mut self.dests[entry.dest as usize].counters;
+            let (up, down) = if active {
+                (&mut counters.active, &mut counters.inactive)
+            } else {
+                (&mut counters.inactive, &mut counters.active)
+            };
+            *up += 1;
+            *down -= 1;
+        }
+        self.wheel.rearm(&mut self.conns, conn, now.millis());
+    }
+
+    /// Ends a connection: tells both ends if they still think it is open, gives
+    /// back what it held.
+    pub(crate) fn end<I: Io<Frame = F>>(
+        &mut self,
+        snap: &Snapshot,
+        conn: Handle,
+        now: Now,
+        io: &mut I,
+    ) {
+        if conn.is_v6() {
+            self.end_family::<u128, I>(snap, conn, now, io);
+        } else {
+            self.end_family::<u32, I>(snap, conn, now, io);
+        }
+    }
+
+    fn end_family<A: Net, I: Io<Frame = F>>(
+        &mut self,
+        snap: &Snapshot,
+        conn: Handle,
+        now: Now,
+        io: &mut I,
+    ) {
+        self.wheel.remove(&mut self.conns, conn);
+        let entry = *A::entry(&self.conns, conn);
+        self.conns.remove(conn);
+        self.stats.conns_gone += 1;
+        if entry.pool != 0 {
+            let (dport, lport) = (u16::from_be(entry.dport), u16::from_be(entry.lport));
+            self.pools
+                .give(entry.pool - 1, entry.daddr.ip(), dport, lport);
+        }
+        let dest = &mut self.dests[entry.dest as usize];
+        if entry.flags & flags::ACTIVE != 0 {
+            dest.counters.active -= 1;
+        } else {
+            dest.counters.inactive -= 1;
+        }
+        if dest.removed && dest.conns_now() == 0 {
+            self.drained(DestId(entry.dest), io);
+        }
+        if entry.proto == TCP
+            && entry.state == tcp::State::Established as u8
+            && entry.flags & flags::RS_SEEN != 0
+        {
+            self.reset_both(snap, &entry, now, io);
+        }
+    }
+
+    /// A removed server has no connections any more: its number is free.
+    pub(crate) fn drained<I: Io<Frame = F>>(&mut self, dest: DestId, io: &mut I) {
+        self.dests[dest.0 as usize] = crate::worker::DestState::default();
+        io.report(FromWorker::DestDrained {
+            worker: self.id(),
+            dest,
+        });
+    }
+
+    /// A silent established connection: resets towards both ends, numbered as
+    /// each end numbers them.
+    fn reset_both<A: Net, I: Io<Frame = F>>(
+        &mut self,
+        snap: &Snapshot,
+        e: &Entry<A>,
+        now: Now,
+        io: &mut I,
+    ) {
+        let to_server = (e.laddr, e.daddr, e.lport, e.dport, e.rs_ack);
+        let to_client = (e.vaddr, e.caddr, e.vport, e.cport, e.rs_seq);
+        for ((src, dst, sport, dport, seq), hop) in [(to_server, e.hop_in), (to_client, e.hop_out)]
+        {
+            let Some(mut frame) = io.alloc() else { return };
+            if !write_reset(&mut frame, src, dst, sport, dport, seq) {
+                return;
+            }
+            match self.neighs.hops.get(hop) {
+                Some(hop) => {
+                    frame.data_mut()[..12].copy_from_slice(&hop.macs);
+                    io.send(hop.port, frame);
+                }
+                None => self.output(snap, frame, dst.ip(), now, io),
+            }
+        }
+    }
+
+    /// A connection as it is listed.
+    pub(crate) fn conn_info(&self, conn: Handle) -> ConnInfo {
+        if conn.is_v6() {
+            info(<u128 as Family>::entry(&self.conns, conn))
+        } else {
+            info(<u32 as Family>::entry(&self.conns, conn))
+        }
+    }
+
+    /// The worker a packet for a local port belongs to, for tests and listings.
+    #[must_use]
+    pub fn owner_of_port(&self, port: u16) -> Option<WorkerId> {
+        self.pools.slices().owner(port)
+    }
+}
+
+fn info<A: Net>(e: &Entry<A>) -> ConnInfo {
+    ConnInfo {
+        proto: e.proto,
+        client: (e.caddr.ip(), u16::from_be(e.cport)),
+        vip: (e.vaddr.ip(), u16::from_be(e.vport)),
+        laddr: (e.laddr.ip(), u16::from_be(e.lport)),
+        dest: (e.daddr.ip(), u16::from_be(e.dport)),
+        state: state_name(e.proto, e.state),
+        timeout: e.timeout / 1000,
+    }
+}
+
+/// Writes a bare TCP reset into an empty frame; ports raw, `seq` a number.
+/// Window 0, acknowledgement 0, DF, TTL 64 (DPVS facts §8.1).
+fn write_reset<F: Frame, A: Net>(
+    frame: &mut F,
+    src: A,
+    dst: A,
+    sport: u16,
+    dport: u16,
+    seq: u32,
+) -> bool {
+    let ip_len = if A::V6 { 40 } else { 20 };
+    let l4 = L3 + ip_len;
+    if !frame.push_back(l4 + 20) {
+        return false;
+    }
+    let data = frame.data_mut();
+    data.fill(0);
+    if A::V6 {
+        data[12..14].copy_from_slice(&eth::ETHERTYPE_IPV6.to_be_bytes());
+        data[L3] = 0x60;
+        data[L3 + 5] = 20;
+        data[L3 + 6] = TCP;
+        data[L3 + 7] = 64;
+    } else {
+        data[12..14].copy_from_slice(&eth::ETHERTYPE_IPV4.to_be_bytes());
+        data[L3] = 0x45;
+        data[L3 + 3] = 40;
+        data[L3 + 6] = 0x40;
+        data[L3 + 8] = 64;
+        data[L3 + 9] = TCP;
+    }
+    A::set_addrs(data, src, dst, checksum::Delta::new());
+    if !A::V6 {
+        data[L3 + 10..L3 + 12].fill(0);
+        let sum = !checksum::sum(&data[L3..l4]);
+        data[L3 + 10..L3 + 12].copy_from_slice(&sum.to_be_bytes());
+    }
+    data[l4..l4 + 2].copy_from_slice(&sport.to_ne_bytes());
+    data[l4 + 2..l4 + 4].copy_from_slice(&dport.to_ne_bytes());
+    data[l4 + 4..l4 + 8].copy_from_slice(&seq.to_be_bytes());
+    data[l4 + 12] = 0x50;
+    data[l4 + 13] = RST;
+    let addrs = if A::V6 { L3 + 8..l4 } else { L3 + 12..l4 };
+    let pseudo = checksum::combine(checksum::sum(&data[addrs]), u16::from(TCP) + 20);
+    let sum = !checksum::combine(pseudo, checksum::sum(&data[l4..l4 + 20]));
+    data[l4 + 16..l4 + 18].copy_from_slice(&sum.to_be_bytes());
+    true
+}

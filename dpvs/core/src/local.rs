@@ -1,0 +1,365 @@
+//! What is not a service's: own addresses, the kernel's, and plain forwarding
+//! (DPVS facts §4, §5, §21, §24).
+//!
+//! Own addresses answer ARP, neighbour solicitations and echo requests; the rest
+//! of what reaches them is the kernel's, as are unknown protocols, groups,
+//! addresses with a `kni_host` route and destinations without a route.
+
+use std::net::{IpAddr, Ipv6Addr};
+
+use dpvs_wire::proto;
+
+use crate::frame::{Frame, Io, Now, PortId};
+use crate::inet::{Echo, arp, icmp, icmpv6, ndisc};
+use crate::neigh::Egress;
+use crate::parse::{Cast, Head, Kind};
+use crate::raw::{L3, Net};
+use crate::snapshot::{Local, Mac, Snapshot};
+use crate::stats::Reason;
+use crate::worker::Worker;
+
+/// OSPF goes to the kernel before anything else looks at it.
+const OSPF: u8 = 89;
+
+impl<F: Frame> Worker<F> {
+    /// A sound frame that belongs to no connection.
+    #[inline(never)]
+    pub(crate) fn deliver<I: Io<Frame = F>>(
+        &mut self,
+        snap: &Snapshot,
+        from: &Egress,
+        frame: F,
+        head: &Head,
+        now: Now,
+        io: &mut I,
+    ) {
+        match head.kind {
+            Kind::Arp => self.arp(snap, from, frame, now, io),
+            Kind::Ip4 | Kind::Flow4 => self.ip4(snap, from, frame, head, now, io),
+            Kind::Ip6 | Kind::Flow6 => self.ip6(snap, from, frame, head, now, io),
+            Kind::Other => self.give_host(snap, from.port, frame, io),
+            Kind::Bad(reason) => self.drop(reason),
+        }
+    }
+
+    fn arp<I: Io<Frame = F>>(
+        &mut self,
+        snap: &Snapshot,
+        from: &Egress,
+        mut frame: F,
+        now: Now,
+        io: &mut I,
+    ) {
+        let Some(packet) = arp::parse(frame.data()) else {
+            return self.drop(Reason::Malformed);
+        };
+        let spa = IpAddr::V4(packet.spa);
+        let own = |addr| matches!(snap.locals.get(&addr), Some(Local::Own { port, .. }) if *port == from.port);
+        if good_mac(packet.sha) && !packet.spa.is_unspecified() && !own(spa) {
+            // Known neighbours are kept fresh by whatever they say (RFC 826); new
+            // ones come from replies to us only.
+            let ours = packet.op == arp::REPLY && own(IpAddr::V4(packet.tpa));
+            if ours || self.neighs.knows(from.port, spa) {
+                self.learn(snap, from, spa, packet.sha, now, io);
+            }
+        }
+        if packet.op == arp::REQUEST && own(IpAddr::V4(packet.tpa)) {
+            self.drop(Reason::Consumed);
+            if arp::reply_in_place(frame.data_mut(), from.mac) {
+                io.send(from.port, frame);
+            }
+            return;
+        }
+        self.give_host(snap, from.port, frame, io);
+    }
+
+    /// A neighbour told its MAC address: packets that waited leave.
+    pub(crate) fn learn<I: Io<Frame = F>>(
+        &mut self,
+        snap: &Snapshot,
+        egress: &Egress,
+        addr: IpAddr,
+        mac: Mac,
+        now: Now,
+        io: &mut I,
+    ) {
+        if self.learn_quietly(snap, egress, addr, mac, false, now, io) {
+            io.report(crate::message::FromWorker::NeighLearned {
+                worker: self.id(),
+                port: egress.port,
+                addr,
+                mac,
+            });
+        }
+    }
+
+    /// As `learn`, without telling the others; true if it is news.
+    #[allow(clippy::too_many_arguments)]
+    pub(crate) fn learn_quietly<I: Io<Frame = F>>(
+        &mut self,
+        snap: &Snapshot,
+        egress: &Egress,
+        addr: IpAddr,
+        mac: Mac,
+        permanent: bool,
+        now: Now,
+        io: &mut I,
+    ) -> bool {
+        let secs = snap.settings.neigh_timeout;
+        let (waiting, news) = self
+            .neighs
+            .learn(*egress, addr, mac, permanent, secs, now.millis());
+        for mut frame in waiting {
+            let data = frame.data_mut();
+            data[..6].copy_from_slice(&mac);
+            data[6..12].copy_from_slice(&egress.mac);
+            io.send(egress.port, frame);
+        }
+        news
+    }
+
+    fn ip4<I: Io<Frame = F>>(
+        &mut self,
+        snap: &Snapshot,
+        from: &Egress,
+        mut frame: F,
+        head: &Head,
+        now: Now,
+        io: &mut I,
+    ) {
+        if head.kind == Kind::Ip4 {
+            self.stats.ip4.in_pkts += 1;
+            self.stats.ip4.in_octets += u64::from(head.ip_len);
+        }
+        if head.proto == OSPF {
+            return self.give_host(snap, from.port, frame, io);
+        }
+        let data = frame.data();
+        let fragment = u16::from_be_bytes([data[L3 + 6], data[L3 + 7]]) & 0x3fff != 0;
+        let IpAddr::V4(dst) = head.dst.ip() else {
+            return;
+        };
+        let local = snap.locals.get(&IpAddr::V4(dst));
+        if fragment && !matches!(local, Some(Local::Host { .. })) {
+            // DIFFERS: DPVS drops fragments for the kernel's addresses as well.
+            return self.drop(Reason::Fragment);
+        }
+        match local {
+            Some(Local::Own { .. }) if head.proto == proto::ICMP => {
+                let mac = source_mac(data);
+                let src = head.src.ip();
+                match icmp::echo_reply_in_place(&mut frame, L3) {
+                    Echo::Replied => {
+                        self.stats.ip4.in_delivers += 1;
+                        self.answer(snap, from, frame, src, mac, now, io);
+                    }
+                    Echo::BadChecksum => self.drop(Reason::BadChecksum),
+                    Echo::NotEcho => self.give_host(snap, from.port, frame, io),
+                }
+            }
+            Some(Local::Own { .. }) => self.give_host(snap, from.port, frame, io),
+            Some(Local::Host { port }) => self.give_host(snap, *port, frame, io),
+            None if head.cast == Cast::Multi || dst.is_multicast() || dst.is_broadcast() => {
+                self.stats.ip4.in_mcast_pkts += 1;
+                self.give_host(snap, from.port, frame, io);
+            }
+            None => {
+                let on = snap.settings.forward4;
+                self.forward(snap, from, frame, IpAddr::V4(dst), head, on, now, io);
+            }
+        }
+    }
+
+    fn ip6<I: Io<Frame = F>>(
+        &mut self,
+        snap: &Snapshot,
+        from: &Egress,
+        mut frame: F,
+        head: &Head,
+        now: Now,
+        io: &mut I,
+    ) {
+        if head.kind == Kind::Ip6 {
+            self.stats.ip6.in_pkts += 1;
+            self.stats.ip6.in_octets += u64::from(head.ip_len);
+        }
+        if snap.settings.ipv6_off {
+            return self.drop(Reason::Ipv6Off);
+        }
+        let (src, dst) = <u128 as Net>::addrs(frame.data());
+        let (IpAddr::V6(src), IpAddr::V6(dst)) = (src.ip(), dst.ip()) else {
+            return;
+        };
+        if src.is_multicast() || src.is_loopback() || dst.is_loopback() || scope_too_small(dst) {
+            self.stats.ip6.in_addr_errors += 1;
+            return self.drop(Reason::BadAddress);
+        }
+        if dst.is_multicast() {
+            self.stats.ip6.in_mcast_pkts += 1;
+        } else if head.cast == Cast::Multi {
+            // Unicast in a multicast frame.
+            return self.drop(Reason::BadAddress);
+        }
+        if head.proto == proto::ICMPV6 {
+            match ndisc::parse(frame.data()) {
+                ndisc::Nd::Solicit(s) => return self.solicited(snap, from, frame, &s, now, io),
+                ndisc::Nd::Advert(a) => return self.advertised(snap, from, frame, &a, now, io),
+                ndisc::Nd::Invalid => return self.drop(Reason::Malformed),
+                ndisc::Nd::Other => {}
+            }
+        }
+        match snap.locals.get(&IpAddr::V6(dst)) {
+            Some(Local::Own { .. }) if head.proto == proto::ICMPV6 => {
+                let mac = source_mac(frame.data());
+                match icmpv6::echo_reply_in_place(&mut frame, L3) {
+                    Echo::Replied => {
+                        self.stats.ip6.in_delivers += 1;
+                        self.answer(snap, from, frame, IpAddr::V6(src), mac, now, io);
+                    }
+                    Echo::BadChecksum => self.drop(Reason::BadChecksum),
+                    Echo::NotEcho => self.give_host(snap, from.port, frame, io),
+                }
+            }
+            Some(Local::Own { .. }) => self.give_host(snap, from.port, frame, io),
+            Some(Local::Host { port }) => self.give_host(snap, *port, frame, io),
+            None if dst.is_multicast() => self.give_host(snap, from.port, frame, io),
+            None if src.is_unicast_link_local() || dst.is_unicast_link_local() => {
+                // Never forwarded; link-local speech is the kernel's.
+                self.give_host(snap, from.port, frame, io);
+            }
+            None => {
+                let on = snap.settings.forward6;
+                self.forward(snap, from, frame, IpAddr::V6(dst), head, on, now, io);
+            }
+        }
+    }
+
+    fn solicited<I: Io<Frame = F>>(
+        &mut self,
+        snap: &Snapshot,
+        from: &Egress,
+        mut frame: F,
+        ns: &ndisc::Solicit,
+        now: Now,
+        io: &mut I,
+    ) {
+        let target = IpAddr::V6(ns.target);
+        let own = matches!(snap.locals.get(&target),
+            Some(Local::Own { port, .. }) if *port == from.port);
+        if !own {
+            return self.give_host(snap, from.port, frame, io);
+        }
+        if let Some(mac) = ns.mac.filter(|m| good_mac(*m)) {
+            self.learn(snap, from, IpAddr::V6(ns.src), mac, now, io);
+        }
+        // DIFFERS: DPVS never answers probes for duplicate addresses.
+        self.drop(Reason::Consumed);
+        if ndisc::reply_in_place(&mut frame, ns, from.mac) {
+            io.send(from.port, frame);
+        }
+    }
+
+    fn advertised<I: Io<Frame = F>>(
+        &mut self,
+        snap: &Snapshot,
+        from: &Egress,
+        frame: F,
+        na: &ndisc::Advert,
+        now: Now,
+        io: &mut I,
+    ) {
+        let target = IpAddr::V6(na.target);
+        let own = matches!(snap.locals.get(&target), Some(Local::Own { .. }));
+        if !own && self.neighs.knows(from.port, target) {
+            // The override flag is ignored, as in DPVS.
+            let mac = na.mac.unwrap_or(source_mac(frame.data()));
+            if good_mac(mac) {
+                self.learn(snap, from, target, mac, now, io);
+            }
+        }
+        // The kernel has neighbours of its own on this wire.
+        self.give_host(snap, from.port, frame, io);
+    }
+
+    /// Plain routing of what is neither a service's nor local.
+    #[allow(clippy::too_many_arguments)]
+    fn forward<I: Io<Frame = F>>(
+        &mut self,
+        snap: &Snapshot,
+        from: &Egress,
+        mut frame: F,
+        dst: IpAddr,
+        head: &Head,
+        on: bool,
+        now: Now,
+        io: &mut I,
+    ) {
+        let way = match self.way(snap, dst) {
+            Ok((way, _)) if on => way,
+            Ok(_) => return self.drop(Reason::NotForwarding),
+            // No route: the kernel may know one.
+            Err(_) => return self.give_host(snap, from.port, frame, io),
+        };
+        if !crate::egress::decrement_ttl(frame.data_mut()) {
+            return self.time_exceeded(snap, from, frame, now, io);
+        }
+        if head.ip_len > way.mtu() {
+            if dst.is_ipv6() || frame.data()[L3 + 6] & 0x40 != 0 {
+                return self.too_big(snap, from, frame, way.mtu(), now, io);
+            }
+            return self.fragment4(&frame, &way, snap, now, io);
+        }
+        if dst.is_ipv4() {
+            self.stats.ip4.out_forw_datagrams += 1;
+        } else {
+            self.stats.ip6.out_forw_datagrams += 1;
+        }
+        self.send_way(snap, frame, &way, now, io);
+    }
+
+    /// Gives a frame to the kernel.
+    pub(crate) fn give_host<I: Io<Frame = F>>(
+        &mut self,
+        snap: &Snapshot,
+        port: PortId,
+        frame: F,
+        io: &mut I,
+    ) {
+        match snap.ports.get(usize::from(port.0)) {
+            // Everything has been copied there already.
+            Some(p) if p.forward2kni => self.drop(Reason::Consumed),
+            Some(p) if p.has_host => {
+                self.stats.to_host += 1;
+                io.to_host(port, frame);
+            }
+            _ => self.drop(Reason::NoHostPort),
+        }
+    }
+
+    /// Gives a copy of a frame to the kernel (`forward2kni`).
+    pub(crate) fn copy_to_host<I: Io<Frame = F>>(&mut self, port: PortId, frame: &F, io: &mut I) {
+        let bytes = frame.data();
+        if let Some(mut copy) = io.alloc()
+            && copy.push_back(bytes.len())
+        {
+            copy.data_mut()[..bytes.len()].copy_from_slice(bytes);
+            self.stats.to_host += 1;
+            io.to_host(port, copy);
+        }
+    }
+}
+
+fn source_mac(data: &[u8]) -> Mac {
+    let mut mac = [0; 6];
+    mac.copy_from_slice(&data[6..12]);
+    mac
+}
+
+fn good_mac(mac: Mac) -> bool {
+    mac[0] & 1 == 0 && mac != [0; 6]
+}
+
+/// Multicast scopes 0 (reserved) and 1 (this interface) are not for wires.
+fn scope_too_small(dst: Ipv6Addr) -> bool {
+    dst.is_multicast() && dst.octets()[1] & 0x0f <= 1
+}

@@ -1,0 +1,519 @@
+//! Neighbours and next hops of one worker (ARP and ND state; DPVS facts §21).
+//!
+//! A [`Hop`] is what a packet needs to leave: the twelve bytes of MAC addresses,
+//! a port and its MTU. Connections keep a hop's number with a generation, so a
+//! next hop costs no lookup and a stale one is noticed. A neighbour owns a hop
+//! while it is resolved; packets wait in its queue until then. Knows no frame
+//! format beyond the MAC addresses: requests are written by the caller.
+
+use std::collections::{HashMap, VecDeque};
+use std::net::IpAddr;
+
+use crate::frame::PortId;
+use crate::message::{NeighInfo, NeighState};
+use crate::snapshot::Mac;
+
+/// How packets leave.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Hop {
+    /// Destination MAC, then source MAC.
+    pub(crate) macs: [u8; 12],
+    /// Port to leave by.
+    pub(crate) port: PortId,
+    /// Its MTU.
+    pub(crate) mtu: u16,
+    generation: u8,
+    live: bool,
+}
+
+impl Hop {
+    /// The same hop for packets no larger than that.
+    pub(crate) fn with_mtu(self, mtu: u16) -> Self {
+        Self {
+            mtu: self.mtu.min(mtu),
+            ..self
+        }
+    }
+}
+
+/// Most interned return hops; beyond it replies are routed.
+const MAX_INTERNED: usize = 65_536;
+/// Most neighbours.
+const MAX_NEIGHBOURS: usize = 65_536;
+/// Seconds without an answer before a neighbour is given up.
+const SEND_SECS: u64 = 3;
+/// Seconds a known neighbour may take to confirm.
+const PROBE_SECS: u64 = 30;
+
+/// Next hops by number.
+#[derive(Default)]
+pub(crate) struct Hops {
+    hops: Vec<Hop>,
+    free: Vec<u32>,
+    interned: HashMap<(PortId, Mac), u32>,
+}
+
+impl Hops {
+    /// The hop of a number kept by a connection, unless it is stale.
+    #[inline(always)]
+    #[must_use]
+    pub(crate) fn get(&self, raw: u32) -> Option<&Hop> {
+        let hop = self.hops.get((raw >> 8) as usize)?;
+        (hop.live && hop.generation == raw as u8).then_some(hop)
+    }
+
+    /// Numbers start at generation 1, so 0 never names a hop.
+    fn add(&mut self, macs: [u8; 12], port: PortId, mtu: u16) -> u32 {
+        if let Some(i) = self.free.pop() {
+            let hop = &mut self.hops[i as usize];
+            let generation = hop.generation;
+            *hop = Hop {
+                macs,
+                port,
+                mtu,
+                generation,
+                live: true,
+            };
+            i << 8 | u32::from(generation)
+        } else {
+            self.hops.push(Hop {
+                macs,
+                port,
+                mtu,
+                generation: 1,
+                live: true,
+            });
+            (self.hops.len() as u32 - 1) << 8 | 1
+        }
+    }
+
+    fn remove(&mut self, raw: u32) {
+        let i = raw >> 8;
+        if let Some(hop) = self.hops.get_mut(i as usize)
+            && hop.live
+            && hop.generation == raw as u8
+        {
+            hop.live = false;
+            hop.generation = hop.generation.wrapping_add(1).max(1);
+            self.free.push(i);
+        }
+    }
+
+    /// The hop that leads to a MAC address, whatever its IP address is.
+    pub(crate) fn intern(&mut self, port: PortId, dst: Mac, src: Mac, mtu: u16) -> Option<u32> {
+        if let Some(&raw) = self.interned.get(&(port, dst)) {
+            return Some(raw);
+        }
+        if self.interned.len() >= MAX_INTERNED {
+            return None;
+        }
+        let raw = self.add(macs(dst, src), port, mtu);
+        self.interned.insert((port, dst), raw);
+        Some(raw)
+    }
+
+    /// Forgets every hop: ports, routes or addresses have changed.
+    pub(crate) fn clear(&mut self) {
+        for hop in &mut self.hops {
+            hop.generation = hop.generation.wrapping_add(1).max(1);
+            hop.live = false;
+        }
+        self.interned.clear();
+        self.free = (0..self.hops.len() as u32).collect();
+    }
+}
+
+fn macs(dst: Mac, src: Mac) -> [u8; 12] {
+    let mut out = [0; 12];
+    out[..6].copy_from_slice(&dst);
+    out[6..].copy_from_slice(&src);
+    out
+}
+
+struct Neigh<F> {
+    port: PortId,
+    addr: IpAddr,
+    mac: Mac,
+    /// Own address to ask from.
+    src: Option<IpAddr>,
+    state: NeighState,
+    permanent: bool,
+    /// Milliseconds at which the state ends.
+    until: u64,
+    /// Milliseconds at which to ask again.
+    ask: u64,
+    hop: u32,
+    queue: VecDeque<F>,
+}
+
+/// What to do about a neighbour, for the caller to put on the wire.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Ask {
+    /// Port to ask on.
+    pub(crate) port: PortId,
+    /// Who is looked for.
+    pub(crate) target: IpAddr,
+    /// Own address to ask from, if the route gave one.
+    pub(crate) src: Option<IpAddr>,
+}
+
+/// Neighbours of one worker.
+pub(crate) struct Neighbours<F> {
+    slots: Vec<Option<Neigh<F>>>,
+    free: Vec<u32>,
+    by_addr: HashMap<(PortId, IpAddr), u32>,
+    /// The hops, also those not owned by a neighbour.
+    pub(crate) hops: Hops,
+    cursor: usize,
+}
+
+/// What became of a packet that was queued.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Queued {
+    /// It waits; ask if there is something to ask.
+    Waiting(Option<Ask>),
+    /// The queue is full (or too many neighbours); the packet is gone.
+    Dropped,
+}
+
+impl<F> Default for Neighbours<F> {
+    fn default() -> Self {
+        Self {
+            slots: Vec::new(),
+            free: Vec::new(),
+            by_addr: HashMap::new(),
+            hops: Hops::default(),
+            cursor: 0,
+        }
+    }
+}
+
+/// A port as the neighbour code needs it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Egress {
+    /// The port.
+    pub(crate) port: PortId,
+    /// Its MAC address.
+    pub(crate) mac: Mac,
+    /// Its MTU.
+    pub(crate) mtu: u16,
+}
+
+impl<F> Neighbours<F> {
+    /// The hop to a neighbour, if it is resolved.
+    #[must_use]
+    pub(crate) fn hop(&self, port: PortId, addr: IpAddr) -> Option<u32> {
+        let &i = self.by_addr.get(&(port, addr))?;
+        let neigh = self.slots[i as usize].as_ref()?;
+        (neigh.hop != 0).then_some(neigh.hop)
+    }
+
+    /// Keeps a packet until the neighbour answers.
+    pub(crate) fn queue(
+        &mut self,
+        port: PortId,
+        addr: IpAddr,
+        src: Option<IpAddr>,
+        frame: F,
+        limit: usize,
+        now_ms: u64,
+    ) -> Queued {
+        let Some(i) = self.slot(port, addr) else {
+            return Queued::Dropped;
+        };
+        let Some(neigh) = &mut self.slots[i] else {
+            return Queued::Dropped;
+        };
+        if src.is_some() {
+            neigh.src = src;
+        }
+        // DPVS drops only when more than the limit wait already.
+        if neigh.queue.len() > limit {
+            return Queued::Dropped;
+        }
+        neigh.queue.push_back(frame);
+        if neigh.state == NeighState::None {
+            neigh.state = NeighState::Send;
+            neigh.until = now_ms + SEND_SECS * 1000;
+            neigh.ask = now_ms + 1000;
+            return Queued::Waiting(Some(Ask {
+                port,
+                target: addr,
+                src: neigh.src,
+            }));
+        }
+        Queued::Waiting(None)
+    }
+
+    fn slot(&mut self, port: PortId, addr: IpAddr) -> Option<usize> {
+        if let Some(&i) = self.by_addr.get(&(port, addr)) {
+            return Some(i as usize);
+        }
+        if self.by_addr.len() >= MAX_NEIGHBOURS {
+            return None;
+        }
+        let neigh = Neigh {
+            port,
+            addr,
+            mac: [0; 6],
+            src: None,
+            state: NeighState::None,
+            permanent: false,
+            until: 0,
+            ask: u64::MAX,
+            hop: 0,
+            queue: VecDeque::new(),
+        };
+        let i = match self.free.pop() {
+            Some(i) => {
+                self.slots[i as usize] = Some(neigh);
+                i as usize
+            }
+            None => {
+                self.slots.push(Some(neigh));
+                self.slots.len() - 1
+            }
+        };
+        self.by_addr.insert((port, addr), i as u32);
+        Some(i)
+    }
+
+    /// A neighbour's MAC address is known: returns the packets that waited, and
+    /// true if this is news. A permanent entry is changed only by a permanent one.
+    pub(crate) fn learn(
+        &mut self,
+        egress: Egress,
+        addr: IpAddr,
+        mac: Mac,
+        permanent: bool,
+        reachable_secs: u32,
+        now_ms: u64,
+    ) -> (VecDeque<F>, bool) {
+        let Some(i) = self.slot(egress.port, addr) else {
+            return (VecDeque::new(), false);
+        };
+        let Some(neigh) = &mut self.slots[i] else {
+            return (VecDeque::new(), false);
+        };
+        if neigh.permanent && !permanent {
+            return (VecDeque::new(), false);
+        }
+        let news = neigh.hop == 0 || neigh.mac != mac;
+        if news {
+            self.hops.remove(neigh.hop);
+            neigh.hop = self
+                .hops
+                .add(macs(mac, egress.mac), egress.port, egress.mtu);
+        }
+        neigh.mac = mac;
+        neigh.permanent |= permanent;
+        neigh.state = NeighState::Reachable;
+        neigh.until = if neigh.permanent {
+            u64::MAX
+        } else {
+            now_ms + u64::from(reachable_secs.max(1)) * 1000
+        };
+        neigh.ask = u64::MAX;
+        (std::mem::take(&mut neigh.queue), news)
+    }
+
+    /// True if there is such a neighbour, resolved or not.
+    #[must_use]
+    pub(crate) fn knows(&self, port: PortId, addr: IpAddr) -> bool {
+        self.by_addr.contains_key(&(port, addr))
+    }
+
+    /// Forgets a neighbour; its waiting packets are dropped and counted by the
+    /// returned number.
+    pub(crate) fn forget(&mut self, port: PortId, addr: IpAddr) -> usize {
+        match self.by_addr.get(&(port, addr)) {
+            Some(&i) => self.free_slot(i as usize),
+            None => 0,
+        }
+    }
+
+    fn free_slot(&mut self, i: usize) -> usize {
+        let Some(neigh) = self.slots[i].take() else {
+            return 0;
+        };
+        self.hops.remove(neigh.hop);
+        self.by_addr.remove(&(neigh.port, neigh.addr));
+        self.free.push(i as u32);
+        neigh.queue.len()
+    }
+
+    /// Ports, routes or addresses changed: every connection has to find its next
+    /// hop again. What is known of neighbours on ports that still exist stays.
+    /// Hops back to where a request came from do not depend on routes; they go
+    /// only with `all`, when ports changed.
+    pub(crate) fn reset_hops(&mut self, all: bool, egress: impl Fn(PortId) -> Option<Egress>) {
+        if all {
+            self.hops.clear();
+        }
+        for i in 0..self.slots.len() {
+            let Some(neigh) = &mut self.slots[i] else {
+                continue;
+            };
+            if neigh.hop == 0 {
+                continue;
+            }
+            self.hops.remove(neigh.hop);
+            neigh.hop = 0;
+            match egress(neigh.port) {
+                Some(e) => neigh.hop = self.hops.add(macs(neigh.mac, e.mac), e.port, e.mtu),
+                None => {
+                    self.free_slot(i);
+                }
+            }
+        }
+    }
+
+    /// Ages some of the neighbours; returns at most one question to send, and the
+    /// number of packets dropped. Call often: each call looks at a few entries.
+    pub(crate) fn tick(&mut self, now_ms: u64) -> (Option<Ask>, usize) {
+        let mut dropped = 0;
+        for _ in 0..self.slots.len().min(32) {
+            self.cursor = if self.cursor + 1 < self.slots.len() {
+                self.cursor + 1
+            } else {
+                0
+            };
+            let i = self.cursor;
+            let Some(neigh) = &mut self.slots[i] else {
+                continue;
+            };
+            if neigh.until <= now_ms {
+                match neigh.state {
+                    NeighState::Reachable => {
+                        neigh.state = NeighState::Probe;
+                        neigh.until = now_ms + PROBE_SECS * 1000;
+                        neigh.ask = now_ms;
+                    }
+                    _ => {
+                        dropped += self.free_slot(i);
+                        continue;
+                    }
+                }
+            }
+            if neigh.ask <= now_ms {
+                neigh.ask = now_ms + 1000;
+                let ask = Ask {
+                    port: neigh.port,
+                    target: neigh.addr,
+                    src: neigh.src,
+                };
+                return (Some(ask), dropped);
+            }
+        }
+        (None, dropped)
+    }
+
+    /// Every neighbour, for listings.
+    #[must_use]
+    pub(crate) fn list(&self) -> Vec<NeighInfo> {
+        self.slots
+            .iter()
+            .flatten()
+            .map(|n| NeighInfo {
+                port: n.port,
+                addr: n.addr,
+                mac: n.mac,
+                state: n.state,
+                permanent: n.permanent,
+                queued: n.queue.len() as u32,
+            })
+            .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const EGRESS: Egress = Egress {
+        port: PortId(0),
+        mac: [2, 0, 0, 0, 0, 1],
+        mtu: 1500,
+    };
+
+    fn addr() -> IpAddr {
+        "10.0.0.2".parse().unwrap()
+    }
+
+    #[test]
+    fn packets_wait_and_leave_in_order() {
+        let mut n = Neighbours::<u32>::default();
+        let ask = Ask {
+            port: PortId(0),
+            target: addr(),
+            src: None,
+        };
+        assert_eq!(
+            n.queue(PortId(0), addr(), None, 1, 2, 0),
+            Queued::Waiting(Some(ask))
+        );
+        assert_eq!(
+            n.queue(PortId(0), addr(), None, 2, 2, 0),
+            Queued::Waiting(None)
+        );
+        assert_eq!(
+            n.queue(PortId(0), addr(), None, 3, 2, 0),
+            Queued::Waiting(None)
+        );
+        assert_eq!(n.queue(PortId(0), addr(), None, 4, 2, 0), Queued::Dropped);
+        assert_eq!(n.hop(PortId(0), addr()), None);
+        let (out, news) = n.learn(EGRESS, addr(), [9; 6], false, 60, 10);
+        assert_eq!(out, [1, 2, 3]);
+        assert!(news);
+        let raw = n.hop(PortId(0), addr()).unwrap();
+        assert_eq!(
+            n.hops.get(raw).unwrap().macs,
+            [9, 9, 9, 9, 9, 9, 2, 0, 0, 0, 0, 1]
+        );
+        // A new MAC makes the old number stale.
+        n.learn(EGRESS, addr(), [8; 6], false, 60, 20);
+        assert!(n.hops.get(raw).is_none());
+    }
+
+    #[test]
+    fn ages_through_probe_and_is_forgotten() {
+        let mut n = Neighbours::<u32>::default();
+        n.learn(EGRESS, addr(), [9; 6], false, 60, 0);
+        let raw = n.hop(PortId(0), addr()).unwrap();
+        assert_eq!(n.tick(59_999), (None, 0));
+        let (ask, _) = n.tick(60_000);
+        assert_eq!(ask.unwrap().target, addr());
+        assert_eq!(n.list()[0].state, NeighState::Probe);
+        assert!(n.hops.get(raw).is_some(), "used while being confirmed");
+        n.learn(EGRESS, addr(), [9; 6], false, 60, 60_100);
+        assert_eq!(n.list()[0].state, NeighState::Reachable);
+        assert!(n.hops.get(raw).is_some(), "same answer, same hop");
+        n.tick(120_100);
+        n.tick(150_100);
+        assert!(n.list().is_empty() && n.hops.get(raw).is_none());
+    }
+
+    #[test]
+    fn unanswered_is_asked_again_and_given_up() {
+        let mut n = Neighbours::<u32>::default();
+        n.queue(PortId(0), addr(), None, 1, 8, 0);
+        assert!(n.tick(1000).0.is_some());
+        assert!(n.tick(1500).0.is_none());
+        assert!(n.tick(2000).0.is_some());
+        assert_eq!(n.tick(3000), (None, 1));
+        assert!(n.list().is_empty());
+    }
+
+    #[test]
+    fn permanent_stays_and_wins() {
+        let mut n = Neighbours::<u32>::default();
+        n.learn(EGRESS, addr(), [9; 6], true, 60, 0);
+        n.learn(EGRESS, addr(), [8; 6], false, 60, 0);
+        assert_eq!(n.list()[0].mac, [9; 6]);
+        assert_eq!(n.tick(u64::MAX - 1), (None, 0));
+        n.reset_hops(true, |_| Some(EGRESS));
+        assert!(n.hop(PortId(0), addr()).is_some());
+        assert_eq!(n.forget(PortId(0), addr()), 0);
+        assert!(n.list().is_empty());
+    }
+}

@@ -1,0 +1,267 @@
+//! First look at a frame: what it is, and the tuple its connection is found by.
+//!
+//! Everything later stages index into is checked here: after [`parse`] says
+//! `Flow4` or `Flow6`, the headers up to the end of the transport header are in
+//! the first segment and agree with the lengths they state.
+
+use dpvs_wire::{checksum, eth};
+
+use crate::conn::ConnTable;
+use crate::conn::table::{Family, Tuple};
+use crate::frame::{Frame, RxChecksum};
+use crate::raw::{L3, ld16, ld32, ld128};
+use crate::service::{TCP, UDP};
+use crate::snapshot::Mac;
+use crate::stats::Reason;
+
+/// What a frame is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// IPv4 TCP or UDP with a tuple, addressed to us.
+    Flow4,
+    /// IPv6 TCP or UDP with a tuple, addressed to us.
+    Flow6,
+    /// Any other sound IPv4 packet.
+    Ip4,
+    /// Any other sound IPv6 packet.
+    Ip6,
+    /// ARP.
+    Arp,
+    /// A protocol that is the kernel's.
+    Other,
+    /// To be dropped.
+    Bad(Reason),
+}
+
+/// Whom the frame is addressed to on the link.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Cast {
+    /// Our own MAC address.
+    Host,
+    /// A group or everybody.
+    Multi,
+}
+
+/// What the parser found out, kept beside the frame for the later stages.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Head {
+    /// Keyed hash of the tuple, for flows.
+    pub hash: u64,
+    /// IPv4 addresses, raw, for `Flow4`.
+    pub src: u32,
+    pub dst: u32,
+    /// Ports, raw, for flows.
+    pub sport: u16,
+    pub dport: u16,
+    /// Offset of the transport header.
+    pub l4: u16,
+    /// Length of the IP packet.
+    pub ip_len: u16,
+    pub proto: u8,
+    pub kind: Kind,
+    pub cast: Cast,
+}
+
+impl Head {
+    pub(crate) const EMPTY: Self = Self {
+        hash: 0,
+        src: 0,
+        dst: 0,
+        sport: 0,
+        dport: 0,
+        l4: 0,
+        ip_len: 0,
+        proto: 0,
+        kind: Kind::Other,
+        cast: Cast::Host,
+    };
+
+    #[inline(always)]
+    pub(crate) fn tuple4(&self) -> Tuple<u32> {
+        Tuple {
+            src: self.src,
+            dst: self.dst,
+            sport: self.sport,
+            dport: self.dport,
+            proto: self.proto,
+        }
+    }
+
+    #[inline(always)]
+    pub(crate) fn tuple6(&self, data: &[u8]) -> Tuple<u128> {
+        Tuple {
+            src: ld128(data, L3 + 8),
+            dst: ld128(data, L3 + 24),
+            sport: self.sport,
+            dport: self.dport,
+            proto: self.proto,
+        }
+    }
+}
+
+#[inline(always)]
+fn bad(head: &mut Head, reason: Reason) {
+    head.kind = Kind::Bad(reason);
+}
+
+/// Looks at a frame received by the owner of `mac`; cuts Ethernet padding off.
+#[inline(always)]
+pub(crate) fn parse<F: Frame>(frame: &mut F, mac: &Mac, conns: &ConnTable, head: &mut Head) {
+    let total = frame.total_len();
+    let data = frame.data();
+    if data.len() < L3 {
+        return bad(head, Reason::Truncated);
+    }
+    head.cast = if data[..6] == mac[..] {
+        Cast::Host
+    } else if data[0] & 1 != 0 {
+        Cast::Multi
+    } else {
+        // Answers to promiscuous reception: nobody's business here.
+        return bad(head, Reason::OtherHost);
+    };
+    match u16::from_be_bytes([data[12], data[13]]) {
+        eth::ETHERTYPE_IPV4 => {
+            parse4(frame, total, conns, head);
+        }
+        eth::ETHERTYPE_IPV6 => parse6(frame, total, conns, head),
+        eth::ETHERTYPE_ARP => head.kind = Kind::Arp,
+        _ => head.kind = Kind::Other,
+    }
+}
+
+#[inline(always)]
+fn parse4<F: Frame>(frame: &mut F, total: usize, conns: &ConnTable, head: &mut Head) {
+    let checksum = frame.rx_ip_checksum();
+    let data = frame.data();
+    if data.len() < L3 + 20 {
+        return bad(head, Reason::Truncated);
+    }
+    let ihl = usize::from(data[L3] & 0x0f) * 4;
+    let len = usize::from(u16::from_be_bytes([data[L3 + 2], data[L3 + 3]]));
+    if data[L3] >> 4 != 4 || ihl < 20 || len < ihl {
+        return bad(head, Reason::Malformed);
+    }
+    if L3 + len > total || L3 + ihl > data.len() {
+        return bad(head, Reason::Truncated);
+    }
+    let good = match checksum {
+        RxChecksum::Good => true,
+        RxChecksum::Bad => false,
+        RxChecksum::Unknown if ihl == 20 => {
+            let words = (ld32(data, L3), ld32(data, L3 + 4), ld32(data, L3 + 8));
+            let addrs = (ld32(data, L3 + 12), ld32(data, L3 + 16));
+            let sum = u64::from(words.0)
+                + u64::from(words.1)
+                + u64::from(words.2)
+                + u64::from(addrs.0)
+                + u64::from(addrs.1);
+            let sum = (sum >> 32) + (sum & 0xffff_ffff);
+            let sum = (sum >> 16) + (sum & 0xffff);
+            let sum = (sum >> 16) + (sum & 0xffff);
+            (sum >> 16) + (sum & 0xffff) == 0xffff
+        }
+        RxChecksum::Unknown => checksum::sum(&data[L3..L3 + ihl]) == 0xffff,
+    };
+    if !good {
+        return bad(head, Reason::BadChecksum);
+    }
+    let proto = data[L3 + 9];
+    head.ip_len = len as u16;
+    head.proto = proto;
+    head.l4 = (L3 + ihl) as u16;
+    head.src = ld32(data, L3 + 12);
+    head.dst = ld32(data, L3 + 16);
+    // More fragments, or an offset.
+    let fragment = u16::from_be_bytes([data[L3 + 6], data[L3 + 7]]) & 0x3fff != 0;
+    head.kind = Kind::Ip4;
+    if (proto == TCP || proto == UDP) && head.cast == Cast::Host && !fragment {
+        if !ports(data, L3 + ihl, L3 + len, head) {
+            return bad(head, Reason::Truncated);
+        }
+        head.kind = Kind::Flow4;
+        head.hash = u32::hash(conns, &head.tuple4());
+        conns.prefetch_index(head.hash);
+    }
+    if total > L3 + len {
+        frame.truncate(L3 + len);
+    }
+}
+
+/// Reads the ports; false if the transport header is not whole.
+#[inline(always)]
+fn ports(data: &[u8], l4: usize, end: usize, head: &mut Head) -> bool {
+    let room = data.len().min(end);
+    if head.proto == TCP {
+        if l4 + 20 > room {
+            return false;
+        }
+        let tcp_len = usize::from(data[l4 + 12] >> 4) * 4;
+        if tcp_len < 20 || l4 + tcp_len > room {
+            return false;
+        }
+    } else {
+        if l4 + 8 > room {
+            return false;
+        }
+        let udp_len = usize::from(u16::from_be_bytes([data[l4 + 4], data[l4 + 5]]));
+        if udp_len < 8 || l4 + udp_len > end {
+            return false;
+        }
+    }
+    head.sport = ld16(data, l4);
+    head.dport = ld16(data, l4 + 2);
+    true
+}
+
+#[inline(always)]
+fn parse6<F: Frame>(frame: &mut F, total: usize, conns: &ConnTable, head: &mut Head) {
+    let data = frame.data();
+    if data.len() < L3 + 40 {
+        return bad(head, Reason::Truncated);
+    }
+    if data[L3] >> 4 != 6 {
+        return bad(head, Reason::Malformed);
+    }
+    let len = 40 + usize::from(u16::from_be_bytes([data[L3 + 4], data[L3 + 5]]));
+    if L3 + len > total {
+        return bad(head, Reason::Truncated);
+    }
+    head.ip_len = len as u16;
+    head.kind = Kind::Ip6;
+    let mut proto = data[L3 + 6];
+    let mut l4 = L3 + 40;
+    if proto != TCP && proto != UDP {
+        let rest = &data[L3 + 40..(L3 + len).min(data.len())];
+        match dpvs_wire::ipv6::walk(proto, rest) {
+            Ok(upper) if upper.fragment.is_none() => {
+                proto = upper.protocol;
+                l4 = L3 + upper.offset;
+            }
+            _ => {
+                head.proto = proto;
+                head.l4 = l4 as u16;
+                return trim(frame, total, len);
+            }
+        }
+    }
+    head.proto = proto;
+    head.l4 = l4 as u16;
+    if (proto == TCP || proto == UDP) && head.cast == Cast::Host {
+        let data = frame.data();
+        if !ports(data, l4, L3 + len, head) {
+            return bad(head, Reason::Truncated);
+        }
+        head.kind = Kind::Flow6;
+        head.hash = u128::hash(conns, &head.tuple6(data));
+        conns.prefetch_index(head.hash);
+    }
+    trim(frame, total, len);
+}
+
+#[inline(always)]
+fn trim<F: Frame>(frame: &mut F, total: usize, len: usize) {
+    if total > L3 + len {
+        frame.truncate(L3 + len);
+    }
+}

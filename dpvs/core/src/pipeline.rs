@@ -1,0 +1,284 @@
+//! The way of a burst through a worker, all stages on one screen.
+//!
+//! parse -> index lines -> entry lines -> one loop that finishes each packet in
+//! order: known flows are counted, rewritten and sent; new ones are admitted; the
+//! rest goes to the light IP stack. Every loop runs over the whole burst, so that
+//! its cache misses overlap.
+
+use std::net::IpAddr;
+
+use crate::admit::Admitted;
+use crate::conn::{Handle, flags};
+use crate::egress::{Way, decrement_ttl};
+use crate::frame::{Burst, Frame, Io, Now, PortId};
+use crate::neigh::Egress;
+use crate::parse::{Head, Kind, parse};
+use crate::prefetch::prefetch;
+use crate::proto::{Dir, tcp, udp};
+use crate::raw::{L3, Net};
+use crate::service::TCP;
+use crate::snapshot::Snapshot;
+use crate::stats::{Reason, WorkerStats};
+use crate::worker::Worker;
+use crate::xmit::fullnat::{self, ACK, FIN, RST, SYN, Segment};
+use crate::xmit::toa;
+
+impl<F: Frame> Worker<F> {
+    /// Takes the first `n` frames of a burst received on `port`; leaves every
+    /// slot empty. Frames handed over by another worker come in here too.
+    pub fn process<I: Io<Frame = F>>(
+        &mut self,
+        port: PortId,
+        burst: &mut Burst<F>,
+        n: usize,
+        now: Now,
+        io: &mut I,
+    ) {
+        let burst = &mut burst[..n];
+        let (Some(snap), Some(mut heads)) = (self.snap.take(), self.heads.take()) else {
+            burst.fill_with(|| None);
+            return;
+        };
+        if let Some(p) = snap.ports.get(usize::from(port.0)) {
+            let egress = Egress {
+                port,
+                mac: p.mac,
+                mtu: p.mtu,
+            };
+            if p.forward2kni {
+                for frame in burst.iter().flatten() {
+                    self.copy_to_host(port, frame, io);
+                }
+            }
+            for frame in burst.iter().flatten() {
+                prefetch(frame.data());
+            }
+            for (slot, head) in burst.iter_mut().zip(heads.iter_mut()) {
+                if let Some(frame) = slot {
+                    parse(frame, &egress.mac, &self.conns, head);
+                }
+            }
+            for head in &heads[..n] {
+                if matches!(head.kind, Kind::Flow4 | Kind::Flow6) {
+                    self.conns.prefetch_entry(head.hash);
+                }
+            }
+            for (slot, head) in burst.iter_mut().zip(heads.iter()) {
+                let Some(frame) = slot.take() else { continue };
+                self.finish(&snap, &egress, frame, head, now, io);
+            }
+        } else {
+            burst.fill_with(|| None);
+        }
+        self.snap = Some(snap);
+        self.heads = Some(heads);
+    }
+
+    /// Everything after the lookup stages, for one packet.
+    #[inline(always)]
+    fn finish<I: Io<Frame = F>>(
+        &mut self,
+        snap: &Snapshot,
+        from: &Egress,
+        frame: F,
+        head: &Head,
+        now: Now,
+        io: &mut I,
+    ) {
+        match head.kind {
+            Kind::Flow4 => {
+                self.stats.ip4.in_pkts += 1;
+                self.stats.ip4.in_octets += u64::from(head.ip_len);
+                match self.conns.find(head.hash, &head.tuple4()) {
+                    Some(conn) => self.transit::<u32, I>(snap, from, frame, head, conn, now, io),
+                    None => self.newcomer::<u32, I>(snap, from, frame, head, now, io),
+                }
+            }
+            Kind::Flow6 => {
+                self.stats.ip6.in_pkts += 1;
+                self.stats.ip6.in_octets += u64::from(head.ip_len);
+                match self.conns.find(head.hash, &head.tuple6(frame.data())) {
+                    Some(conn) => self.transit::<u128, I>(snap, from, frame, head, conn, now, io),
+                    None => self.newcomer::<u128, I>(snap, from, frame, head, now, io),
+                }
+            }
+            Kind::Bad(reason) => self.drop(reason),
+            _ => self.deliver(snap, from, frame, head, now, io),
+        }
+    }
+
+    /// A flow without connection: makes one if it belongs to a service.
+    #[inline(never)]
+    fn newcomer<A: Net, I: Io<Frame = F>>(
+        &mut self,
+        snap: &Snapshot,
+        from: &Egress,
+        frame: F,
+        head: &Head,
+        now: Now,
+        io: &mut I,
+    ) {
+        match self.admit::<A>(snap, from, &frame, head, now) {
+            Admitted::Conn(conn) => self.transit::<A, I>(snap, from, frame, head, conn, now, io),
+            Admitted::Pass => self.deliver(snap, from, frame, head, now, io),
+            Admitted::Drop(reason) => self.drop(reason),
+            Admitted::HandOver(worker) => {
+                self.stats.handed_over += 1;
+                io.hand_over(worker, from.port, frame);
+            }
+        }
+    }
+
+    /// A packet of a known connection: state, counters, rewrite, out.
+    #[inline(always)]
+    #[allow(clippy::too_many_arguments)]
+    fn transit<A: Net, I: Io<Frame = F>>(
+        &mut self,
+        snap: &Snapshot,
+        from: &Egress,
+        mut frame: F,
+        head: &Head,
+        conn: Handle,
+        now: Now,
+        io: &mut I,
+    ) {
+        let dir = conn.dir();
+        let l4 = usize::from(head.l4);
+        let entry = A::entry_mut(&mut self.conns, conn);
+        let dest = &mut self.dests[entry.dest as usize];
+        if entry.flags & flags::QUIESCENT != 0 && dest.quiescent {
+            self.end(snap, conn, now, io);
+            return self.drop(Reason::Quiescent);
+        }
+        entry.seen = now.millis() as u32;
+        let mut toa = false;
+        let mut state = entry.state;
+        if head.proto == TCP {
+            let seg = Segment::read(frame.data(), l4, L3 + usize::from(head.ip_len));
+            if state != tcp::State::Established as u8 || seg.flags & (SYN | FIN | RST | ACK) != ACK
+            {
+                state = tcp::next(dir, tcp::State::from_u8(state), seg.flags) as u8;
+                if seg.flags & SYN != 0 {
+                    self.isn
+                        .handshake(entry, dir, &seg, frame.data_mut(), l4, now);
+                }
+            }
+            match dir {
+                // Every segment until the client acknowledges data of the server.
+                Dir::In => {
+                    const WANT: u16 = flags::TOA | flags::FDATA;
+                    toa = entry.flags & WANT == WANT
+                        && seg.ack == entry.fdata
+                        && seg.flags & (SYN | RST) == 0;
+                }
+                Dir::Out => fullnat::note_server(entry, &seg),
+            }
+        } else {
+            state = udp::next(dir, udp::State::from_u8(state)) as u8;
+        }
+        let hop = match dir {
+            Dir::In => {
+                dest.counters.in_pkts += 1;
+                dest.counters.in_bytes += u64::from(head.ip_len);
+                entry.hop_in
+            }
+            Dir::Out => {
+                dest.counters.out_pkts += 1;
+                dest.counters.out_bytes += u64::from(head.ip_len);
+                entry.hop_out
+            }
+        };
+        self.stats.conn_hits += 1;
+        if state != entry.state {
+            self.change_state::<A>(snap, conn, state, now);
+        }
+        match self.neighs.hops.get(hop) {
+            Some(hop) if head.ip_len <= hop.mtu && !snap.settings.xmit_ttl => {
+                let entry = A::entry(&self.conns, conn);
+                fullnat::translate(entry, dir, frame.data_mut(), l4);
+                if toa {
+                    let client = (entry.caddr.ip(), u16::from_be(entry.cport));
+                    insert_toa(&mut self.stats, &mut frame, l4, client, hop.mtu);
+                }
+                frame.data_mut()[..12].copy_from_slice(&hop.macs);
+                io.send(hop.port, frame);
+            }
+            _ => self.transit_slow::<A, I>(snap, from, frame, head, conn, toa, now, io),
+        }
+    }
+
+    /// A packet of a known connection whose next hop is not at hand, that is too
+    /// large, or whose TTL counts.
+    #[inline(never)]
+    #[allow(clippy::too_many_arguments)]
+    fn transit_slow<A: Net, I: Io<Frame = F>>(
+        &mut self,
+        snap: &Snapshot,
+        from: &Egress,
+        mut frame: F,
+        head: &Head,
+        conn: Handle,
+        toa: bool,
+        now: Now,
+        io: &mut I,
+    ) {
+        let dir = conn.dir();
+        let entry = A::entry(&self.conns, conn);
+        let (raw, dst) = match dir {
+            Dir::In => (entry.hop_in, entry.daddr.ip()),
+            Dir::Out => (entry.hop_out, entry.caddr.ip()),
+        };
+        let way = match self.neighs.hops.get(raw) {
+            Some(hop) => Way::Hop(*hop),
+            None => match self.way(snap, dst) {
+                Ok((way, raw)) => {
+                    let entry = A::entry_mut(&mut self.conns, conn);
+                    match dir {
+                        Dir::In => entry.hop_in = raw,
+                        Dir::Out => entry.hop_out = raw,
+                    }
+                    way
+                }
+                Err(reason) => return self.drop(reason),
+            },
+        };
+        // Errors quote the packet as it came, so they go before the rewrite.
+        if snap.settings.xmit_ttl && !decrement_ttl(frame.data_mut()) {
+            return self.time_exceeded(snap, from, frame, now, io);
+        }
+        let mut fragment = false;
+        if head.ip_len > way.mtu() {
+            if A::V6 || frame.data()[L3 + 6] & 0x40 != 0 {
+                return self.too_big(snap, from, frame, way.mtu(), now, io);
+            }
+            fragment = true;
+        }
+        let l4 = usize::from(head.l4);
+        let entry = A::entry(&self.conns, conn);
+        fullnat::translate(entry, dir, frame.data_mut(), l4);
+        if toa && !fragment {
+            let client = (entry.caddr.ip(), u16::from_be(entry.cport));
+            insert_toa(&mut self.stats, &mut frame, l4, client, way.mtu());
+        }
+        if fragment {
+            self.fragment4(&frame, &way, snap, now, io);
+        } else {
+            self.send_way(snap, frame, &way, now, io);
+        }
+    }
+}
+
+/// Puts the client's address into a segment, or counts that there was no room.
+#[inline(never)]
+fn insert_toa<F: Frame>(
+    stats: &mut WorkerStats,
+    frame: &mut F,
+    l4: usize,
+    client: (IpAddr, u16),
+    mtu: u16,
+) {
+    match toa::insert_toa(frame, L3, l4, client, mtu) {
+        Ok(()) => stats.toa_ok += 1,
+        Err(_) => stats.toa_failed += 1,
+    }
+}
