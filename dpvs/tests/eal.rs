@@ -99,7 +99,7 @@ fn panic_on_an_lcore_ends_the_process() {
         .args(["--exact", "panicking_child", "--ignored"])
         .output()
         .unwrap();
-    assert_eq!(out.status.signal(), Some(nix::libc::SIGABRT), "{out:?}");
+    assert_eq!(out.status.signal(), Some(libc::SIGABRT), "{out:?}");
 }
 
 #[test]
@@ -126,8 +126,7 @@ fn pool_gives_all_and_takes_all_back() {
 
 #[test]
 fn pool_too_big_says_what_to_do() {
-    let error = Pool::create(&lab().eal, "huge", 4_000_000, 256, 0).unwrap_err();
-    let text = error.to_string();
+    let text = &lab().too_big;
     assert!(
         text.contains("cannot make packet pool huge of 4000000 buffers"),
         "{text}"
@@ -517,11 +516,12 @@ fn kernel_speaks_through_the_host_port() {
     });
     drop(host);
     assert_eq!(pool.in_use(), 0);
-    let links = eal_lab::run("ip", &["-o", "link", "show"]);
-    assert!(
-        !links.contains("dpdk0.kni"),
-        "removed with the host port: {links}"
-    );
+    // A child of another test may hold the tap for a moment.
+    let end = Instant::now() + Duration::from_secs(10);
+    while eal_lab::run("ip", &["-o", "link", "show"]).contains("dpdk0.kni") {
+        assert!(Instant::now() < end, "not removed with the host port");
+        std::thread::sleep(Duration::from_millis(20));
+    }
 }
 
 #[test]

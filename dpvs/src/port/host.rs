@@ -7,10 +7,13 @@
 
 use std::ffi::CString;
 use std::fmt;
+use std::ops::RangeInclusive;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use dpdk_sys as sys;
-use dpvs_core::frame::Burst;
+use dpvs_core::frame::{Burst, empty_burst};
 
 use super::dev::{Port, PortConf};
 use super::eal::Eal;
@@ -18,6 +21,7 @@ use super::error::{Error, Result, check};
 use super::mbuf::{Batch, Mbuf};
 use super::pool::Pool;
 use super::queue::{RxQueue, TxQueue};
+use super::ring::{Receiver, Sender};
 
 /// How the kernel is reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -176,6 +180,76 @@ impl Drop for HostPort {
             tracing::debug!("host port {}: {error}", self.name);
         }
         unplug(&self.device);
+    }
+}
+
+/// Moves frames between a host port and the workers' rings.
+#[derive(Debug)]
+pub struct HostBridge {
+    host: HostPort,
+    /// What workers have for the kernel.
+    to_kernel: Receiver,
+    /// To the worker that sends the kernel's frames.
+    to_wire: Sender,
+    slots: Burst<Mbuf>,
+    batch: Batch,
+}
+
+impl HostBridge {
+    /// A bridge over these rings.
+    #[must_use]
+    pub fn new(host: HostPort, to_kernel: Receiver, to_wire: Sender) -> Self {
+        Self {
+            host,
+            to_kernel,
+            to_wire,
+            slots: empty_burst(),
+            batch: Batch::new(),
+        }
+    }
+
+    /// The host port.
+    #[must_use]
+    pub fn host(&self) -> &HostPort {
+        &self.host
+    }
+
+    /// Moves a burst each way; says how many frames that were.
+    pub fn turn(&mut self) -> usize {
+        let mut moved = self.to_kernel.burst(&mut self.slots);
+        self.collect(moved);
+        self.host.send(&mut self.batch);
+
+        let received = self.host.receive(&mut self.slots);
+        self.collect(received);
+        self.to_wire.burst(&mut self.batch);
+        // A full ring: the worker is gone or far behind.
+        self.batch.clear();
+        moved += received;
+        moved
+    }
+
+    fn collect(&mut self, count: usize) {
+        for frame in self.slots[..count].iter_mut().filter_map(Option::take) {
+            // Both hold a burst and the batch is empty before.
+            let _ = self.batch.push(frame);
+        }
+    }
+
+    /// Turns all bridges until told to stop, sleeping longer and longer (up to
+    /// half a millisecond) while nothing comes. Made for a thread of its own.
+    pub fn run(mut bridges: Vec<Self>, stop: &AtomicBool) {
+        const NAPS: RangeInclusive<u64> = 30..=500;
+        let mut nap = *NAPS.start();
+        while !stop.load(Ordering::Relaxed) {
+            let moved: usize = bridges.iter_mut().map(Self::turn).sum();
+            if moved > 0 {
+                nap = *NAPS.start();
+            } else {
+                std::thread::sleep(Duration::from_micros(nap));
+                nap = (nap * 2).min(*NAPS.end());
+            }
+        }
     }
 }
 

@@ -25,9 +25,9 @@ const _: () = assert!(align_of::<Option<Mbuf>>() == align_of::<*mut sys::rte_mbu
 // SAFETY: one owner; pools take buffers back from any thread.
 unsafe impl Send for Mbuf {}
 
-/// One accessor pair a member of `struct rte_mbuf`; where it is comes from C.
+/// Accessors of a member of `struct rte_mbuf`; where it is comes from C.
 macro_rules! member {
-    ($get:ident, $set:ident, $ty:ty, $off:ident) => {
+    ($get:ident, $ty:ty, $off:ident) => {
         #[inline(always)]
         fn $get(self) -> $ty {
             // SAFETY: a live segment (see `Seg`), a member at its C offset.
@@ -39,9 +39,9 @@ macro_rules! member {
                     .read()
             }
         }
-        member!($set, $ty, $off);
     };
-    ($set:ident, $ty:ty, $off:ident) => {
+    ($get:ident, $set:ident, $ty:ty, $off:ident) => {
+        member!($get, $ty, $off);
         #[inline(always)]
         fn $set(self, value: $ty) {
             // SAFETY: as above; the owner is held mutably by the caller.
@@ -66,10 +66,10 @@ impl Seg {
     member!(pkt_len, set_pkt_len, u32, DPVS_MBUF_OFF_pkt_len);
     member!(nb_segs, set_nb_segs, u16, DPVS_MBUF_OFF_nb_segs);
     member!(port, set_port, u16, DPVS_MBUF_OFF_port);
-    member!(ol_flags, set_ol_flags, u64, DPVS_MBUF_OFF_ol_flags);
-    member!(buf_addr, _set_buf_addr, *mut u8, DPVS_MBUF_OFF_buf_addr);
-    member!(buf_len, _set_buf_len, u16, DPVS_MBUF_OFF_buf_len);
-    member!(rss, _set_rss, u32, DPVS_MBUF_OFF_rss);
+    member!(ol_flags, u64, DPVS_MBUF_OFF_ol_flags);
+    member!(buf_addr, *mut u8, DPVS_MBUF_OFF_buf_addr);
+    member!(buf_len, u16, DPVS_MBUF_OFF_buf_len);
+    member!(rss, u32, DPVS_MBUF_OFF_rss);
     member!(next_raw, set_next, *mut sys::rte_mbuf, DPVS_MBUF_OFF_next);
 
     #[inline(always)]

@@ -24,7 +24,7 @@ mod stats;
 pub use dev::{Port, PortConf, PortInfo, PortStats, Ready};
 pub use eal::{Clock, Eal};
 pub use error::Error;
-pub use host::HostPort;
+pub use host::{HostBridge, HostPort};
 pub use mbuf::{Batch, Mbuf};
 pub use pool::Pool;
 pub use queue::{RxQueue, TxQueue};

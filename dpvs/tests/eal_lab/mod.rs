@@ -7,12 +7,15 @@ use std::process::Command;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
-use dpvs::port::Eal;
+use dpvs::port::{Eal, Pool};
 use nix::sched::{CloneFlags, setns, unshare};
 
 pub(crate) struct Lab {
     pub(crate) eal: Eal,
     pub(crate) dir: tempfile::TempDir,
+    /// What a pool says that cannot be had. Asked before the tests run: the
+    /// attempt takes all memory for a moment.
+    pub(crate) too_big: String,
     /// What net_pcap0 replays.
     pub(crate) frames: Vec<Vec<u8>>,
     /// The namespace with the veth pair; `None` without root.
@@ -82,9 +85,14 @@ fn start() -> Lab {
     if netns.is_some() {
         args.push("--vdev=net_af_packet0,iface=eal0".into());
     }
+    let eal = Eal::init(&args).unwrap();
+    let too_big = Pool::create(&eal, "huge", 4_000_000, 256, 0)
+        .unwrap_err()
+        .to_string();
     Lab {
-        eal: Eal::init(&args).unwrap(),
+        eal,
         dir,
+        too_big,
         frames,
         netns,
     }

@@ -1,0 +1,375 @@
+//! One worker lcore: receive, [`Worker::process`], send; timers; messages.
+//!
+//! The loop owns its queues, rings and worker, and shares nothing but counters
+//! that it alone writes. It knows no protocol and no configuration: the master
+//! lays out a [`Plan`] for each lcore and talks by messages.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver as Inbox, Sender as Outbox};
+use std::time::Duration;
+
+use dpvs_core::frame::{BURST, Burst, Frame, Io, Now, PortId, WorkerId, empty_burst};
+use dpvs_core::message::{FromWorker, ToWorker};
+use dpvs_core::worker::{Worker, WorkerConf};
+
+use crate::port::{Batch, Clock, Mbuf, Pool, Receiver, RxQueue, SharedSender, TxQueue, mem};
+
+/// Everything an lcore is given at start.
+#[derive(Debug)]
+pub struct Plan {
+    /// Its worker.
+    pub worker: WorkerConf,
+    /// Receive queues to poll, in order.
+    pub rx: Vec<(PortId, RxQueue)>,
+    /// Its transmit queue on each port (index = [`PortId`]).
+    pub tx: Vec<Option<TxQueue>>,
+    /// Towards the kernel, for each port that has a host port.
+    pub to_host: Vec<Option<SharedSender>>,
+    /// Frames of the kernel this lcore sends for it.
+    pub from_host: Vec<(PortId, Receiver)>,
+    /// Frames other workers hand to this one.
+    pub handed: Receiver,
+    /// Towards the other workers (index = [`WorkerId`]); `None` for itself.
+    pub peers: Vec<Option<SharedSender>>,
+    /// Pool of its NUMA node.
+    pub pool: Pool,
+    /// The clock all lcores share.
+    pub clock: Clock,
+    /// From the master.
+    pub inbox: Inbox<ToWorker>,
+    /// To the master.
+    pub outbox: Outbox<FromWorker>,
+    /// What `dpip link show cpu` lists.
+    pub counters: Arc<LcoreCounters>,
+    /// Ends the loop.
+    pub stop: Arc<AtomicBool>,
+    /// Sleep that long when nothing has come for a while. For ports of the
+    /// kernel on a shared machine; never on real NICs.
+    pub nap: Option<Duration>,
+}
+
+/// One counter: written by one lcore, read by all.
+#[derive(Debug, Default)]
+pub struct Counter(AtomicU64);
+
+impl Counter {
+    #[inline]
+    fn add(&self, n: u64) {
+        // One writer: no need for an atomic addition.
+        self.0
+            .store(self.0.load(Ordering::Relaxed) + n, Ordering::Relaxed);
+    }
+
+    /// The value now.
+    #[must_use]
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// Counters of an lcore, as the control socket lists them. A cache line apart
+/// from its neighbours.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+pub struct LcoreCounters {
+    /// Turns of the loop.
+    pub loops: Counter,
+    /// Receive calls.
+    pub bursts: Counter,
+    /// Receive calls that gave nothing.
+    pub zero: Counter,
+    /// Receive calls that gave a full burst.
+    pub full: Counter,
+    /// Receive calls that gave up to half a burst.
+    pub to_half: Counter,
+    /// Receive calls that gave more than half a burst.
+    pub over_half: Counter,
+    /// Packets received.
+    pub ipackets: Counter,
+    /// Bytes received.
+    pub ibytes: Counter,
+    /// Packets sent.
+    pub opackets: Counter,
+    /// Bytes sent.
+    pub obytes: Counter,
+    /// Packets no queue or ring had room for.
+    pub dropped: Counter,
+    /// Bytes of the worker's connection table.
+    pub table_bytes: Counter,
+}
+
+/// Turns without a packet before the core is offered to others.
+const IDLE_TURNS: u32 = 256;
+/// Messages taken in one turn.
+const MESSAGES: usize = 16;
+
+/// The outside of a worker: transmit buffers and rings.
+struct LcoreIo {
+    id: WorkerId,
+    pool: Pool,
+    tx: Vec<(Option<TxQueue>, Batch)>,
+    host: Vec<(Option<SharedSender>, Batch)>,
+    peers: Vec<(Option<SharedSender>, Batch)>,
+    /// Some ring has something waiting: looked at once a burst.
+    rings_wait: bool,
+    outbox: Outbox<FromWorker>,
+    counters: Arc<LcoreCounters>,
+}
+
+impl LcoreIo {
+    #[inline]
+    fn flush_tx(&mut self) {
+        for (queue, batch) in &mut self.tx {
+            if let (Some(queue), false) = (queue, batch.is_empty()) {
+                send(queue, batch, &self.counters);
+            }
+        }
+    }
+
+    #[inline]
+    fn flush(&mut self) {
+        self.flush_tx();
+        if self.rings_wait {
+            self.rings_wait = false;
+            for (ring, batch) in self.host.iter_mut().chain(&mut self.peers) {
+                pass(ring.as_mut(), batch, &self.counters);
+            }
+        }
+    }
+}
+
+#[inline]
+fn send(queue: &mut TxQueue, batch: &mut Batch, counters: &LcoreCounters) {
+    let (packets, bytes) = (batch.len() as u64, batch.bytes());
+    let dropped = queue.flush(batch) as u64;
+    counters.opackets.add(packets - dropped);
+    counters.obytes.add(bytes);
+    if dropped > 0 {
+        counters.dropped.add(dropped);
+    }
+}
+
+fn pass(ring: Option<&mut SharedSender>, batch: &mut Batch, counters: &LcoreCounters) {
+    if let Some(ring) = ring {
+        ring.burst(batch);
+    }
+    counters.dropped.add(batch.clear() as u64);
+}
+
+/// Adds to a batch that is emptied when full.
+#[inline]
+fn queue(batch: &mut Batch, frame: Mbuf, mut empty: impl FnMut(&mut Batch)) {
+    if let Err(frame) = batch.push(frame) {
+        empty(batch);
+        // There is room now; were there none, the frame would be dropped.
+        let _ = batch.push(frame);
+    }
+}
+
+impl Io for LcoreIo {
+    type Frame = Mbuf;
+
+    #[inline]
+    fn alloc(&mut self) -> Option<Mbuf> {
+        self.pool.alloc()
+    }
+
+    #[inline]
+    fn send(&mut self, port: PortId, frame: Mbuf) {
+        match self.tx.get_mut(usize::from(port.0)) {
+            Some((Some(tx), batch)) => queue(batch, frame, |batch| send(tx, batch, &self.counters)),
+            _ => self.counters.dropped.add(1),
+        }
+    }
+
+    fn to_host(&mut self, port: PortId, frame: Mbuf) {
+        match self.host.get_mut(usize::from(port.0)) {
+            Some((Some(ring), batch)) => {
+                self.rings_wait = true;
+                queue(batch, frame, |batch| {
+                    pass(Some(ring), batch, &self.counters);
+                });
+            }
+            _ => self.counters.dropped.add(1),
+        }
+    }
+
+    fn hand_over(&mut self, worker: WorkerId, port: PortId, mut frame: Mbuf) {
+        debug_assert_ne!(worker, self.id);
+        match self.peers.get_mut(usize::from(worker.0)) {
+            Some((Some(ring), batch)) => {
+                self.rings_wait = true;
+                frame.set_mark(port.0);
+                queue(batch, frame, |batch| {
+                    pass(Some(ring), batch, &self.counters);
+                });
+            }
+            _ => self.counters.dropped.add(1),
+        }
+    }
+
+    fn report(&mut self, event: FromWorker) {
+        // Without a master there is nobody to tell.
+        let _ = self.outbox.send(event);
+    }
+}
+
+/// Runs until told to stop. Call it on the lcore itself, so that the worker's
+/// tables are in the memory of its NUMA node.
+pub fn run(plan: Plan) {
+    let Plan {
+        rx,
+        from_host,
+        handed,
+        clock,
+        inbox,
+        counters,
+        stop,
+        nap,
+        ..
+    } = plan;
+    let with_batch = |ring| (ring, Batch::new());
+    let io = LcoreIo {
+        id: plan.worker.id,
+        pool: plan.pool,
+        tx: plan
+            .tx
+            .into_iter()
+            .map(|queue| (queue, Batch::new()))
+            .collect(),
+        host: plan.to_host.into_iter().map(with_batch).collect(),
+        peers: plan.peers.into_iter().map(with_batch).collect(),
+        rings_wait: false,
+        outbox: plan.outbox,
+        counters: Arc::clone(&counters),
+    };
+    let worker = Worker::new(plan.worker, clock.now());
+    for region in worker.regions() {
+        let _ = mem::advise_huge(region);
+    }
+    counters.table_bytes.add(worker.table_bytes() as u64);
+    Lcore {
+        worker,
+        io,
+        rx,
+        from_host,
+        handed,
+        slots: empty_burst(),
+        group: empty_burst(),
+    }
+    .forward(&clock, &inbox, &counters, &stop, nap);
+}
+
+struct Lcore {
+    worker: Worker<Mbuf>,
+    io: LcoreIo,
+    rx: Vec<(PortId, RxQueue)>,
+    from_host: Vec<(PortId, Receiver)>,
+    handed: Receiver,
+    slots: Burst<Mbuf>,
+    group: Burst<Mbuf>,
+}
+
+impl Lcore {
+    fn forward(
+        mut self,
+        clock: &Clock,
+        inbox: &Inbox<ToWorker>,
+        counters: &LcoreCounters,
+        stop: &AtomicBool,
+        nap: Option<Duration>,
+    ) {
+        let mut idle = 0;
+        while !stop.load(Ordering::Relaxed) {
+            let now = clock.now();
+            let mut work = self.receive(now, counters);
+            work += self.take_handed(now);
+            work += self.take_from_host();
+            for message in inbox.try_iter().take(MESSAGES) {
+                self.worker.handle(message, now, &mut self.io);
+                work += 1;
+            }
+            self.worker.tick(now, &mut self.io);
+            self.io.flush();
+            counters.loops.add(1);
+            idle = if work > 0 { 0 } else { idle + 1 };
+            if idle >= IDLE_TURNS {
+                idle = IDLE_TURNS;
+                rest(nap);
+            }
+        }
+    }
+
+    #[inline]
+    fn receive(&mut self, now: Now, counters: &LcoreCounters) -> usize {
+        let mut total = 0;
+        for (port, queue) in &mut self.rx {
+            let n = queue.burst(&mut self.slots);
+            counters.bursts.add(1);
+            if n == 0 {
+                counters.zero.add(1);
+                continue;
+            }
+            let size = if n == BURST {
+                &counters.full
+            } else if n <= BURST / 2 {
+                &counters.to_half
+            } else {
+                &counters.over_half
+            };
+            size.add(1);
+            let bytes: usize = self.slots.iter().flatten().map(Frame::total_len).sum();
+            counters.ipackets.add(n as u64);
+            counters.ibytes.add(bytes as u64);
+            self.worker
+                .process(*port, &mut self.slots, n, now, &mut self.io);
+            self.io.flush();
+            total += n;
+        }
+        total
+    }
+
+    /// Frames other workers received; their port is in their mark.
+    fn take_handed(&mut self, now: Now) -> usize {
+        let total = self.handed.burst(&mut self.slots);
+        let mut left = total;
+        while left > 0 {
+            let Some(mark) = self.slots.iter().flatten().map(Mbuf::mark).next() else {
+                break;
+            };
+            let mut n = 0;
+            for slot in &mut self.slots {
+                if slot.as_ref().is_some_and(|frame| frame.mark() == mark) {
+                    self.group[n] = slot.take();
+                    n += 1;
+                }
+            }
+            self.worker
+                .process(PortId(mark), &mut self.group, n, now, &mut self.io);
+            left -= n;
+        }
+        total
+    }
+
+    /// Frames of the kernel: out of the port as they are.
+    fn take_from_host(&mut self) -> usize {
+        let mut total = 0;
+        for (port, ring) in &mut self.from_host {
+            let n = ring.burst(&mut self.slots);
+            for frame in self.slots[..n].iter_mut().filter_map(Option::take) {
+                self.io.send(*port, frame);
+            }
+            total += n;
+        }
+        total
+    }
+}
+
+/// Nothing to do: let others have the core.
+fn rest(nap: Option<Duration>) {
+    match nap {
+        Some(nap) => std::thread::sleep(nap),
+        None => std::thread::yield_now(),
+    }
+}
