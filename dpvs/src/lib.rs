@@ -3,5 +3,7 @@
 
 pub mod args;
 pub mod conf;
+pub mod lcore;
 pub mod log;
+pub mod master;
 pub mod port;

@@ -226,9 +226,9 @@ pub fn plan(conf: &Conf) -> Result<Plan, Vec<PlanError>> {
             }
             let count = u16::try_from(ids.len()).unwrap_or(u16::MAX);
             if dir == 0 {
-                port.rx_queues = count
+                port.rx_queues = count;
             } else {
-                port.tx_queues = count
+                port.tx_queues = count;
             }
             let declared = conf
                 .netif

@@ -1,0 +1,250 @@
+//! The control plane: one thread that owns the model, serves the control
+//! socket, publishes snapshots to the workers and collects what they count.
+//!
+//! Nothing here blocks on a worker or a client. The ports are behind
+//! [`Netif`], the workers behind channels, so all of it runs in tests without
+//! DPDK.
+
+pub mod error;
+mod jobs;
+mod netif;
+pub mod process;
+mod publish;
+mod serve;
+mod server;
+mod settings;
+mod state;
+mod workers;
+
+use std::collections::{BTreeSet, HashMap};
+use std::net::{IpAddr, Ipv6Addr};
+use std::sync::mpsc::Receiver;
+use std::time::{Duration, Instant};
+
+use dpvs_core::frame::PortId;
+use dpvs_core::message::{FromWorker, ToWorker};
+use dpvs_ctl::msg::{ifa_flag, ifa_scope};
+
+pub use netif::{LcoreQueues, Netif, PortChange, Topology};
+pub use server::{ClientId, Server, is_served};
+pub use settings::settings;
+pub use state::link::Link;
+pub use workers::WorkerLink;
+
+use crate::conf::{AddrGen, Conf};
+use jobs::Job;
+use publish::Publisher;
+use serve::Cursors;
+use state::State;
+use state::addr::Addr;
+use workers::Workers;
+
+/// How long a worker may take to answer, at least: a worker without a core of
+/// its own is not scheduled for that long. Nobody else waits meanwhile.
+const QUERY_TIME: Duration = Duration::from_secs(1);
+
+/// The control plane.
+pub struct Master {
+    state: State,
+    publisher: Publisher,
+    workers: Workers,
+    netif: Box<dyn Netif>,
+    topology: Topology,
+    cursors: Cursors,
+    /// What was logged once already.
+    said: BTreeSet<String>,
+    jobs: HashMap<u64, Job>,
+    /// Token of a question: which job and which of its questions.
+    tokens: HashMap<u64, (u64, usize)>,
+    last_id: u64,
+    query_time: Duration,
+    next_second: Instant,
+}
+
+impl Master {
+    /// A master of these ports and workers; the first snapshot goes out at once.
+    #[must_use]
+    pub fn new(
+        conf: &Conf,
+        netif: Box<dyn Netif>,
+        topology: Topology,
+        links: Vec<WorkerLink>,
+        events: Receiver<FromWorker>,
+    ) -> Master {
+        let mut master = Master {
+            state: State::default(),
+            publisher: Publisher::new(links.len()),
+            workers: Workers::new(links, events),
+            netif,
+            topology,
+            cursors: Cursors::default(),
+            said: BTreeSet::new(),
+            jobs: HashMap::new(),
+            tokens: HashMap::new(),
+            last_id: 0,
+            query_time: QUERY_TIME,
+            next_second: Instant::now(),
+        };
+        master.refresh_links();
+        if !conf.ipv6.disable && conf.ipv6.addr_gen_mode != AddrGen::None {
+            master.add_link_locals();
+        }
+        master.apply(conf);
+        master.publish();
+        master
+    }
+
+    /// Takes what a configuration may change at run time.
+    pub fn apply(&mut self, conf: &Conf) {
+        self.publisher.set_settings(settings(conf));
+        // DIFFERS: never below a second, because only the asking client waits.
+        self.query_time =
+            Duration::from_micros(conf.misc.sync_msg_timeout_us.into()).max(QUERY_TIME);
+    }
+
+    /// One turn: clients, workers, timers. Waits at most `wait` when there is
+    /// nothing to do. True if something was done.
+    pub fn turn(&mut self, server: &mut Server, wait: Duration) -> bool {
+        let requests = server.poll(wait, Instant::now());
+        let mut busy = !requests.is_empty();
+        let now = Instant::now();
+        for (client, request) in requests {
+            self.take(server, client, &request, now);
+        }
+        // One snapshot for all that came together.
+        self.publish();
+        busy |= self.hear(server, now);
+        self.workers.flush();
+        self.overdue(server, now);
+        if now >= self.next_second {
+            self.next_second = now + Duration::from_secs(1);
+            self.state.expire_addrs(now);
+        }
+        busy
+    }
+
+    /// Whether an answer of a worker is awaited: then turns should be quick.
+    #[must_use]
+    pub fn is_waiting(&self) -> bool {
+        !self.jobs.is_empty() || !self.publisher.reached(self.publisher.epoch())
+    }
+
+    /// Moves packets of the host ports, when that is the master's work.
+    pub fn pump(&mut self) -> bool {
+        self.netif.pump()
+    }
+
+    /// Takes what workers said. True if there was anything.
+    fn hear(&mut self, server: &mut Server, now: Instant) -> bool {
+        let mut heard = false;
+        // Bounded: a chatty worker must not starve the clients.
+        for _ in 0..4096 {
+            let Some(event) = self.workers.event() else {
+                break;
+            };
+            heard = true;
+            match event {
+                // The retired snapshot is freed here, not on the worker.
+                FromWorker::Installed {
+                    worker,
+                    epoch,
+                    retired: _,
+                } => {
+                    self.publisher.installed(worker, epoch);
+                    self.reached(server, now);
+                }
+                FromWorker::DestDrained { worker, dest } => {
+                    if self.publisher.drained(worker, dest) {
+                        self.state.services.recycle(dest);
+                    }
+                }
+                FromWorker::NeighLearned {
+                    worker,
+                    port,
+                    addr,
+                    mac,
+                } => {
+                    for other in self.workers.ids().filter(|w| *w != worker) {
+                        self.workers
+                            .send(other, ToWorker::NeighLearn { port, addr, mac });
+                    }
+                }
+                FromWorker::Reply {
+                    worker,
+                    token,
+                    reply,
+                } => {
+                    self.replied(server, worker, token, reply, now);
+                }
+            }
+        }
+        heard
+    }
+
+    /// Publishes what changed since the last time.
+    fn publish(&mut self) {
+        let network = self.state.net_changed;
+        let Some((snapshot, removed)) = self.publisher.next(&mut self.state) else {
+            return;
+        };
+        if network {
+            self.join_groups();
+        }
+        self.workers.broadcast(|_| ToWorker::Install {
+            snapshot: snapshot.clone(),
+            removed: removed.clone(),
+        });
+    }
+
+    /// Reads the devices again.
+    fn refresh_links(&mut self) {
+        let links = self.netif.links();
+        if links != self.state.links.0 {
+            self.state.links.0 = links;
+            self.state.net_changed = true;
+        }
+    }
+
+    /// Link-local addresses from the MACs (RFC 4291, appendix A).
+    fn add_link_locals(&mut self) {
+        let links: Vec<(PortId, [u8; 6])> = self
+            .state
+            .links
+            .ids()
+            .filter_map(|id| Some((id, self.state.links.get(id)?.mac)))
+            .filter(|(_, mac)| *mac != [0; 6])
+            .collect();
+        for (port, [a, b, c, d, e, f]) in links {
+            let ip = Ipv6Addr::from([
+                0xfe,
+                0x80,
+                0,
+                0,
+                0,
+                0,
+                0,
+                0,
+                a ^ 2,
+                b,
+                c,
+                0xff,
+                0xfe,
+                d,
+                e,
+                f,
+            ]);
+            let addr = Addr {
+                port,
+                ip: IpAddr::V6(ip),
+                plen: 64,
+                scope: ifa_scope::LINK,
+                flags: ifa_flag::LINKLOCAL,
+                bcast: None,
+                valid_lft: 0,
+                expires: None,
+            };
+            // A fresh device has no address yet.
+            let _ = self.state.add_addr(addr);
+        }
+    }
+}

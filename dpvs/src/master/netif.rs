@@ -1,0 +1,77 @@
+//! What the master asks of the ports and lcores: the seam between it and DPDK.
+//!
+//! The daemon implements it over `port/`, tests with plain values.
+
+use dpvs_core::frame::PortId;
+use dpvs_ctl::msg::{LcoreStats, NicBasic, NicDev, NicStats};
+
+use super::state::link::Link;
+
+/// A change of a port asked for by `dpip link set`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PortChange {
+    /// Promiscuous mode.
+    Promisc(bool),
+    /// Receive all multicast.
+    AllMulticast(bool),
+    /// Administrative state.
+    Up(bool),
+    /// Copy everything to the host port.
+    Forward2Kni(bool),
+    /// Hardware address.
+    Mac([u8; 6]),
+}
+
+/// The ports and what the lcores count. A port that is not there gives `None`.
+pub trait Netif {
+    /// All ports; the index is the [`PortId`].
+    fn links(&self) -> Vec<Link>;
+    /// State for `dpip link show`.
+    fn basic(&self, port: PortId) -> Option<NicBasic>;
+    /// Counters; all zero where the driver does not count.
+    fn stats(&self, port: PortId) -> Option<NicStats>;
+    /// The driver's own counters, empty where it has none.
+    fn xstats(&self, port: PortId) -> Option<Vec<(String, u64)>>;
+    /// What the driver can do.
+    fn device(&self, port: PortId) -> Option<NicDev>;
+    /// Hardware multicast addresses and their users.
+    fn multicast(&self, port: PortId) -> Vec<([u8; 6], u32)>;
+    /// Listens to exactly these hardware multicast addresses for our own use.
+    fn join(&mut self, port: PortId, groups: &[[u8; 6]]);
+    /// Changes a port.
+    ///
+    /// # Errors
+    /// The driver's reason.
+    fn set(&mut self, port: PortId, change: PortChange) -> Result<(), String>;
+    /// Counters of an lcore.
+    fn lcore_stats(&self, lcore: u8) -> LcoreStats;
+    /// NUMA node of an lcore.
+    fn socket_of(&self, lcore: u8) -> u8;
+    /// Moves packets between the kernel and the ports, when that is the
+    /// master's work. True if there was any.
+    fn pump(&mut self) -> bool {
+        false
+    }
+}
+
+/// Queues an lcore polls.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LcoreQueues {
+    /// EAL lcore id.
+    pub lcore: u8,
+    /// Receive queues.
+    pub rx: Vec<(PortId, u16)>,
+    /// Transmit queues.
+    pub tx: Vec<(PortId, u16)>,
+}
+
+/// Which lcore does what.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Topology {
+    /// EAL lcore id of the master.
+    pub master: u8,
+    /// The lcore of the host ports, if there is one.
+    pub kni: Option<LcoreQueues>,
+    /// Forwarding workers in ascending lcore order.
+    pub workers: Vec<LcoreQueues>,
+}

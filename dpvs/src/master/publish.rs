@@ -1,0 +1,195 @@
+//! From the model to the next snapshot, and who is at which epoch.
+//!
+//! A snapshot shares with the one before whatever did not change. The ids of
+//! removed servers come back only when every worker says it has drained them.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use dpvs_core::frame::WorkerId;
+use dpvs_core::inet::route::{Fib, Route};
+use dpvs_core::service::DestId;
+use dpvs_core::snapshot::{Local, Port, PortAddr, Settings, Snapshot};
+use dpvs_ctl::msg::ifa_flag;
+
+use super::state::State;
+use super::state::route::Kind;
+use super::state::service::Change;
+
+/// Builds snapshots and follows the workers.
+#[derive(Debug)]
+pub(crate) struct Publisher {
+    current: Snapshot,
+    /// Epoch of each worker.
+    epochs: Vec<u64>,
+    /// Removed servers and the workers that still have connections to them.
+    draining: HashMap<DestId, Vec<WorkerId>>,
+    settings: Option<Arc<Settings>>,
+}
+
+impl Publisher {
+    pub(crate) fn new(workers: usize) -> Publisher {
+        Publisher {
+            current: Snapshot::default(),
+            epochs: vec![0; workers],
+            draining: HashMap::new(),
+            settings: None,
+        }
+    }
+
+    /// New time-outs and switches, published with the next snapshot.
+    pub(crate) fn set_settings(&mut self, settings: Settings) {
+        self.settings = Some(Arc::new(settings));
+    }
+
+    /// The epoch a change made now will be published in.
+    pub(crate) fn next_epoch(&self) -> u64 {
+        self.current.epoch + 1
+    }
+
+    pub(crate) fn epoch(&self) -> u64 {
+        self.current.epoch
+    }
+
+    /// The snapshot in force.
+    pub(crate) fn current(&self) -> &Snapshot {
+        &self.current
+    }
+
+    /// Whether every worker forwards by `epoch` or a later one.
+    pub(crate) fn reached(&self, epoch: u64) -> bool {
+        self.epochs.iter().all(|e| *e >= epoch)
+    }
+
+    pub(crate) fn installed(&mut self, worker: WorkerId, epoch: u64) {
+        if let Some(at) = self.epochs.get_mut(usize::from(worker.0)) {
+            *at = epoch.max(*at);
+        }
+    }
+
+    /// Returns true when that was the last worker.
+    pub(crate) fn drained(&mut self, worker: WorkerId, dest: DestId) -> bool {
+        let Some(left) = self.draining.get_mut(&dest) else {
+            return false;
+        };
+        left.retain(|w| *w != worker);
+        let last = left.is_empty();
+        if last {
+            self.draining.remove(&dest);
+        }
+        last
+    }
+
+    /// The next snapshot and the servers that left with it, if anything changed.
+    pub(crate) fn next(&mut self, state: &mut State) -> Option<(Arc<Snapshot>, Vec<DestId>)> {
+        if !state.net_changed && !state.services.is_changed() && self.settings.is_none() {
+            return None;
+        }
+        self.current.epoch += 1;
+        if let Some(settings) = self.settings.take() {
+            self.current.settings = settings;
+        }
+        if std::mem::take(&mut state.net_changed) {
+            self.network(state);
+        }
+        let (changes, removed) = state.services.take_changes();
+        for change in changes {
+            match change {
+                Change::Put(service) => self.current.services.insert(service),
+                Change::Gone(key) => {
+                    self.current.services.remove(&key);
+                }
+            }
+        }
+        let all: Vec<WorkerId> = (0u8..)
+            .zip(&self.epochs)
+            .map(|(n, _)| WorkerId(n))
+            .collect();
+        for id in &removed {
+            self.draining.insert(*id, all.clone());
+        }
+        Some((Arc::new(self.current.clone()), removed))
+    }
+
+    fn network(&mut self, state: &State) {
+        self.current.ports = state
+            .links
+            .ids()
+            .filter_map(|id| Some((id, state.links.get(id)?)))
+            .map(|(id, link)| Port {
+                name: link.name.clone(),
+                mac: link.mac,
+                mtu: link.mtu,
+                has_host: link.has_host,
+                forward2kni: link.forward2kni,
+                addrs: state
+                    .addrs
+                    .on(id)
+                    .map(|a| PortAddr {
+                        addr: a.ip,
+                        plen: a.plen,
+                        sapool: a.flags & ifa_flag::SAPOOL != 0,
+                    })
+                    .collect(),
+            })
+            .collect();
+        let mut locals: HashMap<IpAddr, Local> = HashMap::new();
+        for route in state.routes.iter() {
+            match route.kind {
+                Kind::Local => {
+                    locals.entry(route.dst).or_insert(Local::Own {
+                        port: route.port,
+                        sapool: false,
+                    });
+                }
+                Kind::Host => {
+                    locals
+                        .entry(route.dst)
+                        .or_insert(Local::Host { port: route.port });
+                }
+                Kind::Forward => {}
+            }
+        }
+        // An address is ours even where its route was removed, and of two
+        // devices with the same address the first has it.
+        for addr in state.addrs.iter() {
+            let sapool = addr.flags & ifa_flag::SAPOOL != 0;
+            match locals.get_mut(&addr.ip) {
+                Some(Local::Own {
+                    port,
+                    sapool: known,
+                }) if *port == addr.port => *known |= sapool,
+                Some(Local::Own { .. }) => {}
+                _ => {
+                    locals.insert(
+                        addr.ip,
+                        Local::Own {
+                            port: addr.port,
+                            sapool,
+                        },
+                    );
+                }
+            }
+        }
+        self.current.locals = Arc::new(locals);
+        let routes: Vec<Route> = state
+            .routes
+            .iter()
+            .filter(|r| r.kind == Kind::Forward)
+            .map(|r| Route {
+                dst: r.dst,
+                plen: r.plen,
+                gateway: r.gateway,
+                src: r.src,
+                port: r.port,
+                mtu: if r.mtu > 0 {
+                    r.mtu
+                } else {
+                    state.links.get(r.port).map_or(1500, |l| l.mtu)
+                },
+            })
+            .collect();
+        self.current.fib = Arc::new(Fib::new(&routes));
+    }
+}

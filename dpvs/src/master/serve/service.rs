@@ -1,0 +1,554 @@
+//! Services and servers (ids 8 to 27).
+
+use dpvs_core::frame::WorkerId;
+use dpvs_core::message::{DestCounters, Query, Reply, ToWorker};
+use dpvs_core::service::{FwdMode, SchedKind, ServiceKey};
+use dpvs_core::snapshot::Local;
+use dpvs_ctl::msg::{
+    CheckConf, Dest, DestFront, DestTable, Info, Service, ServiceDest, ServicesFront, Stats,
+    check_type, conn_flag, dest_flag, svc_flag,
+};
+use dpvs_ctl::wire::{Tail, append_entries, decode_entries, encode_list};
+use dpvs_ctl::{Af, Be16, Ip16, Name, Wire, id};
+
+use super::{Answer, Gather, Part, VERSION, exact, prefix};
+use crate::master::Master;
+use crate::master::error::{Fault, Result};
+use crate::master::state::service::{Entry, Options, Server};
+
+/// Dests asked for in one question to a worker.
+const DESTS_A_QUESTION: usize = 256;
+
+/// How a request names a service.
+pub(super) enum Named {
+    At(ServiceKey),
+    /// By mark or by match: there are no such services yet.
+    Otherwise,
+}
+
+/// The order in which a request's fields are looked at.
+#[derive(Clone, Copy)]
+pub(super) enum Order {
+    /// Address, mark, match (ids 9 to 15).
+    AddrFirst,
+    /// Mark, address, match (all others).
+    MarkFirst,
+}
+
+/// What service a request means.
+pub(super) fn named(s: &Service, order: Order) -> Result<Named> {
+    let by_addr = !s.addr.is_any(s.af) || s.port.get() != 0;
+    if (s.fwmark != 0 && (matches!(order, Order::MarkFirst) || !by_addr))
+        || (!by_addr && !s.matched.is_empty())
+    {
+        return Ok(Named::Otherwise);
+    }
+    let addr = s
+        .addr
+        .to_ip(s.af)
+        .filter(|_| by_addr)
+        .ok_or(Fault::Invalid("no service is named"))?;
+    Ok(Named::At(ServiceKey {
+        proto: s.proto,
+        addr,
+        port: s.port.get(),
+    }))
+}
+
+/// The key for requests 9 to 15, where a missing service is "invalid".
+fn key(s: &Service) -> Result<ServiceKey> {
+    match named(s, Order::AddrFirst)? {
+        Named::At(key) => Ok(key),
+        Named::Otherwise => Err(Fault::Invalid("no such service")),
+    }
+}
+
+/// DPVS answers INVAL where these requests name a service that is not there.
+fn invalid_if_missing(fault: Fault) -> Fault {
+    if fault == Fault::NoService {
+        Fault::Invalid("no such service")
+    } else {
+        fault
+    }
+}
+
+fn scheduler(name: &Name<16>) -> Result<SchedKind> {
+    let text = name.text();
+    match SchedKind::from_name(&text) {
+        Some(kind) => Ok(kind),
+        None if ["conhash", "mh", "fo"].contains(&text.as_ref()) => {
+            Err(Fault::Unsupported("scheduler not built yet"))
+        }
+        None => Err(Fault::Missing),
+    }
+}
+
+/// Fills in what a passive check needs and the request leaves 0.
+fn sane_check(mut c: CheckConf) -> CheckConf {
+    if c.types & check_type::PASSIVE == 0 {
+        return c;
+    }
+    let or = |v: &mut u8, default| {
+        if *v == 0 {
+            *v = default;
+        }
+    };
+    let down_only = c.dest_up_notice_num == 0 && c.dest_inhibit_min == 0 && c.dest_inhibit_max == 0;
+    or(&mut c.dest_down_notice_num, 1);
+    or(&mut c.dest_down_wait, 3);
+    if !down_only {
+        or(&mut c.dest_up_notice_num, 1);
+        if c.dest_inhibit_min == 0 {
+            c.dest_inhibit_min = 5;
+        }
+        if c.dest_inhibit_max == 0 {
+            c.dest_inhibit_max = 3600;
+        }
+    }
+    c
+}
+
+fn options(s: &Service) -> Result<Options> {
+    Ok(Options {
+        flags: s.flags & !svc_flag::HASHED,
+        timeout: s.timeout,
+        conn_timeout: s.conn_timeout,
+        netmask: s.netmask,
+        proxy_protocol: s.proxy_protocol,
+        sched: scheduler(&s.sched_name)?,
+        check: sane_check(s.check_conf),
+    })
+}
+
+/// A server as a request describes it.
+fn server(d: &Dest) -> Result<Server> {
+    let addr = d
+        .addr
+        .to_ip(d.af)
+        .ok_or(Fault::Invalid("family of the server"))?;
+    let weight = u16::try_from(d.weight).map_err(|_| Fault::Invalid("weight above 65535"))?;
+    // The mode stands in two places; clients that fill one leave the other 0.
+    let bits = u32::from(d.conn_flags & conn_flag::FWD_MASK);
+    let mode = match if d.fwdmode == 0 { bits } else { d.fwdmode } {
+        0 => FwdMode::Masq,
+        1 => FwdMode::Local,
+        2 => FwdMode::Tunnel,
+        3 => FwdMode::Dr,
+        4 => FwdMode::Bypass,
+        5 => FwdMode::FullNat,
+        6 => FwdMode::Snat,
+        _ => return Err(Fault::Invalid("forwarding mode")),
+    };
+    Ok(Server {
+        id: None,
+        addr,
+        port: d.port.get(),
+        weight,
+        mode,
+        conn_flags: d.conn_flags & !(conn_flag::FWD_MASK | conn_flag::INACTIVE),
+        max_conn: d.max_conn,
+        min_conn: d.min_conn,
+        inhibited: d.flags & dest_flag::INHIBITED != 0,
+    })
+}
+
+/// A service as listed.
+fn listed(key: &ServiceKey, entry: &Entry, cid: u8, index: u8) -> Service {
+    let o = &entry.options;
+    let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+    Service {
+        af: Af::of(key.addr),
+        proto: key.proto,
+        proxy_protocol: o.proxy_protocol,
+        port: Be16::new(key.port),
+        flags: o.flags | svc_flag::HASHED,
+        timeout: o.timeout,
+        conn_timeout: o.conn_timeout,
+        netmask: o.netmask,
+        addr: Ip16::from_ip(key.addr),
+        sched_name: Name::truncated(o.sched.name()),
+        num_dests: count(entry.dests.len()),
+        num_laddrs: count(entry.laddrs.len()),
+        cid,
+        index,
+        check_conf: o.check,
+        ..Service::default()
+    }
+}
+
+fn listed_dest(d: &Server, c: &DestCounters) -> Dest {
+    let mut out = Dest {
+        af: Af::of(d.addr),
+        port: Be16::new(d.port),
+        weight: d.weight.into(),
+        addr: Ip16::from_ip(d.addr),
+        conn_flags: d.conn_flags | conn_flag::INACTIVE,
+        flags: dest_flag::AVAILABLE
+            | if d.inhibited { dest_flag::INHIBITED } else { 0 }
+            | if d.max_conn > 0 && c.active.saturating_add(c.inactive) >= d.max_conn {
+                dest_flag::OVERLOAD
+            } else {
+                0
+            },
+        max_conn: d.max_conn,
+        min_conn: d.min_conn,
+        actconns: c.active,
+        inactconns: c.inactive,
+        stats: Stats {
+            conns: c.conns,
+            inpkts: c.in_pkts,
+            inbytes: c.in_bytes,
+            outpkts: c.out_pkts,
+            outbytes: c.out_bytes,
+            ..Stats::default()
+        },
+        ..Dest::default()
+    };
+    out.set_fwd_mode(d.mode as u32);
+    out
+}
+
+/// Head, then the servers with what the workers counted.
+fn dests_body(mut head: Vec<u8>, dests: &[Server], parts: Vec<Part>) -> Vec<u8> {
+    let mut sums = vec![DestCounters::default(); dests.len()];
+    for part in parts {
+        let Reply::Dests(counters) = part.reply else {
+            continue;
+        };
+        let chunk = sums.iter_mut().skip(part.question * DESTS_A_QUESTION);
+        for (sum, c) in chunk.take(DESTS_A_QUESTION).zip(counters) {
+            sum.conns += c.conns;
+            sum.in_pkts += c.in_pkts;
+            sum.in_bytes += c.in_bytes;
+            sum.out_pkts += c.out_pkts;
+            sum.out_bytes += c.out_bytes;
+            sum.active = sum.active.saturating_add(c.active);
+            sum.inactive = sum.inactive.saturating_add(c.inactive);
+        }
+    }
+    let list: Vec<Dest> = dests
+        .iter()
+        .zip(&sums)
+        .map(|(d, c)| listed_dest(d, c))
+        .collect();
+    append_entries(&mut head, &list);
+    head
+}
+
+impl Master {
+    fn say_inert(&mut self, s: &Service) {
+        if s.flags & svc_flag::PERSISTENT != 0 || s.timeout != 0 {
+            self.inert("persistence of a service");
+        }
+        if s.flags & svc_flag::SYNPROXY != 0 {
+            self.inert("SYN proxy of a service");
+        }
+        if s.flags & (svc_flag::ONEPACKET | svc_flag::QUIC) != 0 {
+            self.inert("one-packet and QUIC flags of a service");
+        }
+        if s.proxy_protocol != 0 {
+            self.inert("PROXY protocol of a service");
+        }
+        if s.bps != 0 || s.limit_proportion != 0 {
+            self.inert("rate limit of a service");
+        }
+        if s.check_conf.types & check_type::PASSIVE != 0 {
+            self.inert("passive check of a service's servers");
+        }
+    }
+
+    pub(super) fn service_flush(&mut self) -> Result<Answer> {
+        self.state.services.flush();
+        Ok(Answer::Done)
+    }
+
+    pub(super) fn service_zero(&mut self, body: &[u8]) -> Result<Answer> {
+        let s: Service = prefix(body)?;
+        let all =
+            !s.addr.is_any(s.af) && s.fwmark == 0 && s.port.get() == 0 && s.matched.is_empty();
+        let dests = if all {
+            Vec::new()
+        } else {
+            let entry = self
+                .state
+                .services
+                .get(&key(&s)?)
+                .ok_or(Fault::Invalid("no such service"))?;
+            let dests = entry.dest_ids();
+            if dests.is_empty() {
+                return Ok(Answer::Done);
+            }
+            dests
+        };
+        self.workers.broadcast(|_| ToWorker::Zero {
+            dests: dests.clone(),
+        });
+        Ok(Answer::Done)
+    }
+
+    pub(super) fn service_add(&mut self, body: &[u8]) -> Result<Answer> {
+        let s: Service = prefix(body)?;
+        let Named::At(key) = named(&s, Order::AddrFirst)? else {
+            self.inert("services by mark or by match");
+            return Err(Fault::Unsupported("services by mark or by match"));
+        };
+        match s.proto {
+            6 | 17 => {}
+            132 | 1 | 58 => return Err(Fault::Unsupported("services other than TCP and UDP")),
+            _ => return Err(Fault::Invalid("protocol")),
+        }
+        if key.addr.is_unspecified() {
+            return Err(Fault::Invalid("a service needs an address"));
+        }
+        if self.state.services.get(&key).is_some() {
+            return Err(Fault::Exists);
+        }
+        let options = options(&s)?;
+        if self.state.services.len() >= usize::from(u16::MAX) {
+            // Clients count services in 16 bits.
+            return Err(Fault::NoRoom);
+        }
+        self.say_inert(&s);
+        self.state.services.add(key, options)?;
+        Ok(Answer::Done)
+    }
+
+    pub(super) fn service_edit(&mut self, body: &[u8]) -> Result<Answer> {
+        let s: Service = prefix(body)?;
+        let key = key(&s)?;
+        if self.state.services.get(&key).is_none() {
+            return Err(Fault::Invalid("no such service"));
+        }
+        if s.af == Af::INET6 && !(1..=128).contains(&s.netmask) {
+            return Err(Fault::Invalid("prefix length of persistence"));
+        }
+        let options = options(&s)?;
+        self.say_inert(&s);
+        self.state.services.edit(&key, |entry| {
+            entry.options = options;
+            Ok(())
+        })?;
+        Ok(Answer::Done)
+    }
+
+    pub(super) fn service_del(&mut self, body: &[u8]) -> Result<Answer> {
+        let s: Service = prefix(body)?;
+        self.state
+            .services
+            .del(&key(&s)?)
+            .map_err(invalid_if_missing)?;
+        Ok(Answer::Done)
+    }
+
+    fn dest_change(
+        &mut self,
+        body: &[u8],
+        change: impl FnOnce(&mut Entry, Server) -> Result<()>,
+    ) -> Result<Answer> {
+        let both: ServiceDest = prefix(body)?;
+        let key = key(&both.service)?;
+        let server = server(&both.dest)?;
+        if server.mode != FwdMode::FullNat {
+            self.inert("forwarding modes other than FullNAT");
+        }
+        self.state
+            .services
+            .edit(&key, |entry| change(entry, server))
+            .map_err(invalid_if_missing)?;
+        Ok(Answer::Done)
+    }
+
+    pub(super) fn dest_add(&mut self, body: &[u8]) -> Result<Answer> {
+        self.dest_change(body, Entry::add_dest)
+    }
+
+    pub(super) fn dest_edit(&mut self, body: &[u8]) -> Result<Answer> {
+        self.dest_change(body, Entry::edit_dest)
+    }
+
+    pub(super) fn dest_del(&mut self, body: &[u8]) -> Result<Answer> {
+        let both: ServiceDest = prefix(body)?;
+        let key = key(&both.service)?;
+        let addr = both
+            .dest
+            .addr
+            .to_ip(both.dest.af)
+            .ok_or(Fault::Invalid("family of the server"))?;
+        self.state
+            .services
+            .edit(&key, |entry| entry.del_dest(addr, both.dest.port.get()))
+            .map_err(invalid_if_missing)?;
+        Ok(Answer::Done)
+    }
+
+    pub(super) fn gratuitous_arp(&mut self, body: &[u8]) -> Result<Answer> {
+        let bytes = body
+            .first_chunk::<4>()
+            .ok_or(Fault::Invalid("body too short"))?;
+        let addr = std::net::IpAddr::from(*bytes);
+        self.publish();
+        match self.publisher.current().locals.get(&addr) {
+            Some(Local::Own { port, .. }) => {
+                let port = *port;
+                self.workers
+                    .send(WorkerId(0), ToWorker::Announce { port, addr });
+                Ok(Answer::Done)
+            }
+            _ => Err(Fault::Missing),
+        }
+    }
+
+    pub(super) fn info(&mut self) -> Result<Answer> {
+        let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+        let info = Info {
+            version: VERSION,
+            size: 0,
+            num_services: count(self.state.services.len()),
+            num_lcores: count(self.workers.len()),
+        };
+        Ok(Answer::Body(info.encode()))
+    }
+
+    pub(super) fn service_list(&mut self, body: &[u8], agent: bool) -> Result<Answer> {
+        let front: ServicesFront = exact(body)?;
+        let view = self.view(front.index.into())?;
+        let have = u16::try_from(self.state.services.len()).unwrap_or(u16::MAX);
+        if !agent && front.count != have {
+            return Err(Fault::WorkerRefused);
+        }
+        let cid = self.cid(view);
+        let front = ServicesFront {
+            cid,
+            index: front.index,
+            count: have,
+        };
+        let list: Vec<Service> = self
+            .state
+            .services
+            .iter()
+            .map(|(k, e)| listed(k, e, cid, front.index))
+            .collect();
+        Ok(Answer::Body(encode_list(&front, &list)))
+    }
+
+    pub(super) fn service_get(&mut self, body: &[u8]) -> Result<Answer> {
+        let s: Service = prefix(body)?;
+        let view = self.view(s.index.into())?;
+        let (key, entry) = self.find(&s)?;
+        Ok(Answer::Body(
+            listed(&key, entry, self.cid(view), s.index).encode(),
+        ))
+    }
+
+    /// The service a get request names. DPVS's workers answer first, so a
+    /// missing one is their refusal.
+    fn find(&self, s: &Service) -> Result<(ServiceKey, &Entry)> {
+        let Named::At(key) = named(s, Order::MarkFirst)? else {
+            return Err(Fault::WorkerRefused);
+        };
+        Ok((
+            key,
+            self.state.services.get(&key).ok_or(Fault::WorkerRefused)?,
+        ))
+    }
+
+    fn gather_dests(&self, head: Vec<u8>, entry: &Entry, view: Option<WorkerId>) -> Answer {
+        let dests = entry.dests.clone();
+        let ids = entry.dest_ids();
+        let mut questions = Vec::new();
+        for worker in self.viewed(view) {
+            for chunk in ids.chunks(DESTS_A_QUESTION) {
+                questions.push((worker, Query::Dests(chunk.to_vec())));
+            }
+        }
+        // Answers carry the number of the question; dests repeat by worker.
+        let by_worker = ids.len().div_ceil(DESTS_A_QUESTION).max(1);
+        Answer::Gather(Gather {
+            questions,
+            finish: Box::new(move |mut parts| {
+                for part in &mut parts {
+                    part.question %= by_worker;
+                }
+                Ok(dests_body(head, &dests, parts))
+            }),
+        })
+    }
+
+    pub(super) fn dest_list(&mut self, body: &[u8]) -> Result<Answer> {
+        let table: DestTable = exact(body)?;
+        let view = self.view(table.index.into())?;
+        let (_, entry) = self.find(&table.service())?;
+        let have = u32::try_from(entry.dests.len()).unwrap_or(u32::MAX);
+        if table.num_dests != have {
+            return Err(Fault::WorkerRefused);
+        }
+        let cid = self.cid(view);
+        let head = if view.is_some() {
+            DestTable {
+                num_dests: have,
+                cid,
+                ..table
+            }
+        } else {
+            // As the C daemon: the sum view echoes only the first 8 bytes.
+            DestTable {
+                af: table.af,
+                proto: table.proto,
+                port: table.port,
+                num_dests: have,
+                cid,
+                index: table.index,
+                ..DestTable::default()
+            }
+        };
+        Ok(self.gather_dests(head.encode(), entry, view))
+    }
+
+    pub(super) fn agent_dest_list(&mut self, body: &[u8]) -> Result<Answer> {
+        let front: DestFront = exact(body)?;
+        let view = self.view(usize::try_from(front.index).unwrap_or(usize::MAX))?;
+        let (_, entry) = self.find(&front.service())?;
+        let have = u32::try_from(entry.dests.len()).unwrap_or(u32::MAX);
+        let head = DestFront {
+            num_dests: have,
+            cid: self.cid(view).into(),
+            ..front
+        };
+        Ok(self.gather_dests(head.encode(), entry, view))
+    }
+
+    pub(super) fn agent_dests(&mut self, what: u32, body: &[u8]) -> Result<Answer> {
+        let (front, rest) =
+            DestFront::decode_prefix(body).map_err(|_| Fault::Invalid("body too short"))?;
+        let count = usize::try_from(front.num_dests).unwrap_or(usize::MAX);
+        let list = decode_entries::<Dest>(rest, count, Tail::Exact)
+            .map_err(|_| Fault::Invalid("body does not hold num_dests servers"))?;
+        let Named::At(key) = named(&front.service(), Order::MarkFirst)? else {
+            return Err(Fault::Invalid("no such service"));
+        };
+        let servers = list.iter().map(server).collect::<Result<Vec<Server>>>()?;
+        // DIFFERS: the C daemon applies what it can and answers the last
+        // result; here all entries apply or none.
+        self.state
+            .services
+            .edit(&key, |entry| {
+                for server in servers {
+                    match what {
+                        id::AGENT_VS_ADD_DESTS => match entry.add_dest(server.clone()) {
+                            Err(Fault::Exists) => entry.edit_dest(server)?,
+                            other => other?,
+                        },
+                        id::AGENT_VS_EDIT_DESTS => {
+                            let old = entry.dest(server.addr, server.port).ok_or(Fault::Missing)?;
+                            old.weight = server.weight;
+                            old.inhibited = server.inhibited;
+                        }
+                        _ => entry.del_dest(server.addr, server.port)?,
+                    }
+                }
+                Ok(())
+            })
+            .map_err(invalid_if_missing)?;
+        Ok(Answer::Done)
+    }
+}

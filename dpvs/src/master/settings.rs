@@ -1,0 +1,50 @@
+//! From dpvs.conf to the settings the workers obey.
+
+use dpvs_core::snapshot::{Settings, Timeouts};
+
+use crate::conf::Conf;
+
+/// The workers' part of a configuration.
+#[must_use]
+pub fn settings(conf: &Conf) -> Settings {
+    let t = &conf.tcp.timeouts;
+    Settings {
+        timeouts: Timeouts {
+            tcp: [
+                t.none,
+                t.established,
+                t.syn_sent,
+                t.syn_recv,
+                t.fin_wait,
+                t.time_wait,
+                t.close,
+                t.close_wait,
+                t.last_ack,
+                t.listen,
+                t.synack,
+            ],
+            udp: [conf.udp.last, conf.udp.oneway, conf.udp.normal],
+            conn_init: conf.conn.init_timeout,
+        },
+        forward4: conf.ipv4.forwarding,
+        forward6: conf.ipv6.forwarding,
+        ipv6_off: conf.ipv6.disable,
+        xmit_ttl: conf.conn.xmit_ttl,
+        fast_xmit: !conf.conn.fast_xmit_close,
+        defence_udp_drop: conf.udp.defence_drop,
+        defence_tcp_drop: conf.tcp.defence_drop,
+        neigh_timeout: conf.misc.neigh_timeout,
+        unres_queue: conf.misc.unres_queue_length as usize,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_defaults_of_both_sides_are_the_same() {
+        let (ours, theirs) = (settings(&Conf::default()), Settings::default());
+        assert_eq!(format!("{ours:?}"), format!("{theirs:?}"));
+    }
+}

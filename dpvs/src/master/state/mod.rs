@@ -1,0 +1,111 @@
+//! What the daemon has been told: devices, addresses, routes, services with
+//! their servers and local addresses. The authority from which snapshots for
+//! the workers are built.
+//!
+//! Plain data with checked changes, one subject a file. Knows neither the
+//! socket nor the workers; every change either happens whole or not at all.
+
+pub(crate) mod addr;
+pub(crate) mod ids;
+pub(crate) mod link;
+pub(crate) mod route;
+pub(crate) mod service;
+
+use std::net::IpAddr;
+use std::time::Instant;
+
+use dpvs_core::frame::PortId;
+
+use super::error::Result;
+use addr::{Addr, Addrs};
+use link::Links;
+use route::{Kind, Route, Routes};
+use service::Services;
+
+/// The whole model.
+#[derive(Debug, Default)]
+pub(crate) struct State {
+    pub(crate) links: Links,
+    pub(crate) addrs: Addrs,
+    pub(crate) routes: Routes,
+    pub(crate) services: Services,
+    /// Devices, addresses or routes changed since the last snapshot.
+    pub(crate) net_changed: bool,
+}
+
+impl State {
+    /// Adds an address with its host route and the route to its subnet.
+    pub(crate) fn add_addr(&mut self, addr: Addr) -> Result<()> {
+        let (local, subnet) = routes_of(&addr);
+        self.addrs.add(addr)?;
+        // A route that is there already serves as well.
+        let _ = self.routes.add(local);
+        if let Some(subnet) = subnet {
+            let _ = self.routes.add(subnet);
+        }
+        self.net_changed = true;
+        Ok(())
+    }
+
+    /// Removes an address and the routes that came with it.
+    pub(crate) fn del_addr(&mut self, port: PortId, ip: IpAddr) -> Result<()> {
+        let gone = self.addrs.del(port, ip)?;
+        self.drop_routes_of(&gone);
+        self.net_changed = true;
+        Ok(())
+    }
+
+    /// Removes all addresses of a device.
+    pub(crate) fn flush_addrs(&mut self, port: PortId) {
+        for gone in self.addrs.flush(port) {
+            self.drop_routes_of(&gone);
+            self.net_changed = true;
+        }
+    }
+
+    /// Removes addresses whose time is over.
+    pub(crate) fn expire_addrs(&mut self, now: Instant) {
+        for gone in self.addrs.expire(now) {
+            tracing::info!("address {}/{} expired", gone.ip, gone.plen);
+            self.drop_routes_of(&gone);
+            self.net_changed = true;
+        }
+    }
+
+    fn drop_routes_of(&mut self, gone: &Addr) {
+        let (local, subnet) = routes_of(gone);
+        let _ = self.routes.del(&local);
+        let shared = self
+            .addrs
+            .on(gone.port)
+            .any(|a| routes_of(a).1.as_ref().map(Route::id) == subnet.as_ref().map(Route::id));
+        if let Some(subnet) = subnet.filter(|_| !shared) {
+            let _ = self.routes.del(&subnet);
+        }
+    }
+}
+
+/// The host route and the subnet's route of an address.
+fn routes_of(addr: &Addr) -> (Route, Option<Route>) {
+    let host = if addr.ip.is_ipv4() { 32 } else { 128 };
+    let route = |kind, plen, src| {
+        Route {
+            kind,
+            dst: addr.ip,
+            plen,
+            gateway: None,
+            src,
+            port: addr.port,
+            mtu: 0,
+            metric: 0,
+            flags: 0,
+        }
+        .masked()
+    };
+    let subnet =
+        (addr.plen > 0 && addr.plen < host).then(|| route(Kind::Forward, addr.plen, Some(addr.ip)));
+    (route(Kind::Local, host, None), subnet)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,268 @@
+//! Services with their servers and local addresses.
+//!
+//! Every change is made on a copy and checked whole before it counts. What
+//! changed since the last snapshot is remembered, so that publishing one
+//! change among ten thousand services costs one service.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use dpvs_core::frame::PortId;
+use dpvs_core::service::{Dest, DestId, FwdMode, Laddr, SchedKind, Service, ServiceId, ServiceKey};
+use dpvs_ctl::msg::{CheckConf, svc_flag};
+
+use super::ids::Ids;
+use crate::master::error::{Fault, Result};
+
+/// What of a service can be edited.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Options {
+    pub(crate) flags: u32,
+    pub(crate) timeout: u32,
+    pub(crate) conn_timeout: u32,
+    pub(crate) netmask: u32,
+    pub(crate) proxy_protocol: u8,
+    pub(crate) sched: SchedKind,
+    pub(crate) check: CheckConf,
+}
+
+/// A server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Server {
+    /// None until the change that makes it is taken.
+    pub(crate) id: Option<DestId>,
+    pub(crate) addr: IpAddr,
+    pub(crate) port: u16,
+    pub(crate) weight: u16,
+    pub(crate) mode: FwdMode,
+    /// Bits beside the mode, as given.
+    pub(crate) conn_flags: u16,
+    pub(crate) max_conn: u32,
+    pub(crate) min_conn: u32,
+    pub(crate) inhibited: bool,
+}
+
+/// A service.
+#[derive(Clone, Debug)]
+pub(crate) struct Entry {
+    id: ServiceId,
+    uid: u64,
+    version: u64,
+    pub(crate) options: Options,
+    /// Newest first, as DPVS lists them.
+    pub(crate) dests: Vec<Server>,
+    /// In the order they were added.
+    pub(crate) laddrs: Vec<Laddr>,
+}
+
+impl Entry {
+    pub(crate) fn dest(&mut self, addr: IpAddr, port: u16) -> Option<&mut Server> {
+        self.dests
+            .iter_mut()
+            .find(|d| d.addr == addr && d.port == port)
+    }
+
+    /// Adds a server. Thresholds the wrong way round are refused as DPVS does.
+    pub(crate) fn add_dest(&mut self, server: Server) -> Result<()> {
+        if server.min_conn > server.max_conn {
+            return Err(Fault::Unsupported("lower threshold above the upper one"));
+        }
+        if self.dest(server.addr, server.port).is_some() {
+            return Err(Fault::Exists);
+        }
+        self.dests.insert(0, server);
+        Ok(())
+    }
+
+    pub(crate) fn edit_dest(&mut self, server: Server) -> Result<()> {
+        if server.min_conn > server.max_conn {
+            return Err(Fault::Invalid("lower threshold above the upper one"));
+        }
+        let old = self.dest(server.addr, server.port).ok_or(Fault::Missing)?;
+        *old = Server {
+            id: old.id,
+            ..server
+        };
+        Ok(())
+    }
+
+    pub(crate) fn del_dest(&mut self, addr: IpAddr, port: u16) -> Result<()> {
+        let at = self
+            .dests
+            .iter()
+            .position(|d| d.addr == addr && d.port == port)
+            .ok_or(Fault::Missing)?;
+        self.dests.remove(at);
+        Ok(())
+    }
+
+    pub(crate) fn add_laddr(&mut self, addr: IpAddr, port: PortId) -> Result<()> {
+        if self.laddrs.iter().any(|l| l.addr == addr) {
+            return Err(Fault::Exists);
+        }
+        self.laddrs.push(Laddr { addr, port });
+        Ok(())
+    }
+
+    pub(crate) fn del_laddr(&mut self, addr: IpAddr) -> Result<()> {
+        let at = self
+            .laddrs
+            .iter()
+            .position(|l| l.addr == addr)
+            .ok_or(Fault::Missing)?;
+        self.laddrs.remove(at);
+        Ok(())
+    }
+
+    /// Ids of its servers, in order.
+    pub(crate) fn dest_ids(&self) -> Vec<DestId> {
+        self.dests.iter().filter_map(|d| d.id).collect()
+    }
+
+    fn published(&self, key: ServiceKey) -> Service {
+        Service {
+            id: self.id,
+            uid: self.uid,
+            version: self.version,
+            key,
+            sched: self.options.sched,
+            conn_timeout: self.options.conn_timeout,
+            expire_quiescent: self.options.flags & svc_flag::EXPIRE_QUIESCENT != 0,
+            dests: self
+                .dests
+                .iter()
+                .filter_map(|d| {
+                    Some(Dest {
+                        id: d.id?,
+                        addr: d.addr,
+                        port: d.port,
+                        weight: d.weight,
+                        mode: d.mode,
+                        max_conn: d.max_conn,
+                        inhibited: d.inhibited,
+                    })
+                })
+                .collect(),
+            laddrs: self.laddrs.iter().copied().collect(),
+        }
+    }
+}
+
+/// What became of a service since the last snapshot.
+pub(crate) enum Change {
+    /// New or different.
+    Put(Arc<Service>),
+    /// Gone.
+    Gone(ServiceKey),
+}
+
+/// All services.
+#[derive(Debug, Default)]
+pub(crate) struct Services {
+    map: BTreeMap<ServiceKey, Entry>,
+    ids: Ids,
+    dest_ids: Ids,
+    uids: u64,
+    changed: BTreeSet<ServiceKey>,
+    removed: Vec<DestId>,
+}
+
+impl Services {
+    pub(crate) fn len(&self) -> usize {
+        self.map.len()
+    }
+
+    pub(crate) fn get(&self, key: &ServiceKey) -> Option<&Entry> {
+        self.map.get(key)
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&ServiceKey, &Entry)> {
+        self.map.iter()
+    }
+
+    pub(crate) fn add(&mut self, key: ServiceKey, options: Options) -> Result<()> {
+        if self.map.contains_key(&key) {
+            return Err(Fault::Exists);
+        }
+        let id = ServiceId(self.ids.take().ok_or(Fault::NoRoom)?);
+        self.uids += 1;
+        self.map.insert(
+            key,
+            Entry {
+                id,
+                uid: self.uids,
+                version: 0,
+                options,
+                dests: Vec::new(),
+                laddrs: Vec::new(),
+            },
+        );
+        self.changed.insert(key);
+        Ok(())
+    }
+
+    /// Changes a service: `change` works on a copy, which counts only when it
+    /// returns without fault.
+    pub(crate) fn edit<R>(
+        &mut self,
+        key: &ServiceKey,
+        change: impl FnOnce(&mut Entry) -> Result<R>,
+    ) -> Result<R> {
+        let old = self.map.get(key).ok_or(Fault::NoService)?;
+        let mut new = old.clone();
+        let done = change(&mut new)?;
+        let fresh = new.dests.iter().filter(|d| d.id.is_none()).count();
+        if fresh > self.dest_ids.room() {
+            return Err(Fault::NoRoom);
+        }
+        for dest in new.dests.iter_mut().filter(|d| d.id.is_none()) {
+            dest.id = self.dest_ids.take().map(DestId);
+        }
+        let kept: BTreeSet<DestId> = new.dest_ids().into_iter().collect();
+        self.removed
+            .extend(old.dest_ids().into_iter().filter(|id| !kept.contains(id)));
+        if new.dests != old.dests || new.options.sched != old.options.sched {
+            new.version += 1;
+        }
+        self.map.insert(*key, new);
+        self.changed.insert(*key);
+        Ok(done)
+    }
+
+    pub(crate) fn del(&mut self, key: &ServiceKey) -> Result<()> {
+        let gone = self.map.remove(key).ok_or(Fault::NoService)?;
+        self.removed.extend(gone.dest_ids());
+        self.ids.give(gone.id.0);
+        self.changed.insert(*key);
+        Ok(())
+    }
+
+    pub(crate) fn flush(&mut self) {
+        let keys: Vec<ServiceKey> = self.map.keys().copied().collect();
+        for key in keys {
+            let _ = self.del(&key);
+        }
+    }
+
+    /// No worker uses this server any more: its id may be given again.
+    pub(crate) fn recycle(&mut self, id: DestId) {
+        self.dest_ids.give(id.0);
+    }
+
+    pub(crate) fn is_changed(&self) -> bool {
+        !self.changed.is_empty()
+    }
+
+    /// What changed, and which servers are gone, since the last call.
+    pub(crate) fn take_changes(&mut self) -> (Vec<Change>, Vec<DestId>) {
+        let changes = std::mem::take(&mut self.changed)
+            .into_iter()
+            .map(|key| match self.map.get(&key) {
+                Some(entry) => Change::Put(Arc::new(entry.published(key))),
+                None => Change::Gone(key),
+            })
+            .collect();
+        (changes, std::mem::take(&mut self.removed))
+    }
+}
