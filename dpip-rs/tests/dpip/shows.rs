@@ -408,6 +408,33 @@ fn rates() {
 }
 
 #[test]
+fn rates_of_many_keep_their_headings() {
+    let said = ports().dpip("-s -i 1 -c 1 link show cpu");
+    assert_eq!((said.code, said.err.as_str()), (Some(0), ""));
+    let titles: Vec<&str> = said
+        .out
+        .lines()
+        .filter(|line| !line.starts_with(' '))
+        .collect();
+    assert_eq!(
+        titles,
+        [
+            "<< Controll Plane >>",
+            "1: cpu0: socket 0",
+            "<< Data Plane >>",
+            "2: cpu1: socket 0",
+            "3: cpu2: socket 0"
+        ]
+    );
+    assert_eq!(
+        said.out
+            .matches("    lcore_loop/lps  pktburst/nps ")
+            .count(),
+        3
+    );
+}
+
+#[test]
 fn lcores() {
     let standin = ports();
     assert_eq!(
