@@ -54,11 +54,7 @@ impl<F: Frame> Worker<F> {
         let data = frame.data();
         let (src, dst) = A::addrs(data);
         let dst_ip = dst.ip();
-        if self.conf.workers > 1
-            && let Some(Local::Own { sapool: true, .. }) = snap.locals.get(&dst_ip)
-            && let Some(owner) = self.pools.slices().owner(u16::from_be(head.dport))
-            && owner != self.conf.id
-        {
+        if let Some(owner) = self.owner_elsewhere(snap, dst_ip, u16::from_be(head.dport)) {
             return Admitted::HandOver(owner);
         }
         let port = u16::from_be(head.dport);
@@ -78,6 +74,26 @@ impl<F: Frame> Worker<F> {
         match self.create::<A>(snap, from, service, frame, head, now) {
             Ok(conn) => Admitted::Conn(conn),
             Err(reason) => Admitted::Drop(reason),
+        }
+    }
+
+    /// The other worker whose slice a local port is in.
+    pub(crate) fn owner_elsewhere(
+        &self,
+        snap: &Snapshot,
+        laddr: IpAddr,
+        port: u16,
+    ) -> Option<WorkerId> {
+        if self.conf.workers < 2 {
+            return None;
+        }
+        match snap.locals.get(&laddr) {
+            Some(Local::Own { sapool: true, .. }) => self
+                .pools
+                .slices()
+                .owner(port)
+                .filter(|owner| *owner != self.conf.id),
+            _ => None,
         }
     }
 

@@ -22,6 +22,7 @@ mod pipeline;
 mod prefetch;
 pub mod proto;
 mod raw;
+mod related;
 pub mod sched;
 pub mod service;
 pub mod snapshot;

@@ -139,6 +139,12 @@ impl<F: Frame> Worker<F> {
         let IpAddr::V4(dst) = head.dst.ip() else {
             return;
         };
+        if head.proto == proto::ICMP && head.cast == Cast::Host && !fragment {
+            match self.related::<u32, I>(snap, from, frame, head, now, io) {
+                Some(back) => frame = back,
+                None => return,
+            }
+        }
         let local = snap.locals.get(&IpAddr::V4(dst));
         if fragment && !matches!(local, Some(Local::Host { .. })) {
             // DIFFERS: DPVS drops fragments for the kernel's addresses as well.
@@ -146,7 +152,7 @@ impl<F: Frame> Worker<F> {
         }
         match local {
             Some(Local::Own { .. }) if head.proto == proto::ICMP => {
-                let mac = source_mac(data);
+                let mac = source_mac(frame.data());
                 let src = head.src.ip();
                 match icmp::echo_reply_in_place(&mut frame, L3) {
                     Echo::Replied => {
@@ -206,6 +212,12 @@ impl<F: Frame> Worker<F> {
                 ndisc::Nd::Advert(a) => return self.advertised(snap, from, frame, &a, now, io),
                 ndisc::Nd::Invalid => return self.drop(Reason::Malformed),
                 ndisc::Nd::Other => {}
+            }
+            if head.cast == Cast::Host {
+                match self.related::<u128, I>(snap, from, frame, head, now, io) {
+                    Some(back) => frame = back,
+                    None => return,
+                }
             }
         }
         match snap.locals.get(&IpAddr::V6(dst)) {

@@ -207,6 +207,30 @@ impl<F: Frame> Worker<F> {
         }
     }
 
+    /// The way of a connection's packets, resolved now if it is not yet.
+    pub(crate) fn conn_way<A: Net>(
+        &mut self,
+        snap: &Snapshot,
+        conn: Handle,
+    ) -> Result<Way, Reason> {
+        let dir = conn.dir();
+        let entry = A::entry(&self.conns, conn);
+        let (raw, dst) = match dir {
+            Dir::In => (entry.hop_in, entry.daddr.ip()),
+            Dir::Out => (entry.hop_out, entry.caddr.ip()),
+        };
+        if let Some(hop) = self.neighs.hops.get(raw) {
+            return Ok(Way::Hop(*hop));
+        }
+        let (way, raw) = self.way(snap, dst)?;
+        let entry = A::entry_mut(&mut self.conns, conn);
+        match dir {
+            Dir::In => entry.hop_in = raw,
+            Dir::Out => entry.hop_out = raw,
+        }
+        Ok(way)
+    }
+
     /// A packet of a known connection whose next hop is not at hand, that is too
     /// large, or whose TTL counts.
     #[inline(never)]
@@ -223,24 +247,9 @@ impl<F: Frame> Worker<F> {
         io: &mut I,
     ) {
         let dir = conn.dir();
-        let entry = A::entry(&self.conns, conn);
-        let (raw, dst) = match dir {
-            Dir::In => (entry.hop_in, entry.daddr.ip()),
-            Dir::Out => (entry.hop_out, entry.caddr.ip()),
-        };
-        let way = match self.neighs.hops.get(raw) {
-            Some(hop) => Way::Hop(*hop),
-            None => match self.way(snap, dst) {
-                Ok((way, raw)) => {
-                    let entry = A::entry_mut(&mut self.conns, conn);
-                    match dir {
-                        Dir::In => entry.hop_in = raw,
-                        Dir::Out => entry.hop_out = raw,
-                    }
-                    way
-                }
-                Err(reason) => return self.drop(reason),
-            },
+        let way = match self.conn_way::<A>(snap, conn) {
+            Ok(way) => way,
+            Err(reason) => return self.drop(reason),
         };
         // Errors quote the packet as it came, so they go before the rewrite.
         if snap.settings.xmit_ttl && !decrement_ttl(frame.data_mut()) {
