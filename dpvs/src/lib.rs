@@ -7,3 +7,5 @@ pub mod lcore;
 pub mod log;
 pub mod master;
 pub mod port;
+pub mod ports;
+pub mod start;

@@ -119,6 +119,7 @@ impl Master {
         if now >= self.next_second {
             self.next_second = now + Duration::from_secs(1);
             self.state.expire_addrs(now);
+            self.netif.every_second();
         }
         busy
     }
@@ -127,11 +128,6 @@ impl Master {
     #[must_use]
     pub fn is_waiting(&self) -> bool {
         !self.jobs.is_empty() || !self.publisher.reached(self.publisher.epoch())
-    }
-
-    /// Moves packets of the host ports, when that is the master's work.
-    pub fn pump(&mut self) -> bool {
-        self.netif.pump()
     }
 
     /// Takes what workers said. True if there was anything.

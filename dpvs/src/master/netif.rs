@@ -47,11 +47,8 @@ pub trait Netif {
     fn lcore_stats(&self, lcore: u8) -> LcoreStats;
     /// NUMA node of an lcore.
     fn socket_of(&self, lcore: u8) -> u8;
-    /// Moves packets between the kernel and the ports, when that is the
-    /// master's work. True if there was any.
-    fn pump(&mut self) -> bool {
-        false
-    }
+    /// Called once a second, for what has to be looked at again.
+    fn every_second(&mut self) {}
 }
 
 /// Queues an lcore polls.

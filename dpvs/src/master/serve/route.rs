@@ -131,9 +131,9 @@ impl Master {
 
     fn change_route(&mut self, route: &Route, add: bool) -> Result<()> {
         if add {
-            self.state.routes.add(route.clone())?
+            self.state.routes.add(route.clone())?;
         } else {
-            self.state.routes.del(route)?
+            self.state.routes.del(route)?;
         }
         self.state.net_changed = true;
         Ok(())

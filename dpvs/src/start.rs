@@ -1,0 +1,499 @@
+//! From a checked configuration to running ports and workers.
+//!
+//! Binds the device blocks to DPDK's ports in order, makes the packet pools,
+//! gives every lcore its queues and rings, and starts it. All that can go
+//! wrong says what to change.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::fs::File;
+use std::io::Read;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{self, Receiver};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use dpvs_core::frame::{PortId, WorkerId};
+use dpvs_core::message::FromWorker;
+use dpvs_core::worker::WorkerConf;
+
+use crate::conf::{Conf, Device as DeviceConf, Plan, Rss, WorkerPlan};
+use crate::lcore::{self, LcoreCounters};
+use crate::master::{LcoreQueues, Topology, WorkerLink};
+use crate::port::{
+    self, Eal, HostBridge, HostPort, Pool, Port, PortConf, Ready, RxQueue, SharedSender, TxQueue,
+    ring, rss_types,
+};
+use crate::ports::{Device, Ports};
+
+/// Why the daemon cannot start.
+#[derive(Debug)]
+pub struct StartError(String);
+
+impl fmt::Display for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for StartError {}
+
+impl From<port::Error> for StartError {
+    fn from(e: port::Error) -> Self {
+        StartError(e.to_string())
+    }
+}
+
+fn fail<T>(message: String) -> Result<T, StartError> {
+    Err(StartError(message))
+}
+
+/// Entries of a ring between a worker and a host port, as in DPVS.
+const HOST_RING: u32 = 2048;
+/// Entries of the ring in which others hand packets to a worker.
+const HANDED_RING: u32 = 2048;
+/// How long an idle worker sleeps where all ports are the kernel's or nothing.
+const NAP: Duration = Duration::from_micros(50);
+
+/// Everything that runs beside the master.
+pub struct Running {
+    eal: Eal,
+    stop: Arc<AtomicBool>,
+    lcores: Vec<u32>,
+    host_thread: Option<JoinHandle<()>>,
+}
+
+/// What the master is made of.
+pub struct Parts {
+    /// The ports.
+    pub ports: Ports,
+    /// Who does what.
+    pub topology: Topology,
+    /// Ways to the workers.
+    pub links: Vec<WorkerLink>,
+    /// What workers say.
+    pub events: Receiver<FromWorker>,
+}
+
+impl Running {
+    /// Ends all workers and waits for them.
+    pub fn stop(mut self) {
+        self.stop.store(true, Ordering::SeqCst);
+        for lcore in &self.lcores {
+            self.eal.wait(*lcore);
+        }
+        if let Some(thread) = self.host_thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+/// A port being set up.
+struct Bound {
+    device: Device,
+    rx: Vec<Option<RxQueue>>,
+    tx: Vec<Option<TxQueue>>,
+    to_host: Option<SharedSender>,
+    from_host: Option<port::Receiver>,
+}
+
+/// Starts ports and workers.
+///
+/// # Errors
+/// The configuration does not fit DPDK's ports and lcores, or memory, or a
+/// driver's refusal.
+pub fn start(conf: &Conf, plan: &Plan, eal: Eal) -> Result<(Running, Parts), StartError> {
+    if let Some(bond) = conf.netif.bonds.first() {
+        return fail(format!(
+            "bonding `{}`: bonds are not supported yet; remove the block and use its devices in worker_defs",
+            bond.name
+        ));
+    }
+    check_lcores(plan, &eal)?;
+    let pools = make_pools(conf, &eal)?;
+    let mut bridges = Vec::new();
+    let mut bound = bind(conf, plan, &eal, &pools, &mut bridges)?;
+
+    let stop = Arc::new(AtomicBool::new(false));
+    let (outbox, events) = mpsc::channel();
+    let mut links = Vec::new();
+    let mut counters = BTreeMap::new();
+    let nap = naps(&bound).then_some(NAP);
+    let seed = random_seed()?;
+    let count = u8::try_from(plan.workers.len()).map_err(|_| {
+        StartError(format!(
+            "{} workers; at most 255 are possible",
+            plan.workers.len()
+        ))
+    })?;
+
+    // A ring to each worker first, then the workers that send into them.
+    let mut rings = Vec::new();
+    for worker in &plan.workers {
+        let socket = eal.socket_of(worker.lcore);
+        rings.push(ring::shared_channel(
+            &eal,
+            &format!("handed_{}", worker.lcore),
+            HANDED_RING,
+            socket,
+        )?);
+    }
+    let (senders, receivers): (Vec<SharedSender>, Vec<port::Receiver>) = rings.into_iter().unzip();
+    let mut plans = Vec::new();
+    for ((n, worker), handed) in (0u8..).zip(&plan.workers).zip(receivers) {
+        let socket = eal.socket_of(worker.lcore);
+        let peers_here = plan
+            .workers
+            .iter()
+            .filter(|w| eal.socket_of(w.lcore) == socket)
+            .count()
+            .max(1);
+        let (inbox_tx, inbox) = mpsc::sync_channel(conf.misc.ring_size as usize);
+        let lcore_id = u8::try_from(worker.lcore).unwrap_or(u8::MAX);
+        let shared = Arc::new(LcoreCounters::default());
+        counters.insert(lcore_id, Arc::clone(&shared));
+        links.push(WorkerLink {
+            lcore: lcore_id,
+            inbox: inbox_tx,
+        });
+        let first_tx = |port: usize| worker.tx.iter().find(|(p, _)| *p == port).map(|(_, q)| *q);
+        let mut tx = Vec::new();
+        let mut from_host = Vec::new();
+        for (at, b) in bound.iter_mut().enumerate() {
+            tx.push(first_tx(at).and_then(|q| b.tx.get_mut(usize::from(q))?.take()));
+            // The kernel's frames of a port leave by one worker each.
+            if at % plan.workers.len() == usize::from(n)
+                && let Some(receiver) = b.from_host.take()
+            {
+                from_host.push((port_id(at), receiver));
+            }
+        }
+        let rx = worker
+            .rx
+            .iter()
+            .filter_map(|(p, q)| {
+                Some((
+                    port_id(*p),
+                    bound.get_mut(*p)?.rx.get_mut(usize::from(*q))?.take()?,
+                ))
+            })
+            .collect();
+        plans.push((
+            worker.lcore,
+            lcore::Plan {
+                worker: WorkerConf {
+                    id: WorkerId(n),
+                    workers: count,
+                    conns: (conf.conn.pool_size as usize / peers_here).max(1024),
+                    seed: std::array::from_fn(|i| {
+                        seed.get(i).copied().unwrap_or(0) ^ (u64::from(n) << 56)
+                    }),
+                },
+                rx,
+                tx,
+                to_host: bound.iter().map(|b| b.to_host.clone()).collect(),
+                from_host,
+                handed,
+                peers: senders
+                    .iter()
+                    .enumerate()
+                    .map(|(m, s)| (m != usize::from(n)).then(|| s.clone()))
+                    .collect(),
+                pool: pool_of(&pools, socket)?,
+                clock: eal.clock(),
+                inbox,
+                outbox: outbox.clone(),
+                counters: shared,
+                stop: Arc::clone(&stop),
+                nap,
+            },
+        ));
+    }
+
+    let mut lcores = Vec::new();
+    let topology = topology(plan, &eal);
+    let sockets = eal
+        .lcores()
+        .iter()
+        .filter_map(|l| {
+            Some((
+                u8::try_from(*l).ok()?,
+                u8::try_from(eal.socket_of(*l)).ok()?,
+            ))
+        })
+        .collect();
+    for (lcore, plan) in plans {
+        eal.launch(lcore, move || lcore::run(plan))?;
+        lcores.push(lcore);
+    }
+    let mut host_thread = None;
+    if !bridges.is_empty() {
+        let stop = Arc::clone(&stop);
+        if let Some(kni) = &plan.kni {
+            eal.launch(kni.lcore, move || HostBridge::run(bridges, &stop))?;
+            lcores.push(kni.lcore);
+        } else {
+            let thread = std::thread::Builder::new().name("dpvs-host".into());
+            let run = move || HostBridge::run(bridges, &stop);
+            host_thread = Some(
+                thread
+                    .spawn(run)
+                    .map_err(|e| StartError(format!("thread of the host ports: {e}")))?,
+            );
+        }
+    }
+    let devices = bound.into_iter().map(|b| b.device).collect();
+    Ok((
+        Running {
+            eal,
+            stop,
+            lcores,
+            host_thread,
+        },
+        Parts {
+            ports: Ports {
+                devices,
+                counters,
+                sockets,
+            },
+            topology,
+            links,
+            events,
+        },
+    ))
+}
+
+fn port_id(at: usize) -> PortId {
+    PortId(u16::try_from(at).unwrap_or(u16::MAX))
+}
+
+fn check_lcores(plan: &Plan, eal: &Eal) -> Result<(), StartError> {
+    let enabled = || {
+        eal.lcores()
+            .iter()
+            .map(u32::to_string)
+            .collect::<Vec<_>>()
+            .join(" ")
+    };
+    for worker in plan.workers.iter().chain(&plan.kni) {
+        if worker.lcore == eal.main_lcore() {
+            return fail(format!(
+                "worker `{}` has cpu_id {}, which is EAL's main lcore; give it another one or choose another main lcore with --main-lcore",
+                worker.name, worker.lcore
+            ));
+        }
+        if !eal.lcores().contains(&worker.lcore) {
+            return fail(format!(
+                "worker `{}` has cpu_id {}, which EAL has not enabled (enabled: {}); name it after `--`, for example --lcores 0@0,{n}@{n}, or {n}@0 to share a CPU",
+                worker.name,
+                worker.lcore,
+                enabled(),
+                n = worker.lcore
+            ));
+        }
+    }
+    if let Some(master) = plan.master
+        && master != eal.main_lcore()
+    {
+        tracing::warn!(
+            "the master worker has cpu_id {master}, but EAL's main lcore is {}: the latter is used (see --main-lcore)",
+            eal.main_lcore()
+        );
+    }
+    Ok(())
+}
+
+fn make_pools(conf: &Conf, eal: &Eal) -> Result<Vec<(u32, Pool)>, StartError> {
+    let (size, cache) = (conf.netif.pktpool_size, conf.netif.pktpool_cache);
+    eal.sockets()
+        .into_iter()
+        .map(|socket| {
+            Ok((
+                socket,
+                Pool::create(eal, &format!("mbuf_{socket}"), size, cache, socket)?,
+            ))
+        })
+        .collect()
+}
+
+/// The pool of a NUMA node, or any where the node has none.
+fn pool_of(pools: &[(u32, Pool)], socket: u32) -> Result<Pool, StartError> {
+    pools
+        .iter()
+        .find(|(s, _)| *s == socket)
+        .or(pools.first())
+        .map(|(_, pool)| *pool)
+        .ok_or_else(|| StartError("EAL knows no NUMA node with an lcore".into()))
+}
+
+fn rss(conf: Rss) -> u64 {
+    Rss::NAMES
+        .iter()
+        // `all` is the sum of others.
+        .filter(|(name, bit)| *name != "all" && conf.0 & bit != 0)
+        .filter_map(|(name, _)| rss_types(name))
+        .fold(0, |all, types| all | types)
+}
+
+fn port_conf(d: &DeviceConf, plan: &Plan, at: usize, single_pool: bool) -> PortConf {
+    let port = plan.ports.get(at);
+    let (rx, tx) = port.map_or((0, 0), |p| (p.rx_queues, p.tx_queues));
+    let short = |v: u32| u16::try_from(v).unwrap_or(u16::MAX);
+    let of_kni = |w: &WorkerPlan| w.rx.iter().filter(|(p, _)| *p == at).count();
+    let kni_queues = short(u32::try_from(plan.kni.as_ref().map_or(0, of_kni)).unwrap_or(0));
+    PortConf {
+        rx_queues: rx.max(1),
+        tx_queues: tx.max(1),
+        rx_desc: short(d.rx_desc),
+        tx_desc: short(d.tx_desc),
+        mtu: short(d.mtu),
+        rss: if rx.saturating_sub(kni_queues) > 1 {
+            rss(d.rss)
+        } else {
+            0
+        },
+        rss_queues: rx.saturating_sub(kni_queues),
+        promiscuous: d.promisc,
+        allmulticast: d.allmulticast,
+        // The driver may look at one pool only.
+        fast_free: d.fast_free && single_pool,
+        ..PortConf::default()
+    }
+}
+
+fn bind(
+    conf: &Conf,
+    plan: &Plan,
+    eal: &Eal,
+    pools: &[(u32, Pool)],
+    bridges: &mut Vec<HostBridge>,
+) -> Result<Vec<Bound>, StartError> {
+    let ports = Port::all(eal);
+    let names = || ports.iter().map(Port::name).collect::<Vec<_>>().join(" ");
+    if ports.len() != conf.netif.devices.len() {
+        return fail(format!(
+            "DPDK has {} port{} ({}), netif_defs has {} device block{}; the n-th block is for the n-th port: add or remove blocks, or choose ports with -a, -b and --vdev after `--`",
+            ports.len(),
+            if ports.len() == 1 { "" } else { "s" },
+            if ports.is_empty() {
+                "none".to_owned()
+            } else {
+                names()
+            },
+            conf.netif.devices.len(),
+            if conf.netif.devices.len() == 1 {
+                ""
+            } else {
+                "s"
+            },
+        ));
+    }
+    let mut bound = Vec::new();
+    for (at, (d, port)) in conf.netif.devices.iter().zip(ports).enumerate() {
+        let pool = pool_of(pools, port.socket())?;
+        let settings = port_conf(d, plan, at, pools.len() == 1);
+        let told = |e: port::Error| StartError(format!("device {}: {e}", d.name));
+        let ready: Ready = port.configure(&settings, pool).map_err(told)?;
+        let notes = ready.port.start(&settings).map_err(told)?;
+        for note in ready.notes.iter().chain(&notes) {
+            tracing::info!("device {}: {note}", d.name);
+        }
+        let Ready {
+            port, rx, tx, mtu, ..
+        } = ready;
+        let info = port.info().map_err(told)?;
+        let link = port.link();
+        tracing::info!(
+            "device {} is port {} ({} {}), {} rx and {} tx queues, MTU {mtu}, link {}",
+            d.name,
+            port.id(),
+            info.driver,
+            port.name(),
+            rx.len(),
+            tx.len(),
+            if link.up { "up" } else { "down" }
+        );
+        let mut device = Device {
+            name: d.name.clone(),
+            info,
+            mtu,
+            pool,
+            host: None,
+            fast_free: settings.fast_free,
+            forward2kni: false,
+            joined: Vec::new(),
+            kernel: Vec::new(),
+            port,
+        };
+        let (mut to_host, mut from_host) = (None, None);
+        if conf.global.kni {
+            let mac = device.port.mac().map_err(told)?;
+            match HostPort::create(eal, &d.host_name(), mac, mtu, pool) {
+                Ok(host) => {
+                    tracing::info!(
+                        "device {}: host port {} ({})",
+                        d.name,
+                        host.name(),
+                        host.backend()
+                    );
+                    let socket = device.port.socket();
+                    let (tx, rx) =
+                        ring::shared_channel(eal, &format!("to_host_{at}"), HOST_RING, socket)?;
+                    let (wire_tx, wire_rx) =
+                        ring::channel(eal, &format!("from_host_{at}"), HOST_RING, socket)?;
+                    device.host = Some(host.name().to_owned());
+                    bridges.push(HostBridge::new(host, rx, wire_tx));
+                    (to_host, from_host) = (Some(tx), Some(wire_rx));
+                }
+                Err(e) => tracing::warn!(
+                    "device {}: no host port, the kernel is not on this wire: {e}",
+                    d.name
+                ),
+            }
+        }
+        bound.push(Bound {
+            device,
+            rx: rx.into_iter().map(Some).collect(),
+            tx: tx.into_iter().map(Some).collect(),
+            to_host,
+            from_host,
+        });
+    }
+    Ok(bound)
+}
+
+/// Whether idle workers may sleep: every port is slower than that anyway.
+fn naps(bound: &[Bound]) -> bool {
+    const SLOW: [&str; 4] = ["net_af_packet", "net_tap", "net_af_xdp", "net_null"];
+    bound.iter().all(|b| {
+        SLOW.iter()
+            .any(|name| b.device.info.driver.starts_with(name))
+    })
+}
+
+fn topology(plan: &Plan, eal: &Eal) -> Topology {
+    let queues = |w: &WorkerPlan| LcoreQueues {
+        lcore: u8::try_from(w.lcore).unwrap_or(u8::MAX),
+        rx: w.rx.iter().map(|(p, q)| (port_id(*p), *q)).collect(),
+        tx: w.tx.iter().map(|(p, q)| (port_id(*p), *q)).collect(),
+    };
+    Topology {
+        master: u8::try_from(eal.main_lcore()).unwrap_or(0),
+        kni: plan.kni.as_ref().map(queues),
+        workers: plan.workers.iter().map(queues).collect(),
+    }
+}
+
+/// Keys of hashes must not be guessable from outside.
+fn random_seed() -> Result<[u64; 4], StartError> {
+    let mut bytes = [0; 32];
+    File::open("/dev/urandom")
+        .and_then(|mut f| f.read_exact(&mut bytes))
+        .map_err(|e| StartError(format!("/dev/urandom: {e}")))?;
+    let mut seed = [0; 4];
+    for (slot, chunk) in seed.iter_mut().zip(bytes.chunks_exact(8)) {
+        *slot = chunk.iter().fold(0, |all, b| all << 8 | u64::from(*b));
+    }
+    Ok(seed)
+}
