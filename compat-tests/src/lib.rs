@@ -5,6 +5,7 @@
 //! installation together, and [`privilege`] says what this machine allows.
 //! Nothing here links the daemon or the tools: they are run, not called.
 
+pub mod bench;
 pub mod bins;
 pub mod error;
 pub mod frames;

@@ -1,0 +1,54 @@
+//! `make bench NAME=…`: how fast the dataplane is on this machine, beside
+//! testpmd. The measurements themselves are in the library's `bench`.
+
+use std::process::ExitCode;
+
+use compat_tests::bench::{self, Options};
+use compat_tests::error::{Error, Result};
+use compat_tests::privilege;
+
+const USAGE: &str = "usage: bench [forward|core|setup]…  (without a name: all of them)
+  BENCH_RUNS=5 BENCH_SECONDS=10 BENCH_ONLY=udp-1k narrow it down";
+
+fn main() -> ExitCode {
+    let names: Vec<String> = std::env::args().skip(1).collect();
+    match run(&names) {
+        Ok(true) => {
+            println!("bench: ok");
+            ExitCode::SUCCESS
+        }
+        Ok(false) => {
+            println!("bench: a target was missed");
+            ExitCode::FAILURE
+        }
+        Err(e) => {
+            println!("bench: failed: {e}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(names: &[String]) -> Result<bool> {
+    let names: Vec<&str> = if names.is_empty() {
+        vec!["core", "forward", "setup"]
+    } else {
+        names.iter().map(String::as_str).collect()
+    };
+    let options = Options::from_env()?;
+    if !privilege::is_root() {
+        println!("not root: no huge pages and no real-time priority, figures will wander");
+    }
+    let mut met = true;
+    for (i, name) in names.into_iter().enumerate() {
+        if i > 0 {
+            println!();
+        }
+        match name {
+            "forward" => met &= bench::forward::run(&options)?,
+            "setup" => met &= bench::setup::run(&options)?,
+            "core" => bench::core::run(&options)?,
+            _ => return Err(Error::new(format!("no measurement {name:?}\n{USAGE}"))),
+        }
+    }
+    Ok(met)
+}
