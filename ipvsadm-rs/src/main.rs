@@ -1,2 +1,7 @@
-//! Entry point.
-fn main() {}
+//! The `ipvsadm` command.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    ipvsadm::main(ipvsadm::Program::Ipvsadm)
+}

@@ -1,0 +1,646 @@
+//! Reads the values of options, in the order they are typed, and then checks
+//! that they go together: the order decides which error is reported.
+
+use std::net::IpAddr;
+
+use dpvs_ctl::msg::{Dest, Service, SockPair, fwd_mode, svc_flag};
+use dpvs_ctl::{Af, Be16, Ip16, Name};
+
+use super::scan::{ScanError, Scanner};
+use super::table::{Cmd, Key, LIST_EXCLUSIVE, Opt, rules};
+use crate::address;
+use crate::failure::Failure;
+use crate::names::{Names, is_match, proto};
+use crate::specs::{self, AclSubject};
+
+/// How a listing looks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum View {
+    /// Weights and connections.
+    #[default]
+    Default,
+    /// Counters.
+    Stats,
+    /// Rates.
+    Rate,
+    /// Connection thresholds.
+    Thresholds,
+    /// Persistent connections.
+    Persistent,
+    /// Kinds of tunnel.
+    Tunnel,
+}
+
+/// The options given.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct OptSet(u64);
+
+impl OptSet {
+    /// Whether an option was given.
+    #[must_use]
+    pub fn has(self, opt: Opt) -> bool {
+        self.0 & (1 << opt as u64) != 0
+    }
+
+    fn insert(&mut self, opt: Opt) -> Result<(), Failure> {
+        if self.has(opt) {
+            return Err(Failure::usage(format!(
+                "multiple '{}' options specified",
+                opt.name()
+            )));
+        }
+        self.0 |= 1 << opt as u64;
+        Ok(())
+    }
+}
+
+/// A command, ready to be run.
+#[derive(Clone, Debug)]
+pub struct Command {
+    /// What to do.
+    pub cmd: Cmd,
+    /// The options given.
+    pub given: OptSet,
+    /// The service: what names it, and for `-A` and `-E` its options.
+    pub service: Service,
+    /// The dest.
+    pub dest: Dest,
+    /// Which lcore's view; 0: all together.
+    pub cpu: u8,
+    /// The one connection to list.
+    pub sockpair: SockPair,
+    /// The local address.
+    pub laddr: Option<IpAddr>,
+    /// Its device.
+    pub ifname: Name<16>,
+    /// The black or white list entry.
+    pub acl: Option<AclSubject>,
+    /// `-j disable` clears what an edit would keep.
+    pub synproxy: bool,
+}
+
+impl Command {
+    fn new(cmd: Cmd) -> Self {
+        let mut dest = Dest {
+            weight: 1,
+            ..Dest::default()
+        };
+        dest.set_fwd_mode(fwd_mode::DROUTE);
+        Self {
+            cmd,
+            given: OptSet::default(),
+            service: Service::default(),
+            dest,
+            cpu: 0,
+            sockpair: SockPair::default(),
+            laddr: None,
+            ifname: Name::EMPTY,
+            acl: None,
+            synproxy: false,
+        }
+    }
+
+    /// Whether addresses and ports are listed as numbers.
+    #[must_use]
+    pub fn numeric(&self) -> bool {
+        self.given.has(Opt::Numeric)
+    }
+
+    /// How the listing looks, the first of these that was asked for.
+    #[must_use]
+    pub fn view(&self) -> View {
+        [
+            (Opt::Stats, View::Stats),
+            (Opt::Rate, View::Rate),
+            (Opt::Thresholds, View::Thresholds),
+            (Opt::PersistentConn, View::Persistent),
+            (Opt::TunInfo, View::Tunnel),
+        ]
+        .into_iter()
+        .find(|(opt, _)| self.given.has(*opt))
+        .map_or(View::Default, |(_, view)| view)
+    }
+}
+
+/// Values that can only be judged when all options are known.
+#[derive(Default)]
+struct Late<'a> {
+    sched: Option<&'a str>,
+    sched_flags: Option<&'a str>,
+    hash_target: Option<&'a str>,
+    netmask: Option<&'a str>,
+    dest_port: Option<u16>,
+    tun_type: Option<&'a str>,
+    has_mark: bool,
+}
+
+/// Reads the arguments behind the program's name `prog`. Within a restore,
+/// another restore is no command.
+///
+/// # Errors
+/// Wrong arguments, with the texts and exit codes of ipvsadm 1.31.
+pub fn parse(
+    prog: &str,
+    argv: &[String],
+    names: &Names,
+    restoring: bool,
+) -> Result<Command, Failure> {
+    let hint = || {
+        Failure::options(format!(
+            "Try `{prog} -h' or '{prog} --help' for more information."
+        ))
+    };
+    if argv.is_empty() {
+        return Ok(Command::new(Cmd::List));
+    }
+    let mut scanner = Scanner::new(argv);
+    let (cmd, value) = match scanner.next(false) {
+        Some(Ok((Key::Cmd(cmd), value))) => (cmd, value),
+        _ => return Err(hint()),
+    };
+    if restoring && cmd == Cmd::Restore {
+        return Err(hint());
+    }
+    let mut command = Command::new(cmd);
+    match cmd {
+        Cmd::Help | Cmd::Version => return Ok(command),
+        Cmd::StartDaemon if !matches!(value, Some("master" | "backup")) => {
+            return Err(Failure::usage("illegal start-daemon parameter specified"));
+        }
+        Cmd::StopDaemon if !matches!(value, Some("master" | "backup")) => {
+            return Err(Failure::usage("illegal start_daemon specified"));
+        }
+        _ => {}
+    }
+
+    let mut late = Late::default();
+    let dest_command = matches!(cmd, Cmd::AddDest | Cmd::EditDest);
+    loop {
+        match scanner.next(dest_command) {
+            None => break,
+            Some(Err(e)) => return Err(scan_failure(&scanner, e)),
+            Some(Ok((Key::Cmd(_), _))) => {
+                return Err(Failure::usage(format!(
+                    "invalid option `{}'",
+                    scanner.last_word()
+                )));
+            }
+            Some(Ok((key, value))) => option(&mut command, &mut late, key, value, names)?,
+        }
+    }
+    let words = check_set_values(&command, scanner.words())?;
+    if let Some(word) = words.first() {
+        return Err(Failure::usage(format!("unexpected argument {word}")));
+    }
+    check_rules(&command)?;
+    finish(&mut command, &late)?;
+    Ok(command)
+}
+
+fn scan_failure(scanner: &Scanner<'_>, error: ScanError) -> Failure {
+    Failure::options(format!("{}: {}", scanner.last_word(), error.text()))
+}
+
+/// Reads one option.
+fn option<'a>(
+    c: &mut Command,
+    late: &mut Late<'a>,
+    key: Key,
+    value: Option<&'a str>,
+    names: &Names,
+) -> Result<(), Failure> {
+    let text = value.unwrap_or("");
+    match key {
+        Key::Cmd(_) | Key::Sort => {}
+        Key::Service(protocol) => {
+            c.given.insert(Opt::Service)?;
+            let found = address::parse(text, protocol, names)
+                .ok_or_else(|| Failure::usage("illegal virtual server address[:port] specified"))?;
+            c.service.af = Af::of(found.ip);
+            c.service.proto = protocol;
+            c.service.addr = Ip16::from_ip(found.ip);
+            c.service.port = Be16::new(found.port.unwrap_or(0));
+        }
+        Key::Fwmark => {
+            c.given.insert(Opt::Service)?;
+            let mark = address::number(text, 1, u32::MAX.into())
+                .and_then(|n| u32::try_from(n).ok())
+                .ok_or_else(|| {
+                    Failure::usage(format!("invalid fwmark value `{text}' specified"))
+                })?;
+            c.service.af = Af::INET;
+            c.service.proto = proto::TCP;
+            c.service.fwmark = mark;
+            late.has_mark = true;
+        }
+        Key::Ipv6 => {
+            if !late.has_mark {
+                return Err(Failure::usage("-6 used before -f\n"));
+            }
+            c.service.af = Af::INET6;
+        }
+        Key::Match => {
+            c.given.insert(Opt::Service)?;
+            let spec = specs::parse_match(text)
+                .ok_or_else(|| Failure::usage("illegal match specified"))?;
+            c.service.af = spec.af;
+            c.service.proto = spec.proto;
+            c.service.matched = spec.matched;
+            c.service.flags |= svc_flag::MATCH;
+        }
+        Key::Forward(mode) => {
+            c.given.insert(Opt::Forward)?;
+            c.dest.set_fwd_mode(mode);
+        }
+        Key::Opt(opt) => {
+            // The only option that may be repeated: what is given adds up.
+            if opt != Opt::DestCheck || !c.given.has(opt) {
+                c.given.insert(opt)?;
+            }
+            plain_option(c, late, opt, value, names)?;
+        }
+    }
+    Ok(())
+}
+
+fn plain_option<'a>(
+    c: &mut Command,
+    late: &mut Late<'a>,
+    opt: Opt,
+    value: Option<&'a str>,
+    names: &Names,
+) -> Result<(), Failure> {
+    let text = value.unwrap_or("");
+    let illegal = |what: &str| Failure::usage(format!("illegal {what} specified"));
+    match opt {
+        Opt::Scheduler => late.sched = value,
+        Opt::SchedFlags => late.sched_flags = value,
+        Opt::HashTarget => late.hash_target = value,
+        Opt::Netmask => late.netmask = value,
+        Opt::Persistent => {
+            c.service.flags |= svc_flag::PERSISTENT;
+            c.service.timeout = match value {
+                None => 360,
+                Some(text) => timeout(text, 1)?,
+            };
+        }
+        Opt::Server => {
+            // Port names are the service's, if it was given before.
+            let protocol = if c.service.proto == 0 {
+                proto::TCP
+            } else {
+                c.service.proto
+            };
+            let found = address::parse(text, protocol, names)
+                .ok_or_else(|| Failure::usage("illegal real server address[:port] specified"))?;
+            c.dest.af = Af::of(found.ip);
+            c.dest.addr = Ip16::from_ip(found.ip);
+            late.dest_port = found.port;
+        }
+        Opt::Weight => c.dest.weight = count(text).ok_or_else(|| illegal("weight"))?,
+        Opt::UThreshold => c.dest.max_conn = count(text).ok_or_else(|| illegal("u_threshold"))?,
+        Opt::LThreshold => c.dest.min_conn = count(text).ok_or_else(|| illegal("l_threshold"))?,
+        Opt::Ops => c.service.flags |= svc_flag::ONEPACKET,
+        Opt::ExpireQuiescent => c.service.flags |= svc_flag::EXPIRE_QUIESCENT,
+        Opt::Quic => c.service.flags |= svc_flag::QUIC,
+        Opt::Synproxy => {
+            c.synproxy = if text.starts_with("enable") {
+                true
+            } else if text.starts_with("disable") {
+                false
+            } else {
+                return Err(Failure::usage("synproxy switch must be enable or disable"));
+            };
+            if c.synproxy {
+                c.service.flags |= svc_flag::SYNPROXY;
+            }
+        }
+        Opt::ConnTimeout => {
+            c.service.conn_timeout = address::number(text, 0, i32::MAX.into())
+                .and_then(|n| u32::try_from(n).ok())
+                .ok_or_else(|| illegal("conn-timeout"))?;
+        }
+        Opt::ProxyProtocol => {
+            c.service.proxy_protocol =
+                specs::parse_proxy_protocol(text).ok_or_else(|| illegal("proxy-protocol"))?;
+        }
+        Opt::DestCheck => {
+            specs::add_dest_check(&mut c.service.check_conf, text)
+                .ok_or_else(|| Failure::usage("invalid dest_check config"))?;
+        }
+        Opt::Laddr => {
+            let ip = address::parse_ip(text, names);
+            c.laddr = Some(ip.ok_or_else(|| Failure::usage("illegal local address"))?);
+        }
+        Opt::Ifname => {
+            c.ifname = Name::new(text)
+                .filter(|n| !n.is_empty())
+                .ok_or_else(|| illegal("ifname (1 to 15 bytes)"))?;
+        }
+        Opt::Blklst | Opt::Whtlst => {
+            let list = if opt == Opt::Blklst {
+                "blacklist"
+            } else {
+                "whitelist"
+            };
+            let subject = specs::parse_acl(text, names).ok_or_else(|| {
+                Failure::usage(format!(
+                    "illegal {list} entry format, require [ IP | ipset:NAME ]"
+                ))
+            })?;
+            c.acl = Some(subject);
+        }
+        Opt::Sockpair => {
+            c.sockpair = specs::parse_sockpair(text)
+                .ok_or_else(|| illegal("sockpair<af:sip:sport:tip:tport>"))?;
+        }
+        Opt::Cpu => {
+            c.cpu = address::number(text, 0, 255)
+                .and_then(|n| u8::try_from(n).ok())
+                .ok_or_else(|| illegal("cpu index (0 to 255)"))?;
+        }
+        Opt::TunType => {
+            if !matches!(text, "ipip" | "gue" | "gre") {
+                return Err(illegal("tunnel type"));
+            }
+            late.tun_type = value;
+        }
+        Opt::TunPort => {
+            address::number(text, 1, 65535).ok_or_else(|| illegal("tunnel port"))?;
+        }
+        Opt::SyncId => {
+            address::number(text, 0, 255).ok_or_else(|| illegal("syncid"))?;
+        }
+        Opt::SyncMaxLen => {
+            address::number(text, 1, 65507).ok_or_else(|| illegal("sync-maxlen"))?;
+        }
+        Opt::McastPort => {
+            address::number(text, 1, 65535).ok_or_else(|| illegal("mcast-port"))?;
+        }
+        Opt::McastTtl => {
+            address::number(text, 1, 255).ok_or_else(|| illegal("mcast-ttl"))?;
+        }
+        Opt::McastGroup => check_group(text)?,
+        Opt::Numeric
+        | Opt::Connection
+        | Opt::Service
+        | Opt::Forward
+        | Opt::McastInterface
+        | Opt::Timeout
+        | Opt::Daemon
+        | Opt::Stats
+        | Opt::Rate
+        | Opt::Thresholds
+        | Opt::PersistentConn
+        | Opt::NoSort
+        | Opt::Exact
+        | Opt::Pe
+        | Opt::TunInfo
+        | Opt::TunNoCsum
+        | Opt::TunCsum
+        | Opt::TunRemCsum
+        | Opt::Vxlan => {}
+    }
+    Ok(())
+}
+
+/// A weight or threshold.
+fn count(text: &str) -> Option<u32> {
+    address::number(text, 0, i32::MAX.into()).and_then(|n| u32::try_from(n).ok())
+}
+
+/// Seconds, at most 31 days.
+fn timeout(text: &str, min: i64) -> Result<u32, Failure> {
+    address::number(text, min, 86400 * 31)
+        .and_then(|n| u32::try_from(n).ok())
+        .ok_or_else(|| Failure::usage(format!("invalid timeout value `{text}' specified")))
+}
+
+fn check_group(text: &str) -> Result<(), Failure> {
+    if text.contains(':') {
+        let multicast = text.parse::<IpAddr>().is_ok_and(|ip| ip.is_multicast());
+        if !multicast {
+            return Err(Failure::usage(format!("invalid IPv6 mcast-group `{text}'")));
+        }
+    } else if !address::inet_aton(text).is_some_and(|ip| ip.is_multicast()) {
+        return Err(Failure::usage(format!("invalid IPv4 mcast-group `{text}'")));
+    }
+    Ok(())
+}
+
+/// `--set` takes three words; returns the words that are left.
+fn check_set_values<'w, 'a>(
+    command: &Command,
+    words: &'w [&'a str],
+) -> Result<&'w [&'a str], Failure> {
+    if command.cmd != Cmd::SetTimeout {
+        return Ok(words);
+    }
+    let (values, rest) = words
+        .split_at_checked(3)
+        .ok_or_else(|| Failure::usage("--set option requires 3 timeout values"))?;
+    for value in values {
+        timeout(value, 0)?;
+    }
+    Ok(rest)
+}
+
+/// Checks what the command needs and may have.
+fn check_rules(c: &Command) -> Result<(), Failure> {
+    let (required, optional) = rules(c.cmd);
+    let command = c.cmd.name();
+    let mut chosen: Option<Opt> = None;
+    for opt in Opt::ALL {
+        let name = opt.name();
+        if !c.given.has(*opt) {
+            if required.contains(opt) {
+                return Err(Failure::usage(format!(
+                    "You need to supply the '{name}' option for the '{command}' command"
+                )));
+            }
+            continue;
+        }
+        if !required.contains(opt) && !optional.contains(opt) {
+            return Err(Failure::usage(format!(
+                "Illegal '{name}' option with the '{command}' command"
+            )));
+        }
+        if c.cmd == Cmd::List && LIST_EXCLUSIVE.contains(opt) {
+            if let Some(other) = chosen {
+                return Err(Failure::usage(format!(
+                    "The option '{name}' conflicts with the '{}' option in the 'list' command",
+                    other.name()
+                )));
+            }
+            chosen = Some(*opt);
+        }
+    }
+    Ok(())
+}
+
+/// Works out what depends on several options.
+fn finish(c: &mut Command, late: &Late<'_>) -> Result<(), Failure> {
+    let has = |opt| c.given.has(opt);
+    match c.cmd {
+        Cmd::AddService | Cmd::EditService => finish_service(c, late),
+        Cmd::AddDest | Cmd::EditDest => {
+            finish_dest(c, late);
+            check_tunnel(c, late)?;
+            check_families(c)
+        }
+        Cmd::DelDest => {
+            finish_dest(c, late);
+            Ok(())
+        }
+        Cmd::List => {
+            let other = has(Opt::Connection) || has(Opt::Timeout) || has(Opt::Daemon);
+            let counters = has(Opt::Stats) || has(Opt::Rate) || has(Opt::Thresholds);
+            let persistent = has(Opt::PersistentConn) && (has(Opt::Timeout) || has(Opt::Daemon));
+            if (other && counters) || persistent {
+                return Err(Failure::usage("options conflicts in the list command"));
+            }
+            if has(Opt::Sockpair) && !has(Opt::Connection) {
+                return Err(Failure::usage(
+                    "The option 'sockpair' requires the 'connection' option in the 'list' command",
+                ));
+            }
+            Ok(())
+        }
+        _ => Ok(()),
+    }
+}
+
+fn finish_service(c: &mut Command, late: &Late<'_>) -> Result<(), Failure> {
+    let svc = &mut c.service;
+    let persistent = svc.flags & svc_flag::PERSISTENT != 0;
+    if svc.fwmark == 0 && !is_match(svc) && !persistent && svc.port.get() == 0 {
+        return Err(Failure::usage(
+            "Zero port specified for non-persistent service",
+        ));
+    }
+    if svc.flags & svc_flag::ONEPACKET != 0 && svc.fwmark == 0 && svc.proto != proto::UDP {
+        return Err(Failure::usage(
+            "One-Packet Scheduling is only for UDP virtual services",
+        ));
+    }
+    let sched = late.sched.filter(|s| !s.is_empty()).unwrap_or("wlc");
+    // Too long a name is unknown to every daemon; it says so.
+    svc.sched_name = Name::truncated(sched);
+    if let Some(flags) = late.sched_flags {
+        svc.flags |= specs::parse_sched_flags(flags, sched)?;
+    }
+    let conhash = sched.starts_with("conhash");
+    match late.hash_target {
+        None if conhash => svc.flags |= svc_flag::SIP_HASH,
+        None => {}
+        Some(_) if !conhash => {
+            return Err(Failure::usage(
+                "hash target can only be set when schedule is conhash",
+            ));
+        }
+        Some(text) if text.starts_with("sip") => svc.flags |= svc_flag::SIP_HASH,
+        Some(text) if text.starts_with("qid") => {
+            if svc.proto != proto::UDP {
+                return Err(Failure::usage("qid hash can only be set in udp service"));
+            }
+            svc.flags |= svc_flag::QID_HASH;
+        }
+        Some(_) => return Err(Failure::usage("hash target not support")),
+    }
+    svc.netmask = match late.netmask {
+        None => Service::netmask_of(svc.af, svc.af.max_plen()),
+        // DIFFERS: `64abc` is no prefix length.
+        Some(text) if svc.af == Af::INET6 => address::number(text, 1, 128)
+            .and_then(|n| u32::try_from(n).ok())
+            .ok_or_else(|| Failure::usage("illegal ipv6 netmask specified"))?,
+        Some(text) => address::inet_aton(text)
+            .map(|mask| u32::from_ne_bytes(mask.octets()))
+            .ok_or_else(|| Failure::usage("illegal netmask specified"))?,
+    };
+    if c.given.has(Opt::Pe) {
+        return Err(Failure::refused(
+            255,
+            "Scheduler or persistence engine not found",
+        ));
+    }
+    Ok(())
+}
+
+/// The dest's port: that of the service unless another was given. DPVS, as
+/// Linux, forwards to the service's own port in direct routing and tunnels.
+fn finish_dest(c: &mut Command, late: &Late<'_>) {
+    let unchanged = matches!(c.dest.fwdmode, fwd_mode::DROUTE | fwd_mode::TUNNEL);
+    let marked = c.service.fwmark != 0;
+    c.dest.port = match late.dest_port {
+        Some(port) if c.cmd == Cmd::DelDest || marked || !unchanged => Be16::new(port),
+        _ => c.service.port,
+    };
+}
+
+fn check_families(c: &Command) -> Result<(), Failure> {
+    // FullNAT translates between families (NAT64).
+    let may_differ = matches!(c.dest.fwdmode, fwd_mode::TUNNEL | fwd_mode::FULLNAT);
+    if c.service.af != c.dest.af && !may_differ {
+        return Err(Failure::usage(
+            "Different address family is allowed only for tunneling servers",
+        ));
+    }
+    Ok(())
+}
+
+fn check_tunnel(c: &Command, late: &Late<'_>) -> Result<(), Failure> {
+    const ALL: [Opt; 5] = [
+        Opt::TunType,
+        Opt::TunPort,
+        Opt::TunNoCsum,
+        Opt::TunCsum,
+        Opt::TunRemCsum,
+    ];
+    let has = |opt: Opt| c.given.has(opt);
+    if c.dest.fwdmode != fwd_mode::TUNNEL {
+        return if ALL.into_iter().any(has) {
+            Err(Failure::usage(
+                "Tunnel options conflict with forward method",
+            ))
+        } else {
+            Ok(())
+        };
+    }
+    let kind = late.tun_type.unwrap_or("ipip");
+    let allowed: &[Opt] = match kind {
+        "gue" => &ALL,
+        "gre" => &[Opt::TunType, Opt::TunNoCsum, Opt::TunCsum],
+        _ => &[Opt::TunType],
+    };
+    if kind == "gue" && !has(Opt::TunPort) {
+        return Err(Failure::usage(
+            "You need to supply the 'tun-port' option for the 'gue' tunnel type",
+        ));
+    }
+    let mut checksum: Option<Opt> = None;
+    for opt in ALL.into_iter().filter(|o| has(*o)) {
+        if !allowed.contains(&opt) {
+            return Err(Failure::usage(format!(
+                "Illegal '{}' option with the '{kind}' tunnel type",
+                opt.name()
+            )));
+        }
+        if opt >= Opt::TunNoCsum {
+            if let Some(other) = checksum {
+                return Err(Failure::usage(format!(
+                    "The option '{}' conflicts with the '{}' option in the '{kind}' tunnel type",
+                    opt.name(),
+                    other.name()
+                )));
+            }
+            checksum = Some(opt);
+        }
+    }
+    if kind != "ipip" {
+        return Err(Failure::refused(
+            255,
+            format!("{kind} tunnels are not supported by dpvs; use --tun-type ipip"),
+        ));
+    }
+    Ok(())
+}
