@@ -20,6 +20,7 @@ use crate::conf::model::{Check, Config};
 use crate::dataplane::{self, Dataplane};
 use crate::ipvs::{Action, Event, Ipvs};
 use crate::ops::Op;
+use crate::vrrp;
 use crate::{load, log_findings, notify};
 
 /// How long the dataplane may take for what is withdrawn at the end.
@@ -93,19 +94,38 @@ impl Daemon {
         let first = std::mem::take(&mut self.first);
         self.act(first);
         self.start_checkers();
+        let (ops_tx, mut vrrp_ops) = unbounded_channel();
+        let vrrp = vrrp::start(&self.config.instances, ops_tx)?;
         info!("Startup complete");
         loop {
             tokio::select! {
-                Some(event) = self.dataplane_events.recv() => self.on_dataplane(event),
+                Some(event) = self.dataplane_events.recv() => {
+                    self.on_dataplane(event);
+                    if let dataplane::Event::Up { .. } = event {
+                        vrrp.program();
+                    }
+                }
+                Some(ops) = vrrp_ops.recv() => self.dataplane.send(ops),
                 Some(report) = self.reports.recv() => self.on_report(&report),
-                Some(()) = hup.recv() => self.reload(),
-                Some(()) = usr1.recv() => self.dump(),
+                Some(()) = hup.recv() => {
+                    self.reload();
+                    vrrp.reload(&self.config.instances);
+                }
+                Some(()) = usr1.recv() => {
+                    let text = vrrp.describe().await;
+                    self.dump(&text);
+                }
                 Some(()) = usr2.recv() => info!("statistics are not written yet"),
                 Some(()) = term.recv() => break,
                 Some(()) = int.recv() => break,
             }
         }
-        self.stop();
+        self.stop_checkers();
+        vrrp.stop(self.options.keep_addresses).await;
+        while let Ok(ops) = vrrp_ops.try_recv() {
+            self.dataplane.send(ops);
+        }
+        self.withdraw();
         Ok(())
     }
 
@@ -201,20 +221,28 @@ impl Daemon {
         info!("Reload finished");
     }
 
-    fn dump(&self) {
-        let path = std::env::temp_dir().join("keepalived_check.data");
-        info!(
-            "Printing checker data for process({}) on signal",
-            std::process::id()
-        );
-        if let Err(e) = write_private(&path, &self.ipvs.describe()) {
-            warn!("cannot write {}: {e}", path.display());
+    /// Not a stable format, but in the files people look for.
+    fn dump(&self, vrrp: &str) {
+        let pid = std::process::id();
+        let services = self.ipvs.describe();
+        for (what, name, text) in [
+            ("VRRP", "keepalived.data", vrrp),
+            ("checker", "keepalived_check.data", services.as_str()),
+        ] {
+            info!("Printing {what} data for process({pid}) on signal");
+            let path = std::env::temp_dir().join(name);
+            if let Err(e) = write_private(&path, text) {
+                warn!("cannot write {}: {e}", path.display());
+            }
         }
     }
 
-    fn stop(&mut self) {
+    fn stop_checkers(&mut self) {
         info!("Stopping");
         self.checkers.clear();
+    }
+
+    fn withdraw(&mut self) {
         // What the dataplane said last decides whether there is anybody to tell.
         while let Ok(event) = self.dataplane_events.try_recv() {
             self.dataplane.note(event);

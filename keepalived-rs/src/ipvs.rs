@@ -21,6 +21,10 @@ mod tests;
 
 /// What comes out.
 #[derive(Clone, Debug, PartialEq)]
+#[allow(
+    clippy::large_enum_variant,
+    reason = "lists of these are short and short-lived"
+)]
 pub(crate) enum Action {
     Op(Op),
     /// A script to start, with what it is about.
@@ -562,16 +566,6 @@ impl Ipvs {
             flush_at_start: config.globals.lvs_flush,
             stale: Vec::new(),
         }
-    }
-
-    /// Whether a server counts as alive; none if there is no such server.
-    #[cfg(test)]
-    pub(crate) fn alive(&self, service: &str, server: SocketAddr) -> Option<bool> {
-        let s = self.services.iter().find(|s| s.conf.name == service)?;
-        s.servers
-            .iter()
-            .find(|r| r.conf.addr == server)
-            .map(Server::alive)
     }
 
     /// For dumps: a line for each service and server.

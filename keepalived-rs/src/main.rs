@@ -12,9 +12,12 @@ mod daemon;
 mod dataplane;
 mod ipvs;
 mod log;
+mod net;
 mod notify;
 mod ops;
 mod pidfile;
+mod track;
+mod vrrp;
 
 use std::io::Write;
 use std::process::{Command as Process, ExitCode, Stdio};

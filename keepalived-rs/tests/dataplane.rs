@@ -1,6 +1,8 @@
 //! keepalived against a stand-in for dpvs: which requests it sends, in which
 //! order, over a whole life.
 
+#![allow(clippy::unwrap_used, reason = "tests")]
+
 mod common;
 
 use std::io::{Read, Write};

@@ -310,7 +310,7 @@ impl Build {
             "daddr_group_name" => self.out.deny_group = text(diags),
             "waddr_group_name" => self.out.allow_group = text(diags),
             "inhibit_on_failure" => {
-                self.inhibit = values::boolean(n, diags).unwrap_or(self.inhibit)
+                self.inhibit = values::boolean(n, diags).unwrap_or(self.inhibit);
             }
             "omega" => self.out.omega = values::boolean(n, diags).unwrap_or(self.out.omega),
             "quorum" => {

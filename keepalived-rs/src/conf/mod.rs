@@ -26,7 +26,6 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use diag::Diags;
-pub(crate) use lvs::flag;
 use model::{CheckKind, Config, Script};
 use tree::Node;
 

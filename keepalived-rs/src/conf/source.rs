@@ -339,7 +339,7 @@ impl<'a> Reader<'a> {
             out.push_str(before);
             let after = from.get(1..).unwrap_or_default();
             let named = if let Some(inner) = after.strip_prefix('{') {
-                inner.split_once('}').map(|(name, tail)| (name, tail))
+                inner.split_once('}')
             } else {
                 let end = after
                     .find(|c: char| !(c.is_ascii_alphanumeric() || c == '_'))

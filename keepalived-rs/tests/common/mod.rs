@@ -4,6 +4,7 @@
 //! its own.
 
 #![allow(dead_code, reason = "each test file uses a part")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 use std::collections::HashSet;
 use std::io::{Read, Write};
@@ -23,7 +24,7 @@ type Log = Arc<Mutex<Vec<String>>>;
 
 /// One run of the stand-in; dropped, it is gone like a killed dpvs: the socket
 /// file stays.
-pub struct Standin {
+pub(crate) struct Standin {
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
@@ -120,7 +121,7 @@ fn line(r: &Request) -> String {
 
 impl Standin {
     /// Listens at `path`; requests go to the shared `log`.
-    pub fn start(path: &Path, log: &Log) -> Self {
+    pub(crate) fn start(path: &Path, log: &Log) -> Self {
         let _ = std::fs::remove_file(path);
         let listener = UnixListener::bind(path).unwrap();
         listener.set_nonblocking(true).unwrap();
@@ -197,15 +198,15 @@ fn serve(mut c: UnixStream, log: &Log, known: &mut HashSet<Vec<u8>>) {
 }
 
 /// A directory, a stand-in and a keepalived.
-pub struct Lab {
-    pub dir: tempfile::TempDir,
-    pub log: Log,
-    pub standin: Option<Standin>,
-    pub keepalived: Option<Child>,
+pub(crate) struct Lab {
+    pub(crate) dir: tempfile::TempDir,
+    pub(crate) log: Log,
+    pub(crate) standin: Option<Standin>,
+    pub(crate) keepalived: Option<Child>,
 }
 
 impl Lab {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         Self {
             dir,
@@ -219,19 +220,19 @@ impl Lab {
         self.dir.path().join(name)
     }
 
-    pub fn start_dpvs(&mut self) {
+    pub(crate) fn start_dpvs(&mut self) {
         self.standin = Some(Standin::start(&self.file("dpvs.ipc"), &self.log));
     }
 
-    pub fn kill_dpvs(&mut self) {
+    pub(crate) fn kill_dpvs(&mut self) {
         self.standin = None;
     }
 
-    pub fn configure(&self, text: &str) {
+    pub(crate) fn configure(&self, text: &str) {
         std::fs::write(self.file("keepalived.conf"), text).unwrap();
     }
 
-    pub fn command(&self) -> Command {
+    pub(crate) fn command(&self) -> Command {
         let mut c = Command::new(env!("CARGO_BIN_EXE_keepalived"));
         c.arg("-f").arg(self.file("keepalived.conf"));
         for (option, name) in [("-p", "k.pid"), ("-c", "c.pid"), ("-r", "v.pid")] {
@@ -241,7 +242,7 @@ impl Lab {
         c
     }
 
-    pub fn start(&mut self, text: &str) {
+    pub(crate) fn start(&mut self, text: &str) {
         self.configure(text);
         let log = std::fs::File::create(self.file("log")).unwrap();
         let child = self
@@ -254,14 +255,14 @@ impl Lab {
         self.keepalived = Some(child);
     }
 
-    pub fn signal(&self, signal: nix::sys::signal::Signal) {
+    pub(crate) fn signal(&self, signal: nix::sys::signal::Signal) {
         let pid = self.keepalived.as_ref().unwrap().id();
         nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid.try_into().unwrap()), signal)
             .unwrap();
     }
 
     /// SIGTERM; the exit code.
-    pub fn stop(&mut self) -> i32 {
+    pub(crate) fn stop(&mut self) -> i32 {
         self.signal(nix::sys::signal::Signal::SIGTERM);
         self.keepalived
             .take()
@@ -273,12 +274,12 @@ impl Lab {
     }
 
     /// The requests so far, and forgets them.
-    pub fn take(&self) -> Vec<String> {
+    pub(crate) fn take(&self) -> Vec<String> {
         std::mem::take(&mut *self.log.lock().unwrap())
     }
 
     /// Waits until a request contains `text`.
-    pub fn wait_for(&self, text: &str) -> Duration {
+    pub(crate) fn wait_for(&self, text: &str) -> Duration {
         let start = Instant::now();
         while start.elapsed() < Duration::from_secs(20) {
             if self.log.lock().unwrap().iter().any(|l| l.contains(text)) {
@@ -295,7 +296,7 @@ impl Lab {
         );
     }
 
-    pub fn keepalived_log(&self) -> String {
+    pub(crate) fn keepalived_log(&self) -> String {
         std::fs::read_to_string(self.file("log")).unwrap()
     }
 }
