@@ -1,6 +1,8 @@
 //! dpvs.conf from the outside: every sample parses, every class of mistake is
 //! reported with its place, and no text makes the parser panic or hang.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
 use std::path::{Path, PathBuf};
 
 use dpvs::conf::{self, Conf, LogLevel, Parsed, Severity, WorkerType};

@@ -1,0 +1,806 @@
+//! Services, servers, local addresses and connections over the control socket,
+//! against a master with real workers.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+#[allow(dead_code)]
+mod ctl_lab;
+
+use std::net::SocketAddr;
+
+use ctl_lab::{LCORES, Lab, MASTER, code, until};
+use dpvs_core::frame::PortId;
+use dpvs_core::service::{FwdMode, SchedKind, ServiceKey};
+use dpvs_ctl::msg::{
+    CheckConf, ConnArray, ConnReq, Dest, DestFront, DestTable, LaddrDetail, LaddrFront, LaddrTable,
+    Match, Service, ServiceDest, ServicesFront, SockPair, check_type, conn_flag, conn_get,
+    dest_flag, fwd_mode, svc_flag,
+};
+use dpvs_ctl::wire::{Tail, decode_list, encode_list};
+use dpvs_ctl::{Af, Be16, ErrCode, Ip16, Name, Wire, id};
+
+fn service(addr: &str, sched: &str) -> Service {
+    let at: SocketAddr = addr.parse().unwrap();
+    let mut s = Service::at(6, at);
+    s.sched_name = Name::truncated(sched);
+    s.netmask = Service::netmask_of(s.af, if at.is_ipv4() { 32 } else { 128 });
+    s
+}
+
+fn dest(addr: &str, weight: u32) -> Dest {
+    let at: SocketAddr = addr.parse().unwrap();
+    let mut d = Dest {
+        af: Af::of(at.ip()),
+        port: Be16::new(at.port()),
+        weight,
+        addr: Ip16::from_ip(at.ip()),
+        ..Dest::default()
+    };
+    d.set_fwd_mode(fwd_mode::FULLNAT);
+    d
+}
+
+fn laddr(s: &Service, ip: &str, dev: &str) -> LaddrTable {
+    LaddrTable::of(s).with_laddr(ip.parse().unwrap(), Name::truncated(dev))
+}
+
+#[test]
+fn services_are_added_listed_edited_and_removed() {
+    let lab = Lab::start();
+    let c = &lab.client;
+    assert_eq!(c.version().unwrap(), "dpvs:v1.10-2");
+    let info = c.info().unwrap();
+    assert_eq!(
+        (info.version, info.num_services, info.num_lcores),
+        (0x01_0a02, 0, 2)
+    );
+
+    let web = service("192.0.2.1:80", "wrr");
+    let six = service("[2001:db8::1]:443", "rr");
+    c.add_service(&web).unwrap();
+    c.add_service(&six).unwrap();
+    // The answer comes when all workers have it.
+    let key = ServiceKey {
+        proto: 6,
+        addr: "192.0.2.1".parse().unwrap(),
+        port: 80,
+    };
+    for worker in 0..2 {
+        assert_eq!(
+            lab.snapshot(worker).services.get(&key).unwrap().sched,
+            SchedKind::Wrr
+        );
+        assert_eq!(lab.snapshot(worker).services.len(), 2);
+    }
+    let list = c.services(0).unwrap();
+    assert_eq!(list.len(), 2);
+    let shown = list.iter().find(|s| s.af == Af::INET).unwrap();
+    assert_eq!(shown.sched_name.text(), "wrr");
+    assert_eq!(
+        (shown.cid, shown.index, shown.flags),
+        (MASTER, 0, svc_flag::HASHED)
+    );
+    assert_eq!(shown.netmask, web.netmask);
+    for (index, lcore) in (1u8..).zip(LCORES) {
+        assert_eq!(c.services(index).unwrap()[0].cid, lcore);
+    }
+
+    let mut edited = c.service(&web).unwrap();
+    edited.sched_name = Name::truncated("wlc");
+    edited.conn_timeout = 33;
+    edited.flags |= svc_flag::EXPIRE_QUIESCENT;
+    c.edit_service(&edited).unwrap();
+    let shown = c.service(&web).unwrap();
+    assert_eq!(
+        (shown.sched_name.text().as_ref(), shown.conn_timeout),
+        ("wlc", 33)
+    );
+    let there = lab.snapshot(1).services.get(&key).unwrap().clone();
+    assert_eq!(
+        (there.sched, there.conn_timeout, there.expire_quiescent),
+        (SchedKind::Wlc, 33, true)
+    );
+
+    c.del_service(&web).unwrap();
+    assert_eq!(c.info().unwrap().num_services, 1);
+    c.flush_services().unwrap();
+    assert_eq!(c.info().unwrap().num_services, 0);
+    assert!(lab.snapshot(0).services.is_empty());
+}
+
+#[test]
+fn refusals_about_services_have_the_codes_of_dpvs() {
+    let lab = Lab::start();
+    let c = &lab.client;
+    let s = service("192.0.2.1:80", "rr");
+    let d = dest("10.0.0.1:80", 1);
+    // Before there is any.
+    assert_eq!(code(c.del_service(&s)), ErrCode::INVAL);
+    assert_eq!(code(c.edit_service(&s)), ErrCode::INVAL);
+    assert_eq!(code(c.add_dest(&s, &d)), ErrCode::INVAL);
+    assert_eq!(code(c.edit_dest(&s, &d)), ErrCode::INVAL);
+    assert_eq!(code(c.del_dest(&s, &d)), ErrCode::INVAL);
+    assert_eq!(code(c.zero(Some(&s))), ErrCode::INVAL);
+    assert_eq!(code(c.service(&s)), ErrCode::MSG_FAIL);
+    assert_eq!(
+        code(c.get(id::SO_GET_DESTS, &s.dest_table(0, 0).encode())),
+        ErrCode::MSG_FAIL
+    );
+    assert_eq!(
+        code(c.add_laddr(&laddr(&s, "10.0.0.9", "dpdk0"))),
+        ErrCode::NOSERV
+    );
+    assert_eq!(code(c.laddrs(&s, 0)), ErrCode::NOSERV);
+
+    c.add_service(&s).unwrap();
+    assert_eq!(code(c.add_service(&s)), ErrCode::EXIST);
+    assert_eq!(
+        code(c.add_service(&Service { proto: 99, ..s })),
+        ErrCode::INVAL
+    );
+    assert_eq!(
+        code(c.add_service(&Service { proto: 132, ..s })),
+        ErrCode::NOTSUPP
+    );
+    assert_eq!(
+        code(c.add_service(&service("192.0.2.2:80", "nosuch"))),
+        ErrCode::NOTEXIST
+    );
+    assert_eq!(
+        code(c.add_service(&service("192.0.2.2:80", "conhash"))),
+        ErrCode::NOTSUPP
+    );
+    assert_eq!(
+        code(c.edit_service(&service("192.0.2.1:80", "nosuch"))),
+        ErrCode::NOTEXIST
+    );
+    assert_eq!(code(c.add_service(&Service::default())), ErrCode::INVAL);
+    let mark = Service {
+        af: Af::INET,
+        proto: 6,
+        fwmark: 7,
+        sched_name: s.sched_name,
+        ..Service::default()
+    };
+    assert_eq!(code(c.add_service(&mark)), ErrCode::NOTSUPP);
+    assert_eq!(code(c.del_service(&mark)), ErrCode::INVAL);
+    let matched = Match {
+        iifname: Name::truncated("dpdk0"),
+        ..Match::default()
+    };
+    assert_eq!(
+        code(c.add_service(&Service {
+            matched,
+            af: Af::INET,
+            ..Service::default()
+        })),
+        ErrCode::NOTSUPP
+    );
+    let six = service("[2001:db8::1]:80", "rr");
+    c.add_service(&six).unwrap();
+    assert_eq!(
+        code(c.edit_service(&Service { netmask: 0, ..six })),
+        ErrCode::INVAL
+    );
+    assert_eq!(
+        code(c.edit_service(&Service {
+            netmask: 129,
+            ..six
+        })),
+        ErrCode::INVAL
+    );
+
+    c.add_dest(&s, &d).unwrap();
+    assert_eq!(code(c.add_dest(&s, &d)), ErrCode::EXIST);
+    let upside = Dest {
+        min_conn: 5,
+        max_conn: 1,
+        ..dest("10.0.0.2:80", 1)
+    };
+    assert_eq!(code(c.add_dest(&s, &upside)), ErrCode::NOTSUPP);
+    assert_eq!(
+        code(c.edit_dest(
+            &s,
+            &Dest {
+                min_conn: 5,
+                max_conn: 1,
+                ..d
+            }
+        )),
+        ErrCode::INVAL
+    );
+    assert_eq!(
+        code(c.edit_dest(&s, &dest("10.0.0.3:80", 1))),
+        ErrCode::NOTEXIST
+    );
+    assert_eq!(
+        code(c.del_dest(&s, &dest("10.0.0.3:80", 1))),
+        ErrCode::NOTEXIST
+    );
+    assert_eq!(
+        code(c.add_dest(
+            &s,
+            &Dest {
+                weight: 70000,
+                ..dest("10.0.0.4:80", 1)
+            }
+        )),
+        ErrCode::INVAL
+    );
+    assert_eq!(
+        code(c.add_dest(
+            &s,
+            &Dest {
+                fwdmode: 9,
+                ..dest("10.0.0.4:80", 1)
+            }
+        )),
+        ErrCode::INVAL
+    );
+    assert_eq!(
+        code(c.add_dest(
+            &s,
+            &Dest {
+                af: Af(7),
+                ..dest("10.0.0.4:80", 1)
+            }
+        )),
+        ErrCode::INVAL
+    );
+    assert_eq!(
+        c.dests(&s, 0).unwrap().len(),
+        1,
+        "refused requests change nothing"
+    );
+
+    assert_eq!(
+        code(c.add_laddr(&laddr(&s, "10.0.0.9", "eth7"))),
+        ErrCode::NOTEXIST
+    );
+    assert_eq!(
+        code(c.del_laddr(&laddr(&s, "10.0.0.9", "dpdk0"))),
+        ErrCode::NOTEXIST
+    );
+    c.add_laddr(&laddr(&s, "10.0.0.9", "dpdk0")).unwrap();
+    assert_eq!(
+        code(c.set(id::SET_LADDR_ADD, &laddr(&s, "10.0.0.9", "dpdk0").encode())),
+        ErrCode::EXIST
+    );
+
+    // Counts and indexes that do not fit, bodies of the wrong size.
+    assert_eq!(
+        code(
+            c.get(
+                id::SO_GET_SERVICES,
+                &ServicesFront {
+                    count: 9,
+                    ..Default::default()
+                }
+                .encode()
+            )
+        ),
+        ErrCode::MSG_FAIL
+    );
+    assert_eq!(
+        code(
+            c.get(
+                id::SO_GET_SERVICES,
+                &ServicesFront {
+                    index: 3,
+                    count: 2,
+                    ..Default::default()
+                }
+                .encode()
+            )
+        ),
+        ErrCode::INVAL
+    );
+    assert_eq!(code(c.get(id::SO_GET_SERVICES, &[0; 7])), ErrCode::INVAL);
+    assert_eq!(
+        code(c.get(id::SO_GET_DESTS, &s.dest_table(7, 0).encode())),
+        ErrCode::MSG_FAIL
+    );
+    assert_eq!(code(c.get(id::SO_GET_DESTS, &[0; 143])), ErrCode::INVAL);
+    for id in [9, 10, 11, 12] {
+        assert_eq!(code(c.set(id, &s.encode()[..263])), ErrCode::INVAL, "{id}");
+    }
+    for id in [13, 14, 15] {
+        assert_eq!(code(c.set(id, &[0; 383])), ErrCode::INVAL, "{id}");
+    }
+    assert_eq!(code(c.get(id::SO_SET_ADD, &[])), ErrCode::INVAL);
+    assert_eq!(code(c.set(id::SO_GET_INFO, &[])), ErrCode::INVAL);
+    assert_eq!(code(c.get(id::SVC_MAX, &[])), ErrCode::INVAL);
+    // Longer than needed is no harm.
+    let mut long = ServiceDest {
+        service: s,
+        dest: dest("10.0.0.5:80", 2),
+    }
+    .encode();
+    long.extend_from_slice(&[0xaa; 100]);
+    c.set(id::SO_SET_ADDDEST, &long).unwrap();
+}
+
+#[test]
+fn garbage_behind_ipv4_addresses_and_in_unused_fields_is_ignored() {
+    let lab = Lab::start();
+    let c = &lab.client;
+    let s = service("192.0.2.1:80", "rr");
+    let mut junk = s;
+    junk.addr.0[4..].fill(0xee);
+    junk.num_dests = 77;
+    junk.cid = 9;
+    junk.stats.conns = 5;
+    c.add_service(&junk).unwrap();
+    let mut d = dest("10.0.0.1:80", 1);
+    d.addr.0[4..].fill(0xdd);
+    d.proto = 3;
+    d.actconns = 4;
+    let odd = Service { flags: 3, ..junk };
+    c.add_dest(&odd, &d).unwrap();
+    let shown = &c.dests(&s, 0).unwrap()[0];
+    assert_eq!(shown.addr, Ip16::from_ip("10.0.0.1".parse().unwrap()));
+    assert_eq!((shown.actconns, shown.proto), (0, 0));
+    assert_eq!(c.service(&s).unwrap().num_dests, 1);
+    c.del_dest(&junk, &d).unwrap();
+    c.del_service(&junk).unwrap();
+}
+
+#[test]
+fn servers_are_listed_newest_first_with_what_was_set() {
+    let lab = Lab::start();
+    let c = &lab.client;
+    let s = service("192.0.2.1:80", "wrr");
+    c.add_service(&s).unwrap();
+    for n in 1..=600 {
+        c.add_dest(
+            &s,
+            &Dest {
+                max_conn: n,
+                min_conn: 1,
+                ..dest(&format!("10.0.{}.{}:80", n >> 8, n & 255), n)
+            },
+        )
+        .unwrap();
+    }
+    let list = c.dests(&s, 0).unwrap();
+    assert_eq!(list.len(), 600);
+    assert_eq!(
+        list.iter().map(|d| d.weight).collect::<Vec<_>>(),
+        (1..=600).rev().collect::<Vec<_>>()
+    );
+    assert_eq!((list[0].max_conn, list[0].min_conn), (600, 1));
+    assert_eq!(list[0].conn_flags, conn_flag::INACTIVE | 5);
+    assert_eq!(
+        (list[0].flags, list[0].fwdmode),
+        (dest_flag::AVAILABLE, fwd_mode::FULLNAT)
+    );
+    let mut down = dest("10.0.0.1:80", 0);
+    down.flags = dest_flag::INHIBITED;
+    c.edit_dest(&s, &down).unwrap();
+    let list = c.dests(&s, 2).unwrap();
+    let d = list.last().unwrap();
+    assert_eq!(
+        (d.weight, d.flags & dest_flag::INHIBITED),
+        (0, dest_flag::INHIBITED)
+    );
+    let there = lab.snapshot(0).services.iter().next().unwrap().clone();
+    assert!(!there.dests[599].usable());
+    assert_eq!(there.dests[0].mode, FwdMode::FullNat);
+    // Both views' headers, byte for byte.
+    let ask = |index| {
+        c.get(id::SO_GET_DESTS, &s.dest_table(600, index).encode())
+            .unwrap()
+    };
+    let (sum, _) =
+        decode_list::<DestTable, Dest>(&ask(0), Tail::Exact, |t| t.num_dests as usize).unwrap();
+    assert_eq!(
+        sum,
+        DestTable {
+            af: s.af,
+            proto: 6,
+            port: s.port,
+            num_dests: 600,
+            cid: MASTER,
+            ..Default::default()
+        }
+    );
+    let (one, _) =
+        decode_list::<DestTable, Dest>(&ask(2), Tail::Exact, |t| t.num_dests as usize).unwrap();
+    assert_eq!(
+        one,
+        DestTable {
+            cid: LCORES[1],
+            ..s.dest_table(600, 2)
+        }
+    );
+}
+
+#[test]
+fn passive_checks_get_their_defaults() {
+    let lab = Lab::start();
+    let c = &lab.client;
+    let with = |port: u16, conf: CheckConf| {
+        let s = Service {
+            check_conf: conf,
+            ..service(&format!("192.0.2.1:{port}"), "rr")
+        };
+        c.add_service(&s).unwrap();
+        c.service(&s).unwrap().check_conf
+    };
+    let passive = CheckConf {
+        types: check_type::PASSIVE,
+        ..CheckConf::default()
+    };
+    let full = with(
+        1,
+        CheckConf {
+            dest_inhibit_min: 7,
+            ..passive
+        },
+    );
+    assert_eq!(
+        full,
+        CheckConf {
+            types: check_type::PASSIVE,
+            dest_down_notice_num: 1,
+            dest_up_notice_num: 1,
+            dest_down_wait: 3,
+            dest_inhibit_min: 7,
+            dest_inhibit_max: 3600
+        }
+    );
+    let down_only = with(2, passive);
+    assert_eq!(
+        (
+            down_only.dest_down_notice_num,
+            down_only.dest_up_notice_num,
+            down_only.dest_inhibit_max
+        ),
+        (1, 0, 0)
+    );
+    let other = CheckConf {
+        types: check_type::TCP,
+        ..CheckConf::default()
+    };
+    assert_eq!(with(3, other), other);
+}
+
+#[test]
+fn local_addresses() {
+    let lab = Lab::start();
+    let c = &lab.client;
+    let s = service("192.0.2.1:80", "rr");
+    c.add_service(&s).unwrap();
+    for ip in ["10.0.0.9", "10.0.0.8"] {
+        c.add_laddr(&laddr(&s, ip, "dpdk1")).unwrap();
+    }
+    // The client adds the address to the device as well.
+    assert!(
+        lab.snapshot(1).ports[1]
+            .addrs
+            .iter()
+            .any(|a| a.sapool && a.addr.to_string() == "10.0.0.9")
+    );
+    let list = c.laddrs(&s, 0).unwrap();
+    assert_eq!(
+        list.iter()
+            .map(|l| l.addr.v4().to_string())
+            .collect::<Vec<_>>(),
+        ["10.0.0.9", "10.0.0.8"]
+    );
+    let there = lab.snapshot(0).services.iter().next().unwrap().clone();
+    assert_eq!(there.laddrs[0].port, PortId(1));
+    assert_eq!(c.service(&s).unwrap().num_laddrs, 2);
+    c.del_laddr(&laddr(&s, "10.0.0.9", "dpdk1")).unwrap();
+    assert_eq!(c.laddrs(&s, 1).unwrap().len(), 1);
+    c.set(id::SET_LADDR_FLUSH, &LaddrTable::of(&s).encode())
+        .unwrap();
+    assert!(c.laddrs(&s, 0).unwrap().is_empty());
+
+    // The agent's form: existing ones are added again without a fault, missing
+    // ones removed again; a wrong one in the list changes nothing.
+    let front = |n: u32| LaddrFront {
+        af: s.af,
+        raw_port: u32::from(80u16.to_be()),
+        proto: 6,
+        count: n,
+        addr: s.addr,
+        ..Default::default()
+    };
+    let one = |ip: &str, dev: &str| LaddrDetail {
+        af: Af::INET,
+        addr: Ip16::from_ip(ip.parse().unwrap()),
+        ifname: Name::truncated(dev),
+        ..Default::default()
+    };
+    let two = [one("10.0.0.1", "dpdk0"), one("10.0.0.2", "dpdk0")];
+    c.set(id::AGENT_VS_ADD_LADDR, &encode_list(&front(2), &two))
+        .unwrap();
+    c.set(id::AGENT_VS_ADD_LADDR, &encode_list(&front(2), &two))
+        .unwrap();
+    let bad = [one("10.0.0.3", "dpdk0"), one("10.0.0.4", "nodev")];
+    assert_eq!(
+        code(c.set(id::AGENT_VS_ADD_LADDR, &encode_list(&front(2), &bad))),
+        ErrCode::NOTEXIST
+    );
+    assert_eq!(
+        code(c.set(id::AGENT_VS_ADD_LADDR, &encode_list(&front(3), &two))),
+        ErrCode::INVAL
+    );
+    let reply = c.get(id::AGENT_VS_GET_LADDR, &front(0).encode()).unwrap();
+    let (head, list) =
+        decode_list::<LaddrFront, LaddrDetail>(&reply, Tail::Exact, |f| f.count as usize).unwrap();
+    assert_eq!((head.count, list[1].ifname.text().as_ref()), (2, "dpdk0"));
+    c.set(id::AGENT_VS_DEL_LADDR, &encode_list(&front(1), &two[..1]))
+        .unwrap();
+    c.set(id::AGENT_VS_DEL_LADDR, &encode_list(&front(1), &two[..1]))
+        .unwrap();
+    assert_eq!(c.laddrs(&s, 0).unwrap().len(), 1);
+}
+
+#[test]
+fn the_agents_lists_of_servers_apply_whole_or_not_at_all() {
+    let lab = Lab::start();
+    let c = &lab.client;
+    let s = service("192.0.2.1:80", "rr");
+    let front = |n: u32| DestFront {
+        af: s.af,
+        proto: 6,
+        port: s.port,
+        num_dests: n,
+        addr: s.addr,
+        ..Default::default()
+    };
+    let two = [dest("10.0.0.1:80", 1), dest("10.0.0.2:80", 2)];
+    assert_eq!(
+        code(c.set(id::AGENT_VS_ADD_DESTS, &encode_list(&front(2), &two))),
+        ErrCode::INVAL
+    );
+    c.add_service(&s).unwrap();
+    c.set(id::AGENT_VS_ADD_DESTS, &encode_list(&front(2), &two))
+        .unwrap();
+    // Again, with another weight: an edit.
+    c.set(
+        id::AGENT_VS_ADD_DESTS,
+        &encode_list(&front(1), &[dest("10.0.0.1:80", 9)]),
+    )
+    .unwrap();
+    let edits = [dest("10.0.0.2:80", 5), dest("10.0.0.7:80", 5)];
+    assert_eq!(
+        code(c.set(id::AGENT_VS_EDIT_DESTS, &encode_list(&front(2), &edits))),
+        ErrCode::NOTEXIST
+    );
+    assert_eq!(
+        code(c.set(id::AGENT_VS_ADD_DESTS, &encode_list(&front(2), &edits[..1]))),
+        ErrCode::INVAL
+    );
+    let reply = c.get(id::AGENT_VS_GET_DESTS, &front(0).encode()).unwrap();
+    let (_, list) =
+        decode_list::<DestFront, Dest>(&reply, Tail::Exact, |f| f.num_dests as usize).unwrap();
+    assert_eq!(list.iter().map(|d| d.weight).collect::<Vec<_>>(), [2, 9]);
+    c.set(id::AGENT_VS_DEL_DESTS, &encode_list(&front(2), &two))
+        .unwrap();
+    assert!(c.dests(&s, 0).unwrap().is_empty());
+    let reply = c
+        .get(
+            id::AGENT_SO_GET_SERVICES,
+            &ServicesFront {
+                count: 99,
+                ..Default::default()
+            }
+            .encode(),
+        )
+        .unwrap();
+    let (front, _) =
+        decode_list::<ServicesFront, Service>(&reply, Tail::Exact, |f| f.count.into()).unwrap();
+    assert_eq!(front.count, 1);
+}
+
+/// A UDP datagram from a client to 192.0.2.1:53.
+fn datagram(n: u16) -> Vec<u8> {
+    let mut f = vec![2, 0, 0, 0, 0, 0x10, 2, 0, 0, 0, 0, 0x99, 8, 0];
+    let [a, b] = n.to_be_bytes();
+    f.extend_from_slice(&[
+        0x45, 0, 0, 32, 0, 1, 0, 0, 64, 17, 0, 0, 198, 51, a, b, 192, 0, 2, 1,
+    ]);
+    f.extend_from_slice(&[0x30, 0x39, 0, 53, 0, 12, 0, 0, 1, 2, 3, 4]);
+    let sum: u32 = f[14..34]
+        .chunks(2)
+        .map(|w| u32::from(w[0]) << 8 | u32::from(w[1]))
+        .sum();
+    let sum = !((sum & 0xffff) + (sum >> 16)) as u16;
+    f[24..26].copy_from_slice(&sum.to_be_bytes());
+    f
+}
+
+/// A FullNAT service for UDP that works: addresses, neighbours, a server.
+fn working(lab: &Lab) -> Service {
+    use dpvs_ctl::msg::{IfAddr, Neigh};
+    let c = &lab.client;
+    let on = |ip: &str, plen| IfAddr {
+        af: Af::INET,
+        ifname: Name::truncated("dpdk0"),
+        addr: Ip16::from_ip(ip.parse().unwrap()),
+        plen,
+        ..IfAddr::default()
+    };
+    c.add_ifaddr(&on("192.0.2.1", 32)).unwrap();
+    c.add_ifaddr(&on("10.0.0.254", 24)).unwrap();
+    c.add_neigh(&Neigh {
+        af: Af::INET,
+        ip_addr: Ip16::from_ip("10.0.0.1".parse().unwrap()),
+        eth_addr: dpvs_ctl::HwAddr([2, 0, 0, 0, 0, 0x77]),
+        ifname: Name::truncated("dpdk0"),
+        ..Neigh::default()
+    })
+    .unwrap();
+    let s = Service {
+        proto: 17,
+        ..service("192.0.2.1:53", "rr")
+    };
+    c.add_service(&s).unwrap();
+    c.add_laddr(&laddr(&s, "10.0.0.200", "dpdk0")).unwrap();
+    c.add_dest(&s, &dest("10.0.0.1:53", 1)).unwrap();
+    s
+}
+
+#[test]
+fn counters_and_connections_come_from_all_workers() {
+    let lab = Lab::start();
+    let c = &lab.client;
+    let s = working(&lab);
+    lab.receive(0, (0..3000).map(datagram).collect());
+    lab.receive(1, (3000..3500).map(datagram).collect());
+    for worker in &lab.workers {
+        assert!(
+            !worker.sent.lock().unwrap().is_empty(),
+            "nothing is forwarded"
+        );
+    }
+    let conns = |index| c.dests(&s, index).unwrap()[0].stats.conns;
+    assert_eq!((conns(0), conns(1), conns(2)), (3500, 3000, 500));
+    let d = &c.dests(&s, 0).unwrap()[0];
+    assert_eq!((d.stats.inpkts, d.stats.inbytes), (3500, 3500 * 32));
+    assert_eq!(d.actconns + d.inactconns, 3500);
+    assert_eq!(c.laddrs(&s, 0).unwrap()[0].nconns, 3500);
+    assert_eq!(c.laddrs(&s, 2).unwrap()[0].nconns, 500);
+
+    // In pieces, two listings at a time, none missing and none twice.
+    let ask = |flag, whence| {
+        let reply = c
+            .get(
+                id::GET_CONN_ALL,
+                &ConnReq {
+                    flag,
+                    whence,
+                    ..Default::default()
+                }
+                .encode(),
+            )
+            .unwrap();
+        decode_list::<ConnArray, dpvs_ctl::msg::ConnEntry>(&reply, Tail::Exact, |h| {
+            h.nconns as usize
+        })
+        .unwrap()
+    };
+    let (mut a, mut b) = (ask(conn_get::ALL, 0), ask(conn_get::ALL, 0));
+    let (mut of_a, mut of_b) = (a.1, b.1);
+    while (a.0.resl | b.0.resl) & 2 != 0 {
+        for (last, list) in [(&mut a.0, &mut of_a), (&mut b.0, &mut of_b)] {
+            if last.resl & 2 != 0 {
+                let (head, more) = ask(conn_get::MORE | conn_get::ALL, last.curcid.into());
+                assert!(more.len() <= ConnArray::BATCH);
+                *last = head;
+                list.extend(more);
+            }
+        }
+    }
+    for list in [&mut of_a, &mut of_b] {
+        list.sort_by_key(|e| e.caddr.0);
+        assert_eq!(list.len(), 3500);
+        list.dedup_by_key(|e| e.caddr.0);
+        assert_eq!(list.len(), 3500);
+    }
+    let one = of_a
+        .iter()
+        .find(|e| e.caddr.v4().octets() == [198, 51, 0, 7])
+        .unwrap();
+    assert_eq!(
+        (
+            one.lcoreid,
+            one.vport.get(),
+            one.dport.get(),
+            one.cport.get()
+        ),
+        (LCORES[0], 53, 53, 12345)
+    );
+    assert_eq!(one.state.text(), "UDP_ONEWAY");
+    assert_eq!(c.conns(false).unwrap().len(), 3500);
+    assert!(c.conns(true).unwrap().is_empty());
+
+    // One by its tuple, in both directions.
+    let pair = SockPair {
+        af: 2,
+        proto: 17,
+        sport: one.cport,
+        tport: one.vport,
+        sip: one.caddr,
+        tip: one.vaddr,
+    };
+    assert_eq!(c.conn(&pair).unwrap().unwrap().caddr, one.caddr);
+    let back = SockPair {
+        sport: one.dport,
+        tport: one.lport,
+        sip: one.daddr,
+        tip: one.laddr,
+        ..pair
+    };
+    assert_eq!(c.conn(&back).unwrap().unwrap().caddr, one.caddr);
+    let none = ConnReq {
+        flag: conn_get::SPECIFIED,
+        sockpair: SockPair { proto: 6, ..pair },
+        ..Default::default()
+    };
+    assert_eq!(
+        code(c.get(id::GET_CONN_SPECIFIED, &none.encode())),
+        ErrCode::NOTEXIST
+    );
+    for (id, flag, size) in [(90, 0, 48), (90, 1, 47), (91, 1, 48), (91, 4, 49)] {
+        let mut body = ConnReq {
+            flag,
+            ..Default::default()
+        }
+        .encode();
+        body.resize(size, 0);
+        assert_eq!(code(c.get(id, &body)), ErrCode::INVAL, "{id} {flag} {size}");
+    }
+
+    c.zero(Some(&s)).unwrap();
+    assert_eq!(conns(0), 0);
+    lab.receive(0, vec![datagram(4000)]);
+    assert_eq!(conns(0), 1);
+    c.zero(None).unwrap();
+    assert_eq!(conns(0), 0);
+}
+
+#[test]
+fn ids_of_removed_servers_come_back_after_draining() {
+    let lab = Lab::start();
+    let c = &lab.client;
+    let s = working(&lab);
+    let d = dest("10.0.0.1:53", 1);
+    let id_now = || {
+        lab.snapshot(0).services.iter().next().unwrap().dests[0]
+            .id
+            .0
+    };
+    let first = id_now();
+    // Without connections, the id is free as soon as both workers have said so.
+    until("the id is given again", || {
+        c.del_dest(&s, &d).unwrap();
+        c.add_dest(&s, &d).unwrap();
+        id_now() == first
+    });
+    lab.receive(0, vec![datagram(1)]);
+    c.del_dest(&s, &d).unwrap();
+    for _ in 0..20 {
+        c.add_dest(&s, &d).unwrap();
+        assert_ne!(id_now(), first, "worker 0 still has a connection to it");
+        c.del_dest(&s, &d).unwrap();
+    }
+}
+
+#[test]
+fn gratuitous_arp_goes_out_for_own_addresses_only() {
+    let lab = Lab::start();
+    working(&lab);
+    assert_eq!(
+        code(lab.client.grat_arp("192.0.2.77".parse().unwrap())),
+        ErrCode::NOTEXIST
+    );
+    lab.client.grat_arp("192.0.2.1".parse().unwrap()).unwrap();
+    until("an ARP broadcast", || {
+        let sent = lab.workers[0].sent.lock().unwrap();
+        sent.iter()
+            .any(|(port, f)| *port == 0 && f[..6] == [0xff; 6] && f[12..14] == [8, 6])
+    });
+}
