@@ -10,7 +10,7 @@ use std::net::IpAddr;
 use crate::admit::Admitted;
 use crate::conn::{Handle, flags};
 use crate::egress::{Way, decrement_ttl};
-use crate::frame::{Burst, Frame, Io, Now, PortId};
+use crate::frame::{BURST, Burst, Frame, Io, Now, PortId};
 use crate::neigh::Egress;
 use crate::parse::{Head, Kind, parse};
 use crate::prefetch::prefetch;
@@ -35,10 +35,10 @@ impl<F: Frame> Worker<F> {
         io: &mut I,
     ) {
         let burst = &mut burst[..n];
-        let (Some(snap), Some(mut heads)) = (self.snap.take(), self.heads.take()) else {
-            burst.fill_with(|| None);
-            return;
+        let Some(snap) = self.snap.take() else {
+            return self.refuse(burst, Reason::NotConfigured);
         };
+        let mut heads = self.heads.take().unwrap_or_else(|| Box::new([Head::EMPTY; BURST]));
         if let Some(p) = snap.ports.get(usize::from(port.0)) {
             let egress = Egress {
                 port,
@@ -68,10 +68,17 @@ impl<F: Frame> Worker<F> {
                 self.finish(&snap, &egress, frame, head, now, io);
             }
         } else {
-            burst.fill_with(|| None);
+            self.refuse(burst, Reason::NotConfigured);
         }
         self.snap = Some(snap);
         self.heads = Some(heads);
+    }
+
+    /// Drops a burst whole.
+    fn refuse(&mut self, burst: &mut [Option<F>], reason: Reason) {
+        for _ in burst.iter_mut().filter_map(Option::take) {
+            self.drop(reason);
+        }
     }
 
     /// Everything after the lookup stages, for one packet.
@@ -94,6 +101,7 @@ impl<F: Frame> Worker<F> {
                     None => self.newcomer::<u32, I>(snap, from, frame, head, now, io),
                 }
             }
+            Kind::Flow6 if snap.settings.ipv6_off => self.drop(Reason::Ipv6Off),
             Kind::Flow6 => {
                 self.stats.ip6.in_pkts += 1;
                 self.stats.ip6.in_octets += u64::from(head.ip_len);

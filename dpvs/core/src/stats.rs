@@ -22,6 +22,8 @@ macro_rules! reasons {
 }
 
 reasons! {
+    /// Came before there was a configuration, or from a port it does not have.
+    NotConfigured = "not-configured",
     /// Shorter than its own headers say.
     Truncated = "truncated",
     /// A header field that cannot be.
@@ -72,7 +74,7 @@ reasons! {
     ModeUnsupported = "mode-unsupported",
     /// No room in the frame for what has to be inserted.
     NoRoom = "no-room",
-    /// ICMP error that was not sent because of the rate limit.
+    /// Dropped without the ICMP error that is due, because of the rate limit.
     IcmpLimited = "icmp-limited",
 }
 
