@@ -4,7 +4,7 @@ use dpvs_ctl::Af;
 use dpvs_ctl::msg::{Dest, Service, Stats, dest_flag, fwd_mode, svc_flag};
 
 use crate::args::View;
-use crate::names::{Names, is_match, proto};
+use crate::names::{Names, is_match, port_proto, proto};
 use crate::specs;
 
 /// IPv4 names are cut to this, so that columns stay in place.
@@ -194,7 +194,7 @@ pub fn dest_line(svc: &Service, dest: &Dest, style: &Style<'_>) -> String {
     let name = match dest.addr.to_ip(dest.af) {
         Some(ip) => style
             .names
-            .address(ip, dest.port.get(), svc.proto, style.numeric),
+            .address(ip, dest.port.get(), port_proto(svc), style.numeric),
         None => format!("?:{}", dest.port),
     };
     let name = cut(name, svc.af);

@@ -167,6 +167,13 @@ impl Names {
     }
 }
 
+/// The protocol whose port names the dests of a service have. A marked
+/// service takes packets of any protocol: its ports have no names.
+#[must_use]
+pub fn port_proto(svc: &Service) -> u8 {
+    if svc.fwmark == 0 { svc.proto } else { 0 }
+}
+
 /// Whether a service is found by what it matches.
 #[must_use]
 pub fn is_match(svc: &Service) -> bool {

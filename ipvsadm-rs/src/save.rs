@@ -10,7 +10,7 @@ use crate::failure::{Failure, warn};
 use crate::format::mask_text;
 use crate::laddrs;
 use crate::list::dests_of;
-use crate::names::{Names, is_match, proto};
+use crate::names::{Names, is_match, port_proto, proto};
 use crate::order;
 use crate::out::{Out, line};
 use crate::run::Session;
@@ -143,7 +143,7 @@ fn service_options(svc: &Service) -> String {
 fn dest_options(svc: &Service, dest: &Dest, names: &Names, numeric: bool) -> String {
     let numeric = numeric || dest.af == Af::INET6;
     let address = match dest.addr.to_ip(dest.af) {
-        Some(ip) => names.address(ip, dest.port.get(), svc.proto, numeric),
+        Some(ip) => names.address(ip, dest.port.get(), port_proto(svc), numeric),
         None => format!("?:{}", dest.port),
     };
     let forward = match dest.fwdmode {
