@@ -1,8 +1,10 @@
 //! Arguments: from words to a [`Command`].
 //!
 //! `scan` cuts words into options, `table` lists the options and what goes
-//! with what, `parse` reads their values. Nothing here talks to the daemon.
+//! with what, `parse` reads their values, `check` says what goes together.
+//! Nothing here talks to the daemon.
 
+mod check;
 mod parse;
 mod scan;
 mod table;

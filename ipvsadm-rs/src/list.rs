@@ -35,9 +35,13 @@ pub(crate) fn run(
         return print(out, &svc, dests, sort, &style);
     }
     let info = client.info().map_err(|e| Failure::of(&e, |_| None))?;
-    let services = client
-        .services(command.cpu)
-        .map_err(|e| Failure::of(&e, |_| None).or_code(1))?;
+    let services = client.services(command.cpu).map_err(|e| {
+        let no_cpu = |code| command.cpu != 0 && code == ErrCode::INVAL;
+        Failure::of(&e, |code| {
+            no_cpu(code).then_some("no worker has this --cpu index")
+        })
+        .or_code(1)
+    })?;
     let services = if sort {
         order::services(services)
     } else {

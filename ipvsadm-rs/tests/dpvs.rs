@@ -320,6 +320,16 @@ fn other_refusals() {
     d.state().refuse = Some((id::SO_SET_ADD, ErrCode::NOMEM));
     let got = d.sh("ipvsadm -A -t 192.0.2.1:80");
     assert_eq!(got, (255, String::new(), "no memory\n".to_owned()));
+    d.state().refuse = Some((id::SO_GET_SERVICES, ErrCode::INVAL));
+    let got = d.sh("ipvsadm -Ln --cpu 9");
+    assert_eq!(
+        got,
+        (
+            1,
+            String::new(),
+            "no worker has this --cpu index\n".to_owned()
+        )
+    );
     d.state().refuse = Some((id::SO_GET_SERVICES, ErrCode::MSG_DROP));
     let got = d.sh("ipvsadm -Ln");
     assert_eq!(got, (1, String::new(), "msg dropped\n".to_owned()));
