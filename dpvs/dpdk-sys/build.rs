@@ -153,7 +153,6 @@ const STATIC: &[&str] = &[
     "rte_dmadev",
     "rte_hash",
     "rte_timer",
-    "rte_metrics",
     "rte_pci",
     "rte_ethdev",
     "rte_meter",
