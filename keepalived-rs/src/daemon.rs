@@ -67,7 +67,10 @@ impl Daemon {
             warn!("Warning - keepalived has no configuration to run");
         }
         let (events_tx, dataplane_events) = unbounded_channel();
-        let dataplane = Dataplane::start(events_tx)?;
+        let mut dataplane = Dataplane::new(events_tx);
+        if needs_dpvs(&config) {
+            dataplane.want()?;
+        }
         let (report_tx, reports) = unbounded_channel();
         let mut first = Vec::new();
         Ok(Self {
@@ -214,6 +217,11 @@ impl Daemon {
         }
         self.config = loaded.config;
         restrict(&self.options, &mut self.config);
+        if needs_dpvs(&self.config)
+            && let Err(e) = self.dataplane.want()
+        {
+            error!("cannot start the link to dpvs: {e}");
+        }
         let mut actions = Vec::new();
         self.ipvs.handle(Event::Reload(&self.config), &mut actions);
         self.act(actions);
@@ -261,6 +269,13 @@ impl Daemon {
             );
         }
     }
+}
+
+/// Whether anything of the configuration lives in dpvs.
+fn needs_dpvs(config: &Config) -> bool {
+    !config.services.is_empty()
+        || !config.tunnels.is_empty()
+        || config.instances.iter().any(|i| i.dpdk_interface.is_some())
 }
 
 /// -P and -C leave one half out.

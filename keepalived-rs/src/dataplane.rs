@@ -46,21 +46,36 @@ enum Msg {
     Sync(Sender<()>),
 }
 
-/// The sending end.
+/// The sending end. The thread starts when it is first wanted: an instance
+/// with kernel addresses only needs no dpvs.
 pub(crate) struct Dataplane {
-    tx: Sender<Msg>,
+    tx: Option<Sender<Msg>>,
+    events: UnboundedSender<Event>,
     epoch: Option<u64>,
 }
 
 impl Dataplane {
-    /// Starts the thread; events come over `events`.
-    pub(crate) fn start(events: UnboundedSender<Event>) -> std::io::Result<Self> {
-        let (tx, rx) = channel();
-        let client = Client::new().with_timeout(REQUEST_TIMEOUT);
-        thread::Builder::new()
-            .name("dataplane".to_owned())
-            .spawn(move || Worker::new(client, rx, events).run())?;
-        Ok(Self { tx, epoch: None })
+    /// Events will come over `events`.
+    pub(crate) fn new(events: UnboundedSender<Event>) -> Self {
+        Self {
+            tx: None,
+            events,
+            epoch: None,
+        }
+    }
+
+    /// Starts the thread, unless it runs already.
+    pub(crate) fn want(&mut self) -> std::io::Result<()> {
+        if self.tx.is_none() {
+            let (tx, rx) = channel();
+            let client = Client::new().with_timeout(REQUEST_TIMEOUT);
+            let events = self.events.clone();
+            thread::Builder::new()
+                .name("dataplane".to_owned())
+                .spawn(move || Worker::new(client, rx, events).run())?;
+            self.tx = Some(tx);
+        }
+        Ok(())
     }
 
     /// To be called with each event, so that requests are tagged rightly.
@@ -78,18 +93,22 @@ impl Dataplane {
 
     /// Hands requests over; dropped while dpvs is away.
     pub(crate) fn send(&self, ops: Vec<Op>) {
-        if let Some(epoch) = self.epoch
+        if let (Some(epoch), Some(tx)) = (self.epoch, &self.tx)
             && !ops.is_empty()
         {
             // The thread ends only with this sender.
-            let _ = self.tx.send(Msg::Ops { epoch, ops });
+            let _ = tx.send(Msg::Ops { epoch, ops });
         }
     }
 
     /// Waits until all requests are done, at most `limit`.
     pub(crate) fn wait(&self, limit: Duration) -> bool {
-        let (tx, rx) = channel();
-        self.tx.send(Msg::Sync(tx)).is_ok() && rx.recv_timeout(limit).is_ok()
+        let (done, rx) = channel();
+        let sent = self
+            .tx
+            .as_ref()
+            .is_some_and(|tx| tx.send(Msg::Sync(done)).is_ok());
+        sent && rx.recv_timeout(limit).is_ok()
     }
 }
 

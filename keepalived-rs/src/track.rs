@@ -73,7 +73,7 @@ mod tests {
                     Link {
                         up: *up,
                         v4,
-                        addr: None,
+                        ..Link::default()
                     },
                 )
             })

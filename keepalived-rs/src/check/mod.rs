@@ -8,6 +8,9 @@ mod misc;
 mod tcp;
 mod verdict;
 
+#[cfg(test)]
+mod tests;
+
 use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;
 

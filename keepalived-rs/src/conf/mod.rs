@@ -12,6 +12,8 @@ mod keywords;
 mod lex;
 mod lvs;
 pub(crate) mod model;
+mod repeat;
+mod server;
 mod source;
 mod tree;
 mod values;

@@ -1,7 +1,10 @@
 //! Pools, quorum, sorry server and reload without any dataplane.
 
+use dpvs_ctl::msg::Dest;
+
 use super::*;
 use crate::conf::load_text;
+use crate::conf::model::Vip;
 
 fn config(body: &str) -> Config {
     let text = format!(

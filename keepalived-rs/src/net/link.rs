@@ -21,6 +21,8 @@ pub(crate) struct Link {
     pub(crate) up: bool,
     /// IPv4 addresses in the kernel's order, the primary one first.
     pub(crate) v4: Vec<Ipv4Addr>,
+    /// Another number under the same name is another interface.
+    pub(crate) index: usize,
     /// Link-layer address, for frames.
     pub(crate) addr: Option<LinkAddr>,
 }
@@ -39,6 +41,7 @@ pub(crate) fn snapshot() -> HashMap<String, Link> {
         if let Some(v4) = address.as_sockaddr_in() {
             link.v4.push(v4.ip());
         } else if let Some(l2) = address.as_link_addr() {
+            link.index = l2.ifindex();
             link.addr = Some(*l2);
         }
     }

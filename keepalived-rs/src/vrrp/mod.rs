@@ -99,8 +99,8 @@ struct Router {
     machine: Machine,
     sockets: Option<Arc<Sockets>>,
     reader: Option<JoinHandle<()>>,
-    /// Source address the sockets were opened with.
-    bound: Option<Ipv4Addr>,
+    /// Source address and interface number the sockets were opened with.
+    bound: Option<(Ipv4Addr, usize)>,
     /// Why it is in FAULT, once it has been said.
     said: Option<String>,
 }
@@ -204,9 +204,10 @@ impl Driver {
         };
         let conf = r.machine.conf().clone();
         let (mut health, mut why) = track::health(&conf, &self.links, &all);
+        let index = self.links.get(&conf.interface).map_or(0, |l| l.index);
         if !health.fit {
             r.close();
-        } else if r.bound != Some(health.src) {
+        } else if r.bound != Some((health.src, index)) {
             r.close();
             let group = conf.peers.is_empty().then_some(conf.mcast_group4);
             match Sockets::open(&conf.interface, health.src, group) {
@@ -219,7 +220,7 @@ impl Driver {
                         tx,
                     )));
                     r.sockets = Some(s);
-                    r.bound = Some(health.src);
+                    r.bound = Some((health.src, index));
                 }
                 Err(e) => {
                     health.fit = false;
@@ -476,7 +477,7 @@ impl Driver {
                 c.version,
                 r.machine.state().word(),
                 c.interface,
-                r.bound.unwrap_or(Ipv4Addr::UNSPECIFIED),
+                r.bound.map_or(Ipv4Addr::UNSPECIFIED, |b| b.0),
                 c.vrid,
                 c.priority,
                 r.machine.priority(),
@@ -511,7 +512,7 @@ impl Router {
     }
 
     fn send(&self, priority: u8) {
-        let (Some(sockets), Some(src)) = (&self.sockets, self.bound) else {
+        let (Some(sockets), Some((src, _))) = (&self.sockets, self.bound) else {
             return;
         };
         let conf = self.machine.conf();
