@@ -161,9 +161,7 @@ fn a_failed_server_is_taken_out_and_comes_back() -> Result<()> {
     let mut lab = Lab::for_test("failover")?;
     lab.with_logs(|lab| {
         lab.stop_nginx(1)?;
-        for server in [addr::RS4[1], addr::RS6[1]] {
-            lab.wait_in_service(server, false, START)?;
-        }
+        lab.wait_web(1, false, START)?;
         for vip in [addr::VIP4, addr::VIP6] {
             let tally = lab.requests(&url(vip, "/"), 20)?;
             assert_eq!(
@@ -173,9 +171,7 @@ fn a_failed_server_is_taken_out_and_comes_back() -> Result<()> {
             );
         }
         lab.start_nginx(1)?;
-        for server in [addr::RS4[1], addr::RS6[1]] {
-            lab.wait_in_service(server, true, START)?;
-        }
+        lab.wait_web(1, true, START)?;
         lab.wait_served(START)
     })
 }
@@ -262,7 +258,7 @@ fn a_reload_adds_a_server_without_touching_the_running() -> Result<()> {
         if let Some(keepalived) = &lab.keepalived {
             keepalived.signal(nix::sys::signal::Signal::SIGHUP)?;
         }
-        lab.wait_in_service(&other.ip().to_string(), true, START)?;
+        lab.wait_in_service(&other.to_string(), true, START)?;
         let tally = lab.requests(&url(addr::VIP4, "/"), 30)?;
         // Two of three servers are rs2's addresses now.
         assert_eq!(

@@ -11,7 +11,6 @@ set -eu
 for twin in dpdk0.kni dpdk1.kni; do
     # The dataplane has the same MAC and makes the same link-local address.
     ip link set "$twin" addrgenmode none
-    sysctl -q -w "net.ipv6.conf.$twin.accept_dad=0"
     ip link set "$twin" up
 done
 ip addr replace 192.0.2.2/24 dev dpdk0.kni

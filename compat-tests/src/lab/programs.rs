@@ -9,7 +9,7 @@ use nix::sched::{CpuSet, sched_getaffinity};
 use nix::unistd::Pid;
 
 use crate::error::{Context, Error, Result};
-use crate::lab::{Lab, START, sample, samples, url, write};
+use crate::lab::{Lab, START, addr, sample, samples, url, write};
 use crate::run;
 use crate::spawn::Process;
 use crate::{bins, wait};
@@ -179,31 +179,27 @@ impl Lab {
             .ok())
     }
 
-    /// Whether `address` is a destination with a weight above zero.
+    /// Whether `server` (`host:port` as listed) is a destination with a weight
+    /// above zero.
     ///
     /// # Errors
     /// When `ipvsadm` cannot be run or fails.
-    pub fn in_service(&self, address: &str) -> Result<bool> {
+    pub fn in_service(&self, server: &str) -> Result<bool> {
         let list = self.ipvsadm(&["-Ln"])?.success()?;
         Ok(list
             .lines()
             .filter_map(|line| line.trim_start().strip_prefix("-> "))
             .map(|line| line.split_whitespace().collect::<Vec<_>>())
-            .any(|fields| {
-                let server = fields.first().copied().unwrap_or_default();
-                let host = server.rsplit_once(':').map_or(server, |(host, _)| host);
-                let weight = fields.get(2).copied().unwrap_or_default();
-                host.trim_matches(['[', ']']) == address && weight != "0"
-            }))
+            .any(|fields| fields.first() == Some(&server) && fields.get(2) != Some(&"0")))
     }
 
-    /// Waits until `address` is in service, or is not.
+    /// Waits until `server` (`host:port` as listed) is in service, or is not.
     ///
     /// # Errors
     /// When that does not come about in `limit`.
     pub fn wait_in_service(
         &mut self,
-        address: &str,
+        server: &str,
         wanted: bool,
         limit: Duration,
     ) -> Result<Duration> {
@@ -212,10 +208,22 @@ impl Lab {
         } else {
             "taken out of service"
         };
-        wait::until_true(&format!("{address} to be {what}"), limit, || {
+        wait::until_true(&format!("{server} to be {what}"), limit, || {
             self.still_running()?;
-            Ok(self.in_service(address)? == wanted)
+            Ok(self.in_service(server)? == wanted)
         })
+    }
+
+    /// Waits until the web servers of real server `i` are in service in both
+    /// families, or are not.
+    ///
+    /// # Errors
+    /// When that does not come about in `limit`.
+    pub fn wait_web(&mut self, i: usize, wanted: bool, limit: Duration) -> Result<Duration> {
+        let (v4, v6) = (addr::RS4[i], addr::RS6[i]);
+        let first = self.wait_in_service(&format!("{v4}:80"), wanted, limit)?;
+        let second = self.wait_in_service(&format!("[{v6}]:80"), wanted, limit)?;
+        Ok(first + second)
     }
 }
 
