@@ -240,7 +240,7 @@ mod tests {
         }
         assert_eq!(run("-v").unwrap(), Command::Version);
         assert_eq!(run("--help").unwrap(), Command::Help);
-        assert!(matches!(run("-tc a").unwrap(), Command::Test(a) if a.conf == PathBuf::from("a")));
+        assert!(matches!(run("-tc a").unwrap(), Command::Test(a) if a.conf.as_os_str() == "a"));
     }
 
     #[test]
@@ -249,7 +249,7 @@ mod tests {
             panic!()
         };
         assert_eq!(args.eal, ["-c", "f", "--no-huge", "--"]);
-        assert_eq!(args.ipc_file, PathBuf::from("s"));
+        assert_eq!(args.ipc_file.as_os_str(), "s");
     }
 
     #[test]

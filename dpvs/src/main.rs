@@ -12,7 +12,7 @@ use dpvs::args::{self, Args, Command};
 use dpvs::conf::{self, Conf, LogLevel, Parsed, Plan};
 use dpvs::log::Log;
 use dpvs::master::process::{PidFile, Signals};
-use dpvs::master::{Master, Server, is_served};
+use dpvs::master::{Master, Server, check_socket};
 use dpvs::port::{self, Eal};
 use dpvs::start::{self, Running};
 
@@ -61,8 +61,10 @@ fn read(path: &Path) -> Result<(Parsed, Plan), String> {
         eprintln!("{warning}\n");
     }
     let plan = conf::plan(&parsed.conf).map_err(|errors| {
-        let lines: Vec<String> =
-            errors.iter().map(|e| format!("{}: error: {e}", path.display())).collect();
+        let lines: Vec<String> = errors
+            .iter()
+            .map(|e| format!("{}: error: {e}", path.display()))
+            .collect();
         lines.join("\ndpvs: ")
     })?;
     Ok((parsed, plan))
@@ -70,7 +72,10 @@ fn read(path: &Path) -> Result<(Parsed, Plan), String> {
 
 fn set_log(log: &Log, conf: &Conf) {
     if let Err(e) = log.set_file(conf.global.log_file.as_deref().map(Path::new)) {
-        tracing::warn!("log_file {}: {e}", conf.global.log_file.as_deref().unwrap_or(""));
+        tracing::warn!(
+            "log_file {}: {e}",
+            conf.global.log_file.as_deref().unwrap_or("")
+        );
     }
     log.set_timestamp(conf.global.log_with_timestamp);
     log.set_level(conf.global.log_level);
@@ -88,29 +93,44 @@ fn run(args: &Args, parsed: Parsed, plan: &Plan) -> Result<(), String> {
     let eal_args = args
         .eal
         .iter()
-        .map(|a| a.to_str().ok_or_else(|| format!("EAL argument {a:?} is no UTF-8")))
+        .map(|a| {
+            a.to_str()
+                .ok_or_else(|| format!("EAL argument {a:?} is no UTF-8"))
+        })
         .collect::<Result<Vec<&str>, String>>()?;
 
     // Refuse before DPDK takes memory and devices.
     let pid_file = PidFile::take(&args.pid_file).map_err(|e| e.to_string())?;
-    if is_served(&args.ipc_file) {
-        return Err(format!(
-            "control socket {}: another dpvs serves it; choose another path with -x",
-            args.ipc_file.display()
-        ));
-    }
+    check_socket(&args.ipc_file).map_err(|e| e.to_string())?;
     let mut signals = Signals::catch().map_err(|e| format!("signals: {e}"))?;
 
     let eal = Eal::init(&eal_args).map_err(|e| e.to_string())?;
     set_dpdk_log(parsed.conf.global.log_level);
-    tracing::info!("{} on {}, {} workers", args::version(), port::eal::version(), plan.workers.len());
+    tracing::info!(
+        "{} on {}, {} workers",
+        args::version(),
+        port::eal::version(),
+        plan.workers.len()
+    );
     let (running, parts) = start::start(&parsed.conf, plan, eal).map_err(|e| e.to_string())?;
-    let mut master =
-        Master::new(&parsed.conf, Box::new(parts.ports), parts.topology, parts.links, parts.events);
+    let mut master = Master::new(
+        &parsed.conf,
+        Box::new(parts.ports),
+        parts.topology,
+        parts.links,
+        parts.events,
+    );
     let served = Server::bind(&args.ipc_file).map_err(|e| e.to_string());
     let result = served.map(|mut server| {
         tracing::info!("serving {}", args.ipc_file.display());
-        serve(&mut master, &mut server, &mut signals, &log, &args.conf, parsed.conf);
+        serve(
+            &mut master,
+            &mut server,
+            &mut signals,
+            &log,
+            &args.conf,
+            parsed.conf,
+        );
     });
     finish(running, master, pid_file);
     result
@@ -145,7 +165,13 @@ fn reload(path: &Path, old: Conf, master: &mut Master, log: &Log) -> Conf {
         Ok(parsed) => parsed,
         Err(errors) => {
             for diag in &errors.0 {
-                tracing::error!("reload: {}:{}:{}: {}", diag.file.display(), diag.line, diag.column, diag.message);
+                tracing::error!(
+                    "reload: {}:{}:{}: {}",
+                    diag.file.display(),
+                    diag.line,
+                    diag.column,
+                    diag.message
+                );
             }
             tracing::error!("reload: the running configuration stays");
             return old;

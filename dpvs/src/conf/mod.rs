@@ -4,6 +4,7 @@
 //! `plan` turns the worker blocks into queues and lcores; `reload` merges a
 //! changed file into a running daemon. Nothing here knows DPDK or a socket.
 
+mod defaults;
 mod diag;
 mod lex;
 mod model;
@@ -11,6 +12,7 @@ mod parse;
 mod plan;
 mod reload;
 mod schema;
+mod values;
 
 pub use diag::{Diag, Severity};
 pub use model::{

@@ -11,7 +11,8 @@ use std::path::{Path, PathBuf};
 use super::diag::{Diag, Severity, nearest};
 use super::lex::{self, Token};
 use super::model::Conf;
-use super::schema::{Bad, Draft, Keyword, Kind, ROOT};
+use super::schema::{Draft, Keyword, Kind, ROOT};
+use super::values::take;
 
 /// Largest file read.
 const FILE_MAX: u64 = 16 << 20;
@@ -400,7 +401,7 @@ impl Reader {
             return true;
         }
         self.given.insert(self.path(key.name));
-        if let Err(bad) = self.value(key, values) {
+        if let Err(bad) = take(&mut self.draft, key, values) {
             let token = if bad.token == 0 {
                 Some(head)
             } else {
@@ -414,7 +415,7 @@ impl Reader {
             );
             self.push(diag);
         } else if let Some(what) = key.pending
-            && key.show(&mut self.draft) != key.show(&mut Draft::new(Conf::default()))
+            && missed(key, &mut self.draft)
         {
             self.note(at, &self.path(key.name), what);
         }
@@ -451,104 +452,6 @@ impl Reader {
             format!("unknown keyword `{}` {place}", head.text)
         };
         at.diag(Severity::Error, Some(head), message, Some(help))
-    }
-
-    fn value(&mut self, key: &Keyword, values: &[Token]) -> Result<(), Bad> {
-        let need = |what: String| -> Result<&Token, Bad> {
-            values.first().ok_or_else(|| Bad {
-                token: 0,
-                message: "value missing".into(),
-                help: format!("write {what} after the keyword on the same line"),
-            })
-        };
-        let bad = |message: String, help: String| Bad {
-            token: 1,
-            message,
-            help,
-        };
-        match &key.kind {
-            Kind::Block { .. } => {}
-            Kind::Number {
-                min,
-                max,
-                round,
-                at,
-            } => {
-                let token = need(format!("a number from {min} to {max}"))?;
-                // DIFFERS: the C daemon reads leading digits and falls back
-                // to the default silently.
-                let found = token
-                    .text
-                    .parse::<i128>()
-                    .ok()
-                    .and_then(|v| u32::try_from(v).ok());
-                match found {
-                    Some(v) if (*min..=*max).contains(&v) => *at(&mut self.draft) = round.apply(v),
-                    _ => {
-                        let why = if token.text.parse::<i128>().is_ok() {
-                            format!("{} is out of range", token.text)
-                        } else {
-                            format!("`{}` is no number", token.text)
-                        };
-                        return Err(bad(
-                            why,
-                            format!("a whole number from {min} to {max}, without a suffix"),
-                        ));
-                    }
-                }
-            }
-            Kind::Switch(at) => {
-                let token = need("`on` or `off`".into())?;
-                *at(&mut self.draft) = match token.text.to_ascii_lowercase().as_str() {
-                    "on" => true,
-                    "off" => false,
-                    _ => {
-                        return Err(bad(
-                            format!("`{}` is neither on nor off", token.text),
-                            "write `on` or `off`".into(),
-                        ));
-                    }
-                };
-            }
-            Kind::Flag(at) => *at(&mut self.draft) = true,
-            Kind::Word {
-                words,
-                fold,
-                prefix,
-                set,
-                ..
-            } => {
-                let token = need(format!("one of {}", words.join(", ")))?;
-                let same = |word: &str| {
-                    let (a, b) = if *fold {
-                        (word.to_ascii_lowercase(), token.text.to_ascii_lowercase())
-                    } else {
-                        (word.to_owned(), token.text.clone())
-                    };
-                    // `ERROR` for `ERR` and `WARN` for `WARNING` both match.
-                    a == b || (*prefix && !b.is_empty() && (a.starts_with(&b) || b.starts_with(&a)))
-                };
-                match words.iter().position(|w| same(w)) {
-                    Some(n) => set(&mut self.draft, n),
-                    None => {
-                        let near = nearest(&token.text, words.iter().copied())
-                            .map(|n| format!("did you mean `{n}`? "))
-                            .unwrap_or_default();
-                        return Err(bad(
-                            format!("`{}` is no value of it", token.text),
-                            format!("{near}one of {}", words.join(", ")),
-                        ));
-                    }
-                }
-            }
-            Kind::Text { check, at } => {
-                let token = need("its value".into())?;
-                check(&token.text).map_err(|m| bad(m, "write another value".into()))?;
-                *at(&mut self.draft) = Some(token.text.clone()).filter(|t| !t.is_empty());
-            }
-            Kind::List { parse, .. } => parse(&mut self.draft, values)?,
-        }
-        Ok(())
     }
 
     fn include(&mut self, at: &Place<'_>, head: &Token, values: &[Token]) {
@@ -663,4 +566,10 @@ fn home_of(name: &str) -> Option<String> {
         None
     }
     walk(ROOT, name, &mut Vec::new())
+}
+
+/// Whether a value asks for more than what holds anyway, or than nothing.
+fn missed(key: &Keyword, draft: &mut Draft) -> bool {
+    let value = key.show(draft);
+    value != key.show(&mut Draft::new(Conf::default())) && value != "off" && value != "0"
 }

@@ -6,8 +6,13 @@
 
 use super::lex::Token;
 use super::model::{
-    AddrGen, Bond, Conf, Device, FdirMode, LogLevel, Priority, Route6Method, Rss, UoaMode,
-    WorkerDef, WorkerPort, WorkerType,
+    AddrGen, Bond, Conf, Device, FdirMode, LogLevel, Priority, Route6Method, UoaMode, WorkerDef,
+    WorkerPort, WorkerType,
+};
+
+use super::values::{
+    check_name, check_secret, open_bond, open_device, open_port, open_worker, optional,
+    parse_bond_options, parse_isol, parse_primary, parse_rss, parse_slave, queues, shown,
 };
 
 /// What a reload does with a keyword.
@@ -33,7 +38,7 @@ pub(super) struct Draft {
 
 impl Draft {
     pub(super) fn new(conf: Conf) -> Draft {
-        use super::model as m;
+        use super::defaults as m;
         Draft {
             conf,
             device: m::device(""),
@@ -387,8 +392,10 @@ static WORKER_PORT: &[Keyword] = &[
         .pending("isolated receive lcores"),
 ];
 
-static TIMER: &[Keyword] =
-    &[num!(I "schedule_interval", 1..=10_000_000, conf.misc.schedule_interval)];
+static TIMER: &[Keyword] = &[
+    num!(I "schedule_interval", 1..=10_000_000, conf.misc.schedule_interval)
+        .pending("a timer interval (timers are looked at in every turn of a worker)"),
+];
 
 static NEIGH: &[Keyword] = &[
     num!(I "unres_queue_length", 16..=8192, conf.misc.unres_queue_length, Pow2),
@@ -401,7 +408,7 @@ static IPSET: &[Keyword] = &[
 ];
 
 static IPV4: &[Keyword] = &[
-    switch!(N "forwarding", conf.ipv4.forwarding).pending("plain forwarding"),
+    switch!(N "forwarding", conf.ipv4.forwarding),
     num!(I "default_ttl", 0..=255, conf.ipv4.default_ttl)
         .pending("a TTL of own packets other than 64 (the C daemon never uses it either)"),
     block!("fragment", FRAGMENT),
@@ -416,7 +423,7 @@ static FRAGMENT: &[Keyword] = &[
 
 static IPV6: &[Keyword] = &[
     switch!(N "disable", conf.ipv6.disable),
-    switch!(N "forwarding", conf.ipv6.forwarding).pending("plain forwarding"),
+    switch!(N "forwarding", conf.ipv6.forwarding),
     word!(N "addr_gen_mode", [
         "eui64" => AddrGen::Eui64, "none" => AddrGen::None,
         "stable-privacy" => AddrGen::StablePrivacy, "random" => AddrGen::Random
@@ -459,17 +466,18 @@ static IPVS: &[Keyword] = &[block!("conn", CONN), block!("udp", UDP), block!("tc
 
 static CONN: &[Keyword] = &[
     num!(I "conn_pool_size", 65536..=1_073_741_824, conf.conn.pool_size, Pow2Less1),
-    num!(I "conn_pool_cache", 1..=1_048_576, conf.conn.pool_cache, Pow2),
+    num!(I "conn_pool_cache", 1..=1_048_576, conf.conn.pool_cache, Pow2)
+        .pending("a cache before the connection table"),
     num!(N "conn_init_timeout", 1..=31_535_999, conf.conn.init_timeout),
     flag!(N "expire_quiescent_template", conf.conn.expire_quiescent_template)
         .pending("persistence templates"),
-    switch!(I "redirect", conf.conn.redirect).pending("hand-over of packets between workers"),
+    switch!(I "redirect", conf.conn.redirect),
     flag!(I "fast_xmit_close", conf.conn.fast_xmit_close),
     flag!(S "xmit_ttl", conf.conn.xmit_ttl),
 ];
 
 static UDP: &[Keyword] = &[
-    flag!(N "defence_udp_drop", conf.udp.defence_drop).pending("dropping UDP to VIPs without UDP services"),
+    flag!(N "defence_udp_drop", conf.udp.defence_drop),
     word!(S "uoa_mode", ["opp" => UoaMode::Opp, "ipo" => UoaMode::Ipo], false, false, conf.udp.uoa_mode)
         .pending("UOA"),
     num!(N "uoa_max_trail", 0..=2_147_483_647, conf.udp.uoa_max_trail).pending("UOA"),
@@ -483,8 +491,7 @@ static UDP_TIMEOUT: &[Keyword] = &[
 ];
 
 static TCP: &[Keyword] = &[
-    flag!(N "defence_tcp_drop", conf.tcp.defence_drop)
-        .pending("dropping TCP to VIPs without TCP services"),
+    flag!(N "defence_tcp_drop", conf.tcp.defence_drop),
     block!("timeout", TCP_TIMEOUT),
     block!("synproxy", SYNPROXY),
 ];
@@ -535,241 +542,3 @@ static SA_POOL: &[Keyword] = &[
         .pending("several port pools by local address"),
     switch!(I "flow_enable", conf.misc.flow_enable),
 ];
-
-/// Longest device name: 32 bytes on the control socket, with the closing NUL.
-const NAME_MAX: usize = 31;
-
-fn check_name(name: &str) -> Result<(), String> {
-    if name.is_empty() {
-        return Err("a name cannot be empty".into());
-    }
-    if name.len() > NAME_MAX {
-        return Err(format!(
-            "`{name}` has {} bytes, at most {NAME_MAX} are possible",
-            name.len()
-        ));
-    }
-    if name.contains(|c: char| c == '/' || c.is_control() || c.is_whitespace()) {
-        return Err(format!("`{name}` is no interface name"));
-    }
-    Ok(())
-}
-
-fn check_secret(text: &str) -> Result<(), String> {
-    let digits = text.chars().take_while(char::is_ascii_hexdigit).count();
-    // The empty string is what a sample shows, and means "no secret".
-    if text.is_empty() || digits >= 32 {
-        return Ok(());
-    }
-    Err(format!(
-        "32 hexadecimal digits are needed, `{text}` starts with {digits}"
-    ))
-}
-
-fn open_device(d: &mut Draft, name: &str) -> Result<(), String> {
-    check_name(name)?;
-    let known = d.conf.netif.devices.iter().any(|x| x.name == name)
-        || d.conf.netif.bonds.iter().any(|x| x.name == name);
-    d.device = super::model::device(name);
-    if known {
-        Err(format!("`{name}` is declared twice"))
-    } else {
-        Ok(())
-    }
-}
-
-fn open_bond(d: &mut Draft, name: &str) -> Result<(), String> {
-    d.bond = super::model::bond(name);
-    check_name(name)?;
-    let letters = name.trim_end_matches(|c: char| c.is_ascii_digit());
-    if letters.len() == name.len()
-        || letters.is_empty()
-        || !letters.chars().all(|c| c.is_ascii_alphabetic() || c == '_')
-    {
-        return Err(format!(
-            "`{name}`: a bond is named by letters followed by a number, like bond0"
-        ));
-    }
-    let known = d.conf.netif.devices.iter().any(|x| x.name == name)
-        || d.conf.netif.bonds.iter().any(|x| x.name == name);
-    if known {
-        Err(format!("`{name}` is declared twice"))
-    } else {
-        Ok(())
-    }
-}
-
-fn open_worker(d: &mut Draft, name: &str) -> Result<(), String> {
-    d.worker = super::model::worker(name);
-    if d.conf.workers.iter().any(|w| w.name == name) {
-        return Err(format!("worker `{name}` is declared twice"));
-    }
-    Ok(())
-}
-
-fn open_port(d: &mut Draft, name: &str) -> Result<(), String> {
-    d.port = super::model::worker_port(name);
-    if d.worker.ports.iter().any(|p| p.name == name) {
-        return Err(format!(
-            "port `{name}` stands twice in worker `{}`",
-            d.worker.name
-        ));
-    }
-    Ok(())
-}
-
-fn shown(value: Option<u32>) -> String {
-    value.map(|v| v.to_string()).unwrap_or_default()
-}
-
-fn first(tokens: &[Token]) -> Result<&Token, Bad> {
-    tokens.first().ok_or_else(|| Bad {
-        token: 0,
-        message: "value missing".into(),
-        help: "write the value after the keyword on the same line".into(),
-    })
-}
-
-/// A declared queue number: informational, 0..16.
-fn optional(tokens: &[Token], into: &mut Option<u32>) -> Result<(), Bad> {
-    let token = first(tokens)?;
-    match token.text.parse::<u32>() {
-        Ok(v) if v <= 16 => {
-            *into = Some(v);
-            Ok(())
-        }
-        _ => Err(Bad {
-            token: 1,
-            message: format!("`{}` is no number of queues", token.text),
-            help: "a number from 0 to 16".into(),
-        }),
-    }
-}
-
-fn parse_rss(d: &mut Draft, tokens: &[Token]) -> Result<(), Bad> {
-    let token = first(tokens)?;
-    let known: Vec<&str> = Rss::NAMES.iter().map(|(n, _)| *n).collect();
-    let mut bits = 0;
-    for part in token.text.split('|') {
-        match Rss::NAMES.iter().find(|(n, _)| *n == part) {
-            Some((_, bit)) => bits |= bit,
-            None => {
-                return Err(Bad {
-                    token: 1,
-                    message: format!("`{part}` is no RSS input"),
-                    help: format!(
-                        "one or several of {}, joined by `|` without spaces",
-                        known.join(" ")
-                    ),
-                });
-            }
-        }
-    }
-    d.device.rss = Rss(bits);
-    Ok(())
-}
-
-fn declared(d: &Draft, token: &Token) -> Result<String, Bad> {
-    if d.conf.netif.devices.iter().any(|x| x.name == token.text) {
-        return Ok(token.text.clone());
-    }
-    Err(Bad {
-        token: 1,
-        message: format!("`{}` is not the name of a device block above", token.text),
-        help: "declare `device NAME { ... }` before the bonding block that uses it".into(),
-    })
-}
-
-fn parse_slave(d: &mut Draft, tokens: &[Token]) -> Result<(), Bad> {
-    let name = declared(d, first(tokens)?)?;
-    if d.bond.slaves.contains(&name) || d.conf.netif.bonds.iter().any(|b| b.slaves.contains(&name))
-    {
-        return Err(Bad {
-            token: 1,
-            message: format!("`{name}` is a slave already"),
-            help: "a device belongs to one bond, once".into(),
-        });
-    }
-    if d.bond.slaves.len() >= 32 {
-        return Err(Bad {
-            token: 1,
-            message: "more than 32 slaves".into(),
-            help: "remove some".into(),
-        });
-    }
-    d.bond.slaves.push(name);
-    Ok(())
-}
-
-fn parse_primary(d: &mut Draft, tokens: &[Token]) -> Result<(), Bad> {
-    d.bond.primary = Some(declared(d, first(tokens)?)?);
-    Ok(())
-}
-
-fn parse_bond_options(d: &mut Draft, tokens: &[Token]) -> Result<(), Bad> {
-    for part in first(tokens)?.text.split(';').filter(|p| !p.is_empty()) {
-        d.bond.dedicated_queues = match part {
-            "dedicated_queues=on" | "dedicated_queues=enable" => true,
-            "dedicated_queues=off" | "dedicated_queues=disable" => false,
-            _ => {
-                return Err(Bad {
-                    token: 1,
-                    message: format!("`{part}` is no bonding option"),
-                    help: "dedicated_queues=on or dedicated_queues=off; several are joined by `;`"
-                        .into(),
-                });
-            }
-        };
-    }
-    Ok(())
-}
-
-/// Queue ids up to the first word that is no number; that word and what
-/// follows is free text, but the first word must be an id.
-fn queues(tokens: &[Token], into: &mut Vec<u32>) -> Result<(), Bad> {
-    first(tokens)?;
-    let mut ids = Vec::new();
-    for (at, token) in tokens.iter().enumerate() {
-        match token.text.parse::<u32>() {
-            Ok(id) if id <= 15 => ids.push(id),
-            Err(_)
-                if at > 0
-                    && !token
-                        .text
-                        .starts_with(|c: char| c.is_ascii_digit() || c == '-') =>
-            {
-                break;
-            }
-            // DIFFERS: the C daemon reads a bad id as 0.
-            _ => {
-                return Err(Bad {
-                    token: at + 1,
-                    message: format!("`{}` is no queue id", token.text),
-                    help: "queue ids are numbers from 0 to 15, separated by spaces".into(),
-                });
-            }
-        }
-    }
-    *into = ids;
-    Ok(())
-}
-
-fn parse_isol(d: &mut Draft, tokens: &[Token]) -> Result<(), Bad> {
-    first(tokens)?;
-    let mut ids = Vec::new();
-    for (at, token) in tokens.iter().enumerate() {
-        match token.text.parse::<u32>() {
-            Ok(id) if (1..=63).contains(&id) => ids.push(Some(id)),
-            Ok(_) => {
-                return Err(Bad {
-                    token: at + 1,
-                    message: format!("`{}` is no lcore id for receiving", token.text),
-                    help: "lcore ids are numbers from 1 to 63; any other word leaves the queue at that place alone".into(),
-                });
-            }
-            Err(_) => ids.push(None),
-        }
-    }
-    d.port.isol_rx = ids;
-    Ok(())
-}

@@ -26,7 +26,7 @@ use dpvs_core::message::{FromWorker, ToWorker};
 use dpvs_ctl::msg::{ifa_flag, ifa_scope};
 
 pub use netif::{LcoreQueues, Netif, PortChange, Topology};
-pub use server::{ClientId, Server, is_served};
+pub use server::{ClientId, Server, check as check_socket};
 pub use settings::settings;
 pub use state::link::Link;
 pub use workers::WorkerLink;

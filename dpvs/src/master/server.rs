@@ -18,6 +18,7 @@ use dpvs_ctl::server::{Request, RequestDecoder};
 use nix::poll::{PollFd, PollFlags, ppoll};
 use nix::sys::socket::{self, AddressFamily, Backlog, SockFlag, SockType, UnixAddr};
 use nix::sys::time::{TimeSpec, TimeValLike};
+use nix::unistd::{AccessFlags, access};
 
 /// A connection, for as long as it is open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -68,9 +69,48 @@ fn listen(path: &Path) -> io::Result<UnixListener> {
     Ok(UnixListener::from(socket))
 }
 
-/// Whether somebody answers at that socket.
-pub fn is_served(path: &Path) -> bool {
-    UnixStream::connect(path).is_ok()
+fn told(path: &Path, kind: io::ErrorKind, what: &str) -> io::Error {
+    io::Error::new(kind, format!("control socket {}: {what}", path.display()))
+}
+
+/// Whether a socket can be made at `path`, as far as that can be told without
+/// making it.
+///
+/// # Errors
+/// Another daemon serves it, something else is there, or the folder is not
+/// there or not ours to write.
+pub fn check(path: &Path) -> io::Result<()> {
+    if let Ok(there) = fs::symlink_metadata(path) {
+        if !there.file_type().is_socket() {
+            return Err(told(
+                path,
+                io::ErrorKind::AlreadyExists,
+                "something that is no socket is there; remove it or choose another path with -x",
+            ));
+        }
+        if UnixStream::connect(path).is_ok() {
+            return Err(told(
+                path,
+                io::ErrorKind::AddrInUse,
+                "another dpvs serves it; choose another path with -x",
+            ));
+        }
+    }
+    UnixAddr::new(path).map_err(|_| {
+        told(
+            path,
+            io::ErrorKind::InvalidInput,
+            "a path of more than 107 bytes; choose another with -x",
+        )
+    })?;
+    let folder = path
+        .parent()
+        .filter(|p| !p.as_os_str().is_empty())
+        .unwrap_or(Path::new("."));
+    access(folder, AccessFlags::W_OK | AccessFlags::X_OK).map_err(|e| {
+        let e = io::Error::from(e);
+        told(path, e.kind(), &format!("folder {}: {e}", folder.display()))
+    })
 }
 
 impl Server {
@@ -80,37 +120,10 @@ impl Server {
     /// # Errors
     /// Another daemon serves it, something else is there, or the system says no.
     pub fn bind(path: &Path) -> io::Result<Server> {
-        let named = |e: io::Error, what: &str| {
-            io::Error::new(
-                e.kind(),
-                format!("control socket {}: {what}: {e}", path.display()),
-            )
-        };
-        if let Ok(there) = fs::symlink_metadata(path) {
-            if !there.file_type().is_socket() {
-                return Err(io::Error::new(
-                    io::ErrorKind::AlreadyExists,
-                    format!(
-                        "control socket {}: something that is no socket is there; remove it or choose another path with -x",
-                        path.display()
-                    ),
-                ));
-            }
-            if is_served(path) {
-                return Err(io::Error::new(
-                    io::ErrorKind::AddrInUse,
-                    format!(
-                        "control socket {}: another dpvs serves it; choose another path with -x",
-                        path.display()
-                    ),
-                ));
-            }
-        }
+        check(path)?;
         // Bound under a private name, closed to others, and only then moved to
         // its place: there is no moment at which a client finds it half open.
-        let mut private = path.as_os_str().to_owned();
-        private.push(format!(".{}", std::process::id()));
-        let private = PathBuf::from(private);
+        let private = path.with_file_name(format!(".{}", std::process::id()));
         let _ = fs::remove_file(&private);
         let made = listen(&private).and_then(|listener| {
             let at = fs::symlink_metadata(&private)?;
@@ -119,7 +132,7 @@ impl Server {
         });
         let (listener, inode) = made.map_err(|e| {
             let _ = fs::remove_file(&private);
-            named(e, "cannot be made")
+            told(path, e.kind(), &format!("cannot be made: {e}"))
         })?;
         Ok(Server {
             listener,
