@@ -129,10 +129,6 @@ impl<F: Frame> Worker<F> {
         let Some(daddr) = A::from_ip(dest.addr) else {
             return Err(Reason::ModeUnsupported);
         };
-        let state = &mut self.dests[dest.id.0 as usize];
-        if state.overloaded() {
-            return Err(Reason::Overload);
-        }
         let (laddr, lport, pool) = self.local_port::<A>(service, &dest)?;
         let data = frame.data();
         let (src, dst) = A::addrs(data);
@@ -157,9 +153,10 @@ impl<F: Frame> Worker<F> {
         entry.timeout = snap.settings.timeouts.conn_init.saturating_mul(1000);
         let now_ms = now.millis();
         entry.seen = now_ms as u32;
-        if snap.settings.fast_xmit {
+        if snap.settings.fast_xmit && data[6] & 1 == 0 && data[6..12] != [0; 6] {
             let mut mac = [0; 6];
             mac.copy_from_slice(&data[6..12]);
+            // Nobody is at a group's or the zero address: such replies are routed.
             entry.hop_out = self
                 .neighs
                 .hops
@@ -206,10 +203,17 @@ impl<F: Frame> Worker<F> {
                     overloaded: d.overloaded(),
                 })
         });
-        let picked = picked
+        picked
             .and_then(|i| service.dests.get(i))
-            .ok_or(Reason::NoDest)?;
-        Ok(*picked)
+            .copied()
+            .ok_or_else(|| {
+                // Schedulers pass over servers at their threshold.
+                if service.dests.iter().any(Dest::usable) {
+                    Reason::Overload
+                } else {
+                    Reason::NoDest
+                }
+            })
     }
 
     /// A local address, a port of it (host order), and the pool's number.

@@ -318,7 +318,7 @@ impl<F: Frame> Worker<F> {
     }
 
     /// Turns a packet into an error to its source; it counts as dropped for
-    /// `reason` either way.
+    /// `reason`, or for the rate limit of errors.
     #[allow(clippy::too_many_arguments)]
     fn icmp_error<I: Io<Frame = F>>(
         &mut self,
@@ -331,10 +331,10 @@ impl<F: Frame> Worker<F> {
         now: Now,
         io: &mut I,
     ) {
-        self.drop(reason);
         if !self.icmp_allowed(now) {
             return self.drop(Reason::IcmpLimited);
         }
+        self.drop(reason);
         let data = frame.data();
         let mut mac = [0; 6];
         mac.copy_from_slice(&data[6..12]);

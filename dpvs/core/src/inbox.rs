@@ -92,9 +92,10 @@ impl<F: Frame> Worker<F> {
         }
         if !(ports_same && routes_same && locals_same) {
             let ports = &next.ports;
-            self.neighs.reset_hops(!ports_same, |port| {
-                ports.get(usize::from(port.0)).map(|p| p.egress(port))
-            });
+            let dropped = self
+                .neighs
+                .reset_hops(|port| ports.get(usize::from(port.0)).map(|p| p.egress(port)));
+            self.stats.drops[Reason::NeighUnresolved as usize] += dropped as u64;
         }
         for service in next.services.changed(old.as_ref().map(|o| &o.services)) {
             self.adopt(service);

@@ -14,6 +14,7 @@ use siphasher::sip::SipHasher13;
 use crate::conn::{Entry, flags};
 use crate::frame::Now;
 use crate::proto::Dir;
+use crate::proto::tcp::State;
 use crate::raw::{Net, ld16, st16};
 use crate::xmit::fullnat::{ACK, SYN, Segment, raw};
 use crate::xmit::tcpopt;
@@ -59,9 +60,15 @@ impl IsnMaker {
         match dir {
             Dir::In if seg.flags & ACK == 0 => {
                 // A SYN sent again keeps its number; another one is a new
-                // connection on the same ports.
-                // DIFFERS: DPVS keeps the old delta for it.
-                if entry.flags & flags::SEQ == 0 || entry.client_isn != seg.seq {
+                // connection on the same ports. While the old one is open it
+                // keeps its numbers: whoever forges a SYN must not break it, and
+                // the server answers one by RFC 5961 section 4.
+                // DIFFERS: DPVS keeps the old delta in every state.
+                let open = matches!(
+                    State::from_u8(entry.state),
+                    State::Established | State::FinWait | State::CloseWait
+                );
+                if entry.flags & flags::SEQ == 0 || (!open && entry.client_isn != seg.seq) {
                     entry.client_isn = seg.seq;
                     entry.seq_delta = self.isn(entry, now).wrapping_sub(seg.seq);
                     entry.flags |= flags::SEQ;

@@ -164,7 +164,7 @@ impl<F: Frame> Worker<F> {
                 }
             }
             Some(Local::Own { .. }) => self.give_host(snap, from.port, frame, io),
-            Some(Local::Host { port }) => self.give_host(snap, *port, frame, io),
+            Some(Local::Host { port }) => self.give_host_of(snap, from.port, *port, frame, io),
             None if head.cast == Cast::Multi || dst.is_multicast() || dst.is_broadcast() => {
                 self.stats.ip4.in_mcast_pkts += 1;
                 self.give_host(snap, from.port, frame, io);
@@ -233,7 +233,7 @@ impl<F: Frame> Worker<F> {
                 }
             }
             Some(Local::Own { .. }) => self.give_host(snap, from.port, frame, io),
-            Some(Local::Host { port }) => self.give_host(snap, *port, frame, io),
+            Some(Local::Host { port }) => self.give_host_of(snap, from.port, *port, frame, io),
             None if dst.is_multicast() => self.give_host(snap, from.port, frame, io),
             None if src.is_unicast_link_local() || dst.is_unicast_link_local() => {
                 // Never forwarded; link-local speech is the kernel's.
@@ -329,7 +329,7 @@ impl<F: Frame> Worker<F> {
         self.send_way(snap, frame, &way, now, io);
     }
 
-    /// Gives a frame to the kernel.
+    /// Gives a frame to the kernel through the port it was received on.
     pub(crate) fn give_host<I: Io<Frame = F>>(
         &mut self,
         snap: &Snapshot,
@@ -337,9 +337,21 @@ impl<F: Frame> Worker<F> {
         frame: F,
         io: &mut I,
     ) {
+        self.give_host_of(snap, port, port, frame, io);
+    }
+
+    /// As `give_host`, through the host port of a port of choice.
+    fn give_host_of<I: Io<Frame = F>>(
+        &mut self,
+        snap: &Snapshot,
+        from: PortId,
+        port: PortId,
+        frame: F,
+        io: &mut I,
+    ) {
         match snap.ports.get(usize::from(port.0)) {
-            // Everything has been copied there already.
-            Some(p) if p.forward2kni => self.drop(Reason::Consumed),
+            // It has been copied there already.
+            Some(p) if p.forward2kni && port == from => self.drop(Reason::Consumed),
             Some(p) if p.has_host => {
                 self.stats.to_host += 1;
                 io.to_host(port, frame);

@@ -112,14 +112,23 @@ impl Hops {
         Some(raw)
     }
 
-    /// Forgets every hop: ports, routes or addresses have changed.
-    pub(crate) fn clear(&mut self) {
-        for hop in &mut self.hops {
-            hop.generation = hop.generation.wrapping_add(1).max(1);
-            hop.live = false;
+    /// Ports have changed: return hops take their new MAC address and MTU, those
+    /// of ports that are gone go.
+    fn refresh(&mut self, egress: &impl Fn(PortId) -> Option<Egress>) {
+        let mut gone = Vec::new();
+        self.interned.retain(|(port, _), raw| {
+            let (Some(e), Some(hop)) = (egress(*port), self.hops.get_mut((*raw >> 8) as usize))
+            else {
+                gone.push(*raw);
+                return false;
+            };
+            hop.macs[6..].copy_from_slice(&e.mac);
+            hop.mtu = e.mtu;
+            true
+        });
+        for raw in gone {
+            self.remove(raw);
         }
-        self.interned.clear();
-        self.free = (0..self.hops.len() as u32).collect();
     }
 }
 
@@ -344,28 +353,26 @@ impl<F> Neighbours<F> {
 
     /// Ports, routes or addresses changed: every connection has to find its next
     /// hop again. What is known of neighbours on ports that still exist stays.
-    /// Hops back to where a request came from do not depend on routes; they go
-    /// only with `all`, when ports changed.
-    pub(crate) fn reset_hops(&mut self, all: bool, egress: impl Fn(PortId) -> Option<Egress>) {
-        if all {
-            self.hops.clear();
-        }
+    /// Hops back to where a request came from do not depend on routes or
+    /// addresses; they follow their port, so no running flow loses its way back.
+    /// Returns how many waiting packets were dropped.
+    pub(crate) fn reset_hops(&mut self, egress: impl Fn(PortId) -> Option<Egress>) -> usize {
+        self.hops.refresh(&egress);
+        let mut dropped = 0;
         for i in 0..self.slots.len() {
             let Some(neigh) = &mut self.slots[i] else {
                 continue;
             };
-            if neigh.hop == 0 {
-                continue;
-            }
-            self.hops.remove(neigh.hop);
-            neigh.hop = 0;
             match egress(neigh.port) {
-                Some(e) => neigh.hop = self.hops.add(macs(neigh.mac, e.mac), e.port, e.mtu),
-                None => {
-                    self.free_slot(i);
+                Some(e) if neigh.hop != 0 => {
+                    self.hops.remove(neigh.hop);
+                    neigh.hop = self.hops.add(macs(neigh.mac, e.mac), e.port, e.mtu);
                 }
+                Some(_) => {}
+                None => dropped += self.free_slot(i),
             }
         }
+        dropped
     }
 
     /// Ages some of the neighbours; returns at most one question to send, and the
@@ -511,7 +518,7 @@ mod tests {
         n.learn(EGRESS, addr(), [8; 6], false, 60, 0);
         assert_eq!(n.list()[0].mac, [9; 6]);
         assert_eq!(n.tick(u64::MAX - 1), (None, 0));
-        n.reset_hops(true, |_| Some(EGRESS));
+        n.reset_hops(|_| Some(EGRESS));
         assert!(n.hop(PortId(0), addr()).is_some());
         assert_eq!(n.forget(PortId(0), addr()), 0);
         assert!(n.list().is_empty());

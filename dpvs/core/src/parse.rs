@@ -227,7 +227,12 @@ fn parse6<F: Frame>(frame: &mut F, total: usize, conns: &ConnTable, head: &mut H
     if L3 + len > total {
         return bad(head, Reason::Truncated);
     }
-    head.ip_len = len as u16;
+    // Payload length and header together may pass 16 bits; no link we know has
+    // such an MTU.
+    let Ok(ip_len) = u16::try_from(len) else {
+        return bad(head, Reason::Malformed);
+    };
+    head.ip_len = ip_len;
     head.kind = Kind::Ip6;
     let mut proto = data[L3 + 6];
     let mut l4 = L3 + 40;

@@ -38,7 +38,10 @@ impl<F: Frame> Worker<F> {
         let Some(snap) = self.snap.take() else {
             return self.refuse(burst, Reason::NotConfigured);
         };
-        let mut heads = self.heads.take().unwrap_or_else(|| Box::new([Head::EMPTY; BURST]));
+        let mut heads = self
+            .heads
+            .take()
+            .unwrap_or_else(|| Box::new([Head::EMPTY; BURST]));
         if let Some(p) = snap.ports.get(usize::from(port.0)) {
             let egress = Egress {
                 port,

@@ -45,7 +45,11 @@ pub fn echo_reply_in_place<F: Frame>(frame: &mut F, l3_off: usize) -> Echo {
         u16::from(icmp::ECHO_REQUEST) << 8,
         u16::from(icmp::ECHO_REPLY) << 8,
     );
-    let sum = checksum::update16(sum, request, reply);
+    // A reply of nothing but zero bytes: the sum of no bits set is ffff.
+    let sum = match checksum::update16(sum, request, reply) {
+        0 => 0xffff,
+        sum => sum,
+    };
     let (tos, ident, src, dst) = (ip.tos(), ip.ident(), ip.src(), ip.dst());
     let options = ip.header_len() - ipv4::HEADER_LEN;
 

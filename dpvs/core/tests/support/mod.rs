@@ -1,5 +1,6 @@
 //! A worker on a bench: heap frames in, frames and counters out, time by hand.
 #![allow(dead_code, unreachable_pub)]
+#![allow(clippy::unwrap_used, clippy::panic, clippy::wrong_self_convention)]
 
 use std::collections::HashMap;
 use std::net::IpAddr;

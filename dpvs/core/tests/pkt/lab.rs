@@ -1,0 +1,541 @@
+//! The director of a packet script: its configuration and its workers.
+//!
+//! Does what the master does: keeps the model the lines describe, publishes it
+//! as snapshots (parts that did not change stay the same object), names removed
+//! servers, tells the other workers of a neighbour one has learned. Hands a frame
+//! over to a worker only when the script says so.
+
+use std::collections::{HashMap, VecDeque};
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use dpvs_core::frame::{Frame, HeapFrame, Io, Now, PortId, WorkerId, empty_burst};
+use dpvs_core::inet::route::{Fib, Route};
+use dpvs_core::message::{FromWorker, Query, Reply, ToWorker};
+use dpvs_core::proto::tcp::State;
+use dpvs_core::service::{Dest, DestId, FwdMode, Laddr, SchedKind, Service, ServiceId, ServiceKey};
+use dpvs_core::snapshot::{Local, Port, PortAddr, Settings, Snapshot};
+use dpvs_core::stats::Reason;
+use dpvs_core::worker::{Worker, WorkerConf};
+
+use super::packet::mac;
+use super::vars::Vars;
+
+/// What a worker gave away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    Out(u16),
+    Host(u16),
+    Hand(u8, u16),
+}
+
+/// What comes out of one worker.
+#[derive(Default)]
+pub struct Sink {
+    pub out: VecDeque<(Way, Vec<u8>)>,
+    pub events: Vec<FromWorker>,
+    pub empty: bool,
+}
+
+impl Io for Sink {
+    type Frame = HeapFrame;
+    fn alloc(&mut self) -> Option<HeapFrame> {
+        (!self.empty).then(|| HeapFrame::new(&[]))
+    }
+    fn send(&mut self, port: PortId, frame: HeapFrame) {
+        self.out
+            .push_back((Way::Out(port.0), frame.data().to_vec()));
+    }
+    fn to_host(&mut self, port: PortId, frame: HeapFrame) {
+        self.out
+            .push_back((Way::Host(port.0), frame.data().to_vec()));
+    }
+    fn hand_over(&mut self, worker: WorkerId, port: PortId, frame: HeapFrame) {
+        self.out
+            .push_back((Way::Hand(worker.0, port.0), frame.data().to_vec()));
+    }
+    fn report(&mut self, event: FromWorker) {
+        self.events.push(event);
+    }
+}
+
+/// The director.
+pub struct Lab {
+    pub workers: Vec<Worker<HeapFrame>>,
+    pub sink: Sink,
+    pub now: Now,
+    /// Servers that were reported unused, in order.
+    pub drained: Vec<String>,
+    conns: usize,
+    count: u8,
+    snap: Snapshot,
+    routes: Vec<Route>,
+    services: Vec<Service>,
+    names: HashMap<DestId, String>,
+    removed: Vec<DestId>,
+    ids: (u32, u32, u64),
+    dirty: bool,
+}
+
+fn on(text: &str) -> Result<bool, String> {
+    match text {
+        "on" => Ok(true),
+        "off" => Ok(false),
+        _ => Err(format!("`{text}` is neither on nor off")),
+    }
+}
+
+fn prefix(text: &str) -> Result<(IpAddr, u8), String> {
+    let bad = || format!("`{text}` is no prefix");
+    let (addr, plen) = text.split_once('/').ok_or_else(bad)?;
+    Ok((
+        addr.parse().map_err(|_| bad())?,
+        plen.parse().map_err(|_| bad())?,
+    ))
+}
+
+/// Words behind fixed ones, as `name value` or a bare name.
+fn option<'a>(words: &[&'a str], name: &str) -> Option<&'a str> {
+    let i = words.iter().position(|w| *w == name)?;
+    Some(words.get(i + 1).copied().unwrap_or(""))
+}
+
+impl Lab {
+    /// Two ports: 0 outside (192.0.2.1/24, 2001:db8:1::1/64, VIPs .10 and ::10),
+    /// 1 inside (10.0.1.1/24, 2001:db8:2::1/64, local addresses .200 and ::200).
+    pub fn new() -> Self {
+        let port = |name: &str| Port {
+            name: name.into(),
+            mac: mac(name).unwrap_or_default(),
+            mtu: 1500,
+            has_host: true,
+            ..Port::default()
+        };
+        let mut lab = Self {
+            workers: Vec::new(),
+            sink: Sink::default(),
+            now: Now(1_000_000),
+            drained: Vec::new(),
+            conns: 10_000,
+            count: 1,
+            snap: Snapshot {
+                ports: vec![port("dpdk0"), port("dpdk1")].into(),
+                ..Snapshot::default()
+            },
+            routes: Vec::new(),
+            services: Vec::new(),
+            names: HashMap::new(),
+            removed: Vec::new(),
+            ids: (0, 0, 0),
+            dirty: true,
+        };
+        for line in [
+            "addr 0 192.0.2.1/24",
+            "addr 0 192.0.2.10/32",
+            "addr 0 2001:db8:1::1/64",
+            "addr 0 2001:db8:1::10/128",
+            "addr 1 10.0.1.1/24",
+            "addr 1 10.0.1.200/32 sapool",
+            "addr 1 2001:db8:2::1/64",
+            "addr 1 2001:db8:2::200/128 sapool",
+        ] {
+            let words: Vec<&str> = line.split(' ').collect();
+            assert_eq!(lab.config(&words, &Vars::default()), Ok(true), "{line}");
+        }
+        lab
+    }
+
+    /// Makes the workers if that has not happened, and publishes what changed.
+    pub fn publish(&mut self) {
+        if self.workers.is_empty() {
+            for id in 0..self.count {
+                let conf = WorkerConf {
+                    id: WorkerId(id),
+                    workers: self.count,
+                    conns: self.conns,
+                    seed: [11, 22, 33, 44],
+                };
+                self.workers.push(Worker::new(conf, self.now));
+            }
+        }
+        if !std::mem::take(&mut self.dirty) {
+            return;
+        }
+        let first = self.snap.epoch == 0;
+        self.snap.epoch += 1;
+        let snapshot = Arc::new(self.snap.clone());
+        let removed = std::mem::take(&mut self.removed);
+        for worker in &mut self.workers {
+            let message = ToWorker::Install {
+                snapshot: snapshot.clone(),
+                removed: removed.clone(),
+            };
+            worker.handle(message, self.now, &mut self.sink);
+        }
+        self.events();
+        if first {
+            // The servers of the lab are known from the start.
+            for host in 11..=19 {
+                for addr in [format!("10.0.1.{host}"), format!("2001:db8:2::{host}")] {
+                    if let (Ok(addr), Ok(mac)) = (addr.parse(), mac("rs")) {
+                        self.tell(|| ToWorker::NeighAdd {
+                            port: PortId(1),
+                            addr,
+                            mac,
+                        });
+                    }
+                }
+            }
+        }
+    }
+
+    /// Sends a message to every worker.
+    fn tell(&mut self, message: impl Fn() -> ToWorker) {
+        for worker in &mut self.workers {
+            worker.handle(message(), self.now, &mut self.sink);
+        }
+        self.events();
+    }
+
+    fn events(&mut self) {
+        for event in std::mem::take(&mut self.sink.events) {
+            match event {
+                FromWorker::DestDrained { dest, .. } => {
+                    let name = self.names.get(&dest);
+                    self.drained
+                        .push(name.map_or("unknown".into(), String::clone));
+                }
+                FromWorker::NeighLearned {
+                    worker,
+                    port,
+                    addr,
+                    mac,
+                } => {
+                    for other in self.workers.iter_mut().filter(|w| w.id() != worker) {
+                        let message = ToWorker::NeighLearn { port, addr, mac };
+                        other.handle(message, self.now, &mut self.sink);
+                    }
+                }
+                FromWorker::Installed { .. } | FromWorker::Reply { .. } => {}
+            }
+        }
+    }
+
+    /// One burst into a worker.
+    pub fn input(&mut self, worker: u8, port: u16, frames: &[Vec<u8>]) -> Result<(), String> {
+        let worker = self
+            .workers
+            .get_mut(usize::from(worker))
+            .ok_or("no such worker")?;
+        let mut burst = empty_burst();
+        for (slot, bytes) in burst.iter_mut().zip(frames) {
+            *slot = Some(HeapFrame::new(bytes));
+        }
+        worker.process(
+            PortId(port),
+            &mut burst,
+            frames.len(),
+            self.now,
+            &mut self.sink,
+        );
+        self.events();
+        Ok(())
+    }
+
+    /// Lets time pass, in the steps of a busy loop.
+    pub fn pass(&mut self, micros: u64) {
+        let end = self.now.0 + micros;
+        while self.now.0 < end {
+            self.now.0 = (self.now.0 + 20_000).min(end);
+            for worker in &mut self.workers {
+                worker.tick(self.now, &mut self.sink);
+            }
+            self.events();
+        }
+    }
+
+    /// Asks every worker.
+    pub fn query(&mut self, query: &Query) -> Vec<Reply> {
+        let mut replies = Vec::new();
+        for worker in &mut self.workers {
+            let message = ToWorker::Query {
+                token: 1,
+                query: query.clone(),
+            };
+            worker.handle(message, self.now, &mut self.sink);
+            for event in self.sink.events.drain(..) {
+                if let FromWorker::Reply { reply, .. } = event {
+                    replies.push(reply);
+                }
+            }
+        }
+        replies
+    }
+
+    pub fn drops(&self, reason: Reason) -> u64 {
+        self.workers.iter().map(|w| w.stats().dropped(reason)).sum()
+    }
+
+    /// MAC address of a port.
+    pub fn mac(&self, port: u16) -> Result<[u8; 6], String> {
+        let port = self.snap.ports.get(usize::from(port));
+        port.map(|p| p.mac).ok_or_else(|| "no such port".into())
+    }
+
+    /// Numbers of all servers with that name, also removed ones.
+    pub fn dests(&self, name: &str) -> Vec<DestId> {
+        let mut ids: Vec<_> = self.names.iter().filter(|(_, n)| *n == name).collect();
+        ids.sort();
+        ids.into_iter().map(|(id, _)| *id).collect()
+    }
+
+    fn port_mut(&mut self, text: &str) -> Result<&mut Port, String> {
+        let port: usize = text.parse().map_err(|_| "a port is a number")?;
+        let ports = Arc::make_mut(&mut self.snap.ports);
+        ports.get_mut(port).ok_or_else(|| "no such port".into())
+    }
+
+    fn key(words: &[&str], vars: &Vars) -> Result<ServiceKey, String> {
+        let [proto, end, ..] = words else {
+            return Err("a service is `tcp VIP:PORT` or `udp VIP:PORT`".into());
+        };
+        let (addr, port) = vars.endpoint(end)?;
+        let proto = match *proto {
+            "tcp" => 6,
+            "udp" => 17,
+            _ => return Err("a service is tcp or udp".into()),
+        };
+        Ok(ServiceKey { proto, addr, port })
+    }
+
+    fn service(&mut self, words: &[&str], vars: &Vars) -> Result<&mut Service, String> {
+        let key = Self::key(words, vars)?;
+        let found = self.services.iter_mut().find(|s| s.key == key);
+        found.ok_or_else(|| "no such service".into())
+    }
+
+    /// Changes the configuration; false if the line is about something else.
+    pub fn config(&mut self, words: &[&str], vars: &Vars) -> Result<bool, String> {
+        let number = |text: &str| vars.number(text);
+        match *words {
+            ["workers", n] if self.workers.is_empty() => self.count = number(n)? as u8,
+            ["conns-max", n] if self.workers.is_empty() => self.conns = number(n)? as usize,
+            ["addr", port, addr, ..] => {
+                let (addr, plen) = prefix(addr)?;
+                let sapool = words.contains(&"sapool");
+                let id = PortId(number(port)? as u16);
+                let mtu = self.port_mut(port)?.mtu;
+                let entry = PortAddr { addr, plen, sapool };
+                self.port_mut(port)?.addrs.push(entry);
+                Arc::make_mut(&mut self.snap.locals).insert(addr, Local::Own { port: id, sapool });
+                self.routes.push(Route {
+                    dst: addr,
+                    plen,
+                    gateway: None,
+                    src: Some(addr),
+                    port: id,
+                    mtu,
+                });
+                self.snap.fib = Arc::new(Fib::new(&self.routes));
+            }
+            ["deladdr", addr] => {
+                let addr = vars.addr(addr)?;
+                for port in Arc::make_mut(&mut self.snap.ports) {
+                    port.addrs.retain(|a| a.addr != addr);
+                }
+                Arc::make_mut(&mut self.snap.locals).remove(&addr);
+                self.routes.retain(|r| r.src != Some(addr));
+                self.snap.fib = Arc::new(Fib::new(&self.routes));
+            }
+            ["route", dst, ref rest @ ..] => {
+                let (dst, plen) = prefix(dst)?;
+                let port = PortId(number(option(rest, "port").ok_or("`port` is missing")?)? as u16);
+                self.routes.retain(|r| (r.dst, r.plen) != (dst, plen));
+                self.routes.push(Route {
+                    dst,
+                    plen,
+                    gateway: option(rest, "via").map(|g| vars.addr(g)).transpose()?,
+                    src: None,
+                    port,
+                    mtu: option(rest, "mtu").map_or(Ok(1500), number)? as u16,
+                });
+                self.snap.fib = Arc::new(Fib::new(&self.routes));
+            }
+            ["delroute", dst] => {
+                let (dst, plen) = prefix(dst)?;
+                self.routes.retain(|r| (r.dst, r.plen) != (dst, plen));
+                self.snap.fib = Arc::new(Fib::new(&self.routes));
+            }
+            ["kni-host", addr, "port", port] => {
+                let port = PortId(number(port)? as u16);
+                Arc::make_mut(&mut self.snap.locals).insert(vars.addr(addr)?, Local::Host { port });
+            }
+            ["mtu", port, n] => {
+                let mtu = number(n)? as u16;
+                self.port_mut(port)?.mtu = mtu;
+            }
+            ["host-port", port, state] => self.port_mut(port)?.has_host = on(state)?,
+            ["forward2kni", port, state] => self.port_mut(port)?.forward2kni = on(state)?,
+            ["set", name, ref values @ ..] => self.set(name, values, vars)?,
+            ["service", _, _, sched, ..] => self.add_service(words, sched, vars)?,
+            ["delservice", ref key @ ..] => {
+                let key = Self::key(key, vars)?;
+                let at = self.services.iter().position(|s| s.key == key);
+                let gone = self.services.remove(at.ok_or("no such service")?);
+                self.removed.extend(gone.dests.iter().map(|d| d.id));
+                self.snap.services.remove(&key);
+            }
+            ["dest", ref rest @ ..] => self.dest(rest, vars)?,
+            ["deldest", proto, vip, dest] => {
+                let (addr, port) = vars.endpoint(dest)?;
+                let service = self.service(&[proto, vip], vars)?;
+                let is = |d: &Dest| (d.addr, d.port) == (addr, port);
+                let gone = service.dests.iter().find(|d| is(d)).ok_or("no such dest")?;
+                let id = gone.id;
+                service.dests = service.dests.iter().filter(|d| !is(d)).copied().collect();
+                service.version += 1;
+                let service = Arc::new(service.clone());
+                self.snap.services.insert(service);
+                self.removed.push(id);
+            }
+            ["neigh", port, addr, name] => {
+                let (port, addr) = (PortId(number(port)? as u16), vars.addr(addr)?);
+                let mac = mac(name)?;
+                self.publish();
+                self.tell(|| ToWorker::NeighAdd { port, addr, mac });
+            }
+            ["delneigh", port, addr] => {
+                let (port, addr) = (PortId(number(port)? as u16), vars.addr(addr)?);
+                self.publish();
+                self.tell(|| ToWorker::NeighDel { port, addr });
+            }
+            ["announce", port, addr] => {
+                let (port, addr) = (PortId(number(port)? as u16), vars.addr(addr)?);
+                self.publish();
+                self.tell(|| ToWorker::Announce { port, addr });
+            }
+            ["zero"] => self.tell(|| ToWorker::Zero { dests: Vec::new() }),
+            ["no-buffers", state] => self.sink.empty = on(state)?,
+            _ => return Ok(false),
+        }
+        self.dirty = true;
+        Ok(true)
+    }
+
+    fn add_service(&mut self, words: &[&str], sched: &str, vars: &Vars) -> Result<(), String> {
+        let key = Self::key(&words[1..], vars)?;
+        let default = if key.addr.is_ipv4() {
+            "10.0.1.200"
+        } else {
+            "2001:db8:2::200"
+        };
+        let laddrs = option(words, "laddr").unwrap_or(default);
+        let mut list = Vec::new();
+        for addr in laddrs.split(',').filter(|a| *a != "none") {
+            list.push(Laddr {
+                addr: vars.addr(addr)?,
+                port: PortId(1),
+            });
+        }
+        let timeout = option(words, "conn-timeout").unwrap_or("0");
+        self.ids.2 += 1;
+        // An edit keeps number and servers.
+        let old = self.services.iter().position(|s| s.key == key);
+        let old = old.map(|i| self.services.remove(i));
+        let id = match &old {
+            Some(old) => old.id,
+            None => {
+                self.ids.1 += 1;
+                ServiceId(self.ids.1 - 1)
+            }
+        };
+        let service = Service {
+            id,
+            uid: old.as_ref().map_or(self.ids.2, |o| o.uid),
+            version: old.as_ref().map_or(1, |o| o.version + 1),
+            key,
+            sched: SchedKind::from_name(sched).ok_or("no such scheduler")?,
+            conn_timeout: vars.field(timeout, 31)?,
+            expire_quiescent: words.contains(&"expire-quiescent"),
+            dests: old.map_or_else(|| Vec::new().into(), |o| o.dests),
+            laddrs: list.into(),
+        };
+        self.snap.services.insert(Arc::new(service.clone()));
+        self.services.push(service);
+        Ok(())
+    }
+
+    fn dest(&mut self, words: &[&str], vars: &Vars) -> Result<(), String> {
+        let [proto, vip, end, ref rest @ ..] = *words else {
+            return Err("a dest is `dest tcp VIP:PORT SERVER:PORT`".into());
+        };
+        let (addr, port) = vars.endpoint(end)?;
+        let id = DestId(self.ids.0);
+        let service = self.service(&[proto, vip], vars)?;
+        let mut dests = service.dests.to_vec();
+        let at = dests.iter().position(|d| (d.addr, d.port) == (addr, port));
+        let mut dest = at.map_or(
+            Dest {
+                id,
+                addr,
+                port,
+                weight: 1,
+                mode: FwdMode::FullNat,
+                max_conn: 0,
+                inhibited: false,
+            },
+            |i| dests[i],
+        );
+        if let Some(n) = option(rest, "weight") {
+            dest.weight = vars.field(n, 16)? as u16;
+        }
+        if let Some(n) = option(rest, "max-conn") {
+            dest.max_conn = vars.field(n, 32)?;
+        }
+        dest.inhibited = rest.contains(&"inhibited");
+        if rest.contains(&"dr") {
+            dest.mode = FwdMode::Dr;
+        }
+        match at {
+            Some(i) => dests[i] = dest,
+            None => dests.push(dest),
+        }
+        service.dests = dests.into();
+        service.version += 1;
+        let service = Arc::new(service.clone());
+        self.snap.services.insert(service);
+        if at.is_none() {
+            self.ids.0 += 1;
+            self.names.insert(id, end.into());
+        }
+        Ok(())
+    }
+
+    fn set(&mut self, name: &str, values: &[&str], vars: &Vars) -> Result<(), String> {
+        let s: &mut Settings = Arc::make_mut(&mut self.snap.settings);
+        let value = *values.last().ok_or("a value is missing")?;
+        match name {
+            "forwarding" => s.forward4 = on(value)?,
+            "forwarding6" => s.forward6 = on(value)?,
+            "ipv6" => s.ipv6_off = !on(value)?,
+            "xmit-ttl" => s.xmit_ttl = on(value)?,
+            "fast-xmit" => s.fast_xmit = on(value)?,
+            "defence-tcp-drop" => s.defence_tcp_drop = on(value)?,
+            "defence-udp-drop" => s.defence_udp_drop = on(value)?,
+            "neigh-timeout" => s.neigh_timeout = vars.field(value, 31)?,
+            "queue" => s.unres_queue = vars.number(value)? as usize,
+            "timeout" if values.len() == 2 => {
+                let secs = vars.field(value, 31)?;
+                let tcp = State::ALL.iter().find(|t| t.name() == values[0]);
+                match (values[0], tcp) {
+                    (_, Some(state)) => s.timeouts.tcp[state.index()] = secs,
+                    ("UDP_ONEWAY", _) => s.timeouts.udp[1] = secs,
+                    ("UDP_NORM", _) => s.timeouts.udp[2] = secs,
+                    (other, _) => return Err(format!("`{other}` is no state")),
+                }
+            }
+            _ => return Err(format!("`{name}` is no setting")),
+        }
+        Ok(())
+    }
+}

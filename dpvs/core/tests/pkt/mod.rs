@@ -1,0 +1,13 @@
+//! The language of packet scripts (`tests/scripts/*.pkt`) and what runs it.
+//!
+//! A script is read line by line; `#` starts a comment. Frames go in, and every
+//! frame, drop and drained server that comes out has to be expected, in order,
+//! before the next thing happens. tests/scripts/README.md is the manual.
+#![allow(unreachable_pub)]
+
+pub mod build;
+pub mod decode;
+pub mod lab;
+pub mod packet;
+pub mod run;
+pub mod vars;

@@ -1,0 +1,453 @@
+//! Runs a packet script line by line.
+//!
+//! Every error names file, line and what was found instead of what was expected.
+
+use std::collections::BTreeMap;
+
+use dpvs_core::message::{Query, Reply};
+use dpvs_core::stats::Reason;
+
+use super::lab::{Lab, Way};
+use super::packet::{MACS, Text, fold, sum};
+use super::vars::Vars;
+use super::{build, decode};
+
+/// A script on its way.
+struct Run {
+    lab: Lab,
+    vars: Vars,
+    /// Drops that were expected so far, by reason.
+    seen: BTreeMap<&'static str, u64>,
+    burst: Option<Vec<Vec<u8>>>,
+    last_input: usize,
+}
+
+/// Runs a script; `Err` says what is wrong and where.
+pub fn run(name: &str, script: &str) -> Result<(), String> {
+    let mut run = Run {
+        lab: Lab::new(),
+        vars: Vars::default(),
+        seen: BTreeMap::new(),
+        burst: None,
+        last_input: 0,
+    };
+    let lines: Vec<&str> = script.lines().collect();
+    let at = |no: usize, e: String| {
+        let line = lines.get(no).copied().unwrap_or("").trim();
+        format!("{name}:{}: {line}\n    {e}", no + 1)
+    };
+    let mut no = 0;
+    while no < lines.len() {
+        let line = clean(lines[no]);
+        if let Some(rest) = line.strip_prefix("repeat ") {
+            let len = lines[no..].iter().position(|l| clean(l) == "end");
+            let len = len.ok_or_else(|| at(no, "`repeat` without `end`".into()))?;
+            let n = run.vars.number(rest.trim()).map_err(|e| at(no, e))?;
+            for i in 0..n {
+                run.vars.set("i", i.to_string());
+                for (k, text) in lines.iter().enumerate().take(no + len).skip(no + 1) {
+                    let result = run.line(k, clean(text));
+                    result.map_err(|e| at(k, format!("{e}\n    in round i={i}")))?;
+                }
+            }
+            no += len;
+        } else {
+            run.line(no, line).map_err(|e| at(no, e))?;
+        }
+        no += 1;
+    }
+    run.settled().map_err(|e| {
+        at(
+            run.last_input,
+            format!("{e}\n    (at the end of the script)"),
+        )
+    })
+}
+
+fn clean(line: &str) -> &str {
+    let code = if line.starts_with('#') {
+        ""
+    } else {
+        line.split(" #").next().unwrap_or("")
+    };
+    code.trim()
+}
+
+impl Run {
+    fn line(&mut self, no: usize, line: &str) -> Result<(), String> {
+        if line.is_empty() {
+            return Ok(());
+        }
+        let mut line = self.vars.fill(line)?;
+        if let Some(rest) = line.clone().strip_prefix('+') {
+            let (secs, rest) = rest.split_once(' ').ok_or("nothing behind the time")?;
+            self.wait(secs)?;
+            line = rest.trim().into();
+        }
+        let (word, rest) = line.split_once(char::is_whitespace).unwrap_or((&line, ""));
+        let (word, worker) = match word.split_once('@') {
+            Some((word, w)) => (word, self.vars.field(w, 8)? as u8),
+            None => (word, 0),
+        };
+        let words: Vec<&str> = rest.split_whitespace().collect();
+        match word {
+            "in" => {
+                self.last_input = no;
+                return self.input(worker, rest);
+            }
+            "burst" => {
+                self.settled()?;
+                self.burst = Some(Vec::new());
+            }
+            "go" => {
+                let frames = self.burst.take().ok_or("`go` without `burst`")?;
+                let port = self.vars.field(rest, 16)? as u16;
+                self.lab.publish();
+                self.lab.input(worker, port, &frames)?;
+            }
+            "wait" => {
+                self.last_input = no;
+                self.wait(rest.trim_end_matches('s'))?;
+            }
+            "out" | "host" | "hand" => return self.expect(word, rest),
+            "drop" => return self.drop(&words),
+            "drained" => {
+                let at = self.lab.drained.iter().position(|d| d == rest);
+                let at =
+                    at.ok_or_else(|| format!("not reported; reported are {:?}", self.lab.drained))?;
+                self.lab.drained.remove(at);
+            }
+            "drain" => self.lab.sink.out.clear(),
+            "reassemble" => self.reassemble()?,
+            "tally" => return self.tally(&words),
+            "let" => {
+                let (name, value) = rest.split_once('=').ok_or("`let name=sum`")?;
+                let value = self.vars.number(value)?.to_string();
+                self.vars.set(name, value);
+            }
+            // Sequence numbers rise, modulo 2^32.
+            "later" => {
+                let [a, b] = words[..] else {
+                    return Err("`later OLD NEW`".into());
+                };
+                let ahead = (self.vars.number(b)? - self.vars.number(a)?) as i32;
+                if ahead <= 0 {
+                    return Err(format!("it is {} behind", -ahead));
+                }
+            }
+            "conns" | "dest-is" | "ports" | "stat" | "state" | "neighbour" => {
+                self.lab.publish();
+                return self.check(word, &words);
+            }
+            _ => {
+                self.settled()?;
+                self.last_input = no;
+                let words: Vec<&str> = line.split_whitespace().collect();
+                if !self.lab.config(&words, &self.vars)? {
+                    return Err(format!("`{word}` is no line this language has"));
+                }
+                if !self.lab.workers.is_empty() {
+                    self.lab.publish();
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Nothing unexpected is left over.
+    fn settled(&mut self) -> Result<(), String> {
+        if let Some((way, bytes)) = self.lab.sink.out.front() {
+            return Err(format!("not expected: {}", show(*way, bytes)));
+        }
+        for reason in Reason::ALL.iter().filter(|r| **r != Reason::Consumed) {
+            let new = self.lab.drops(*reason);
+            let new = new - self.seen.get(reason.text()).unwrap_or(&0);
+            if new > 0 {
+                return Err(format!("not expected: {new} dropped as {}", reason.text()));
+            }
+        }
+        match self.lab.drained.first() {
+            Some(dest) => Err(format!("not expected: {dest} drained")),
+            None => Ok(()),
+        }
+    }
+
+    fn wait(&mut self, secs: &str) -> Result<(), String> {
+        self.settled()?;
+        self.lab.publish();
+        let secs: f64 = secs
+            .trim()
+            .parse()
+            .map_err(|_| format!("`{secs}` is no time in seconds"))?;
+        self.lab.pass((secs * 1e6) as u64);
+        Ok(())
+    }
+
+    fn input(&mut self, worker: u8, rest: &str) -> Result<(), String> {
+        self.settled()?;
+        let (port, packet) = rest.split_once(' ').ok_or("`in PORT PACKET`")?;
+        let port = self.vars.field(port, 16)? as u16;
+        let packet = Text::parse(packet)?;
+        let peer = if port == 0 { "client" } else { "rs" };
+        let peer = MACS.iter().find(|m| m.0 == peer).map_or([0; 6], |m| m.1);
+        let frame = build::frame(&packet, &self.vars, self.lab.mac(port)?, peer)?;
+        if let Some(burst) = &mut self.burst {
+            burst.push(frame);
+            return Ok(());
+        }
+        self.lab.publish();
+        self.lab.input(worker, port, &[frame])
+    }
+
+    fn expect(&mut self, word: &str, rest: &str) -> Result<(), String> {
+        let (port, packet) = rest.split_once(' ').unwrap_or((rest, ""));
+        let port = self.vars.field(port, 16)? as u16;
+        let kind = |way: &Way| match way {
+            Way::Out(_) => "out",
+            Way::Host(_) => "host",
+            Way::Hand(..) => "hand",
+        };
+        let out = &mut self.lab.sink.out;
+        let Some(at) = out.iter().position(|(way, _)| kind(way) == word) else {
+            let drops: Vec<_> = Reason::ALL
+                .iter()
+                .filter(|r| self.lab.drops(**r) > *self.seen.get(r.text()).unwrap_or(&0))
+                .map(|r| r.text())
+                .collect();
+            let rest: Vec<_> = self.lab.sink.out.iter().map(|(w, b)| show(*w, b)).collect();
+            return Err(format!("nothing came; dropped: {drops:?}; came: {rest:?}"));
+        };
+        let Some((way, bytes)) = out.remove(at) else {
+            return Ok(());
+        };
+        let got = decode::frame(&bytes)
+            .map_err(|e| format!("what came is no sound packet: {e}\n    {bytes:02x?}"))?;
+        let right = match way {
+            Way::Out(p) | Way::Host(p) => p == port,
+            Way::Hand(w, _) => u16::from(w) == port,
+        };
+        if !right {
+            return Err(format!("came elsewhere: {}", show(way, &bytes)));
+        }
+        if !packet.is_empty() {
+            let want = Text::parse(packet)?;
+            if let Some(why) = want.differs(&got, &mut self.vars) {
+                return Err(format!("{why}\n    came: {}", show(way, &bytes)));
+            }
+        }
+        if let Way::Out(p) = way {
+            let own = super::packet::mac_name(&self.lab.mac(p)?);
+            if got.get("smac") != Some(&own) {
+                return Err(format!("sent with a foreign MAC address: {got}"));
+            }
+        }
+        if let Way::Hand(worker, port) = way {
+            self.lab.input(worker, port, &[bytes])?;
+        }
+        Ok(())
+    }
+
+    fn drop(&mut self, words: &[&str]) -> Result<(), String> {
+        let (name, n) = match *words {
+            [name] => (name, 1),
+            [name, n] => (name, u64::from(self.vars.field(n, 32)?)),
+            _ => return Err("`drop REASON [N]`".into()),
+        };
+        let reason = Reason::ALL
+            .iter()
+            .find(|r| r.text() == name)
+            .ok_or_else(|| format!("`{name}` is no reason"))?;
+        let total = self.lab.drops(*reason);
+        let seen = self.seen.entry(reason.text()).or_default();
+        let new = total - *seen;
+        *seen = total;
+        if new != n {
+            let others: Vec<_> = self.lab.sink.out.iter().map(|(w, b)| show(*w, b)).collect();
+            return Err(format!("{new} dropped for that reason; came: {others:?}"));
+        }
+        Ok(())
+    }
+
+    fn tally(&mut self, words: &[&str]) -> Result<(), String> {
+        let mut count: BTreeMap<String, u64> = BTreeMap::new();
+        let out = &mut self.lab.sink.out;
+        while let Some(at) = out.iter().position(|(w, _)| matches!(w, Way::Out(_))) {
+            let Some((_, bytes)) = out.remove(at) else {
+                break;
+            };
+            let dst = decode::frame(&bytes)?.dst;
+            let dst = dst.rsplit_once(':').map_or(&dst[..], |d| d.0).to_owned();
+            *count.entry(dst).or_default() += 1;
+        }
+        for word in words {
+            let (addr, n) = word.rsplit_once('=').ok_or("`tally ADDRESS=N ...`")?;
+            let n = u64::from(self.vars.field(n, 32)?);
+            if count.remove(addr).unwrap_or(0) != n {
+                return Err(format!(
+                    "{addr} did not get {n}: rerun with the rest {count:?}"
+                ));
+            }
+        }
+        if count.is_empty() {
+            Ok(())
+        } else {
+            Err(format!("others got packets: {count:?}"))
+        }
+    }
+
+    /// Joins IPv4 fragments into one frame.
+    fn reassemble(&mut self) -> Result<(), String> {
+        let mut pieces = Vec::new();
+        let mut way = Way::Out(0);
+        for (w, bytes) in self.lab.sink.out.drain(..) {
+            let text = decode::frame(&bytes)?;
+            let frag = text.get("frag").ok_or("one is no fragment")?;
+            let at: usize = frag.trim_end_matches('+').parse().unwrap_or(0);
+            pieces.push((at, frag.ends_with('+'), bytes));
+            way = w;
+        }
+        pieces.sort();
+        let header = |b: &[u8]| 14 + usize::from(b[14] & 15) * 4;
+        let first = &pieces.first().ok_or("there are no fragments")?.2;
+        let mut whole = first[..header(first)].to_vec();
+        let front = whole.len();
+        for (i, (at, more, bytes)) in pieces.iter().enumerate() {
+            if *at != whole.len() - front || *more == (i + 1 == pieces.len()) {
+                return Err(format!("fragments do not fit together at {at}"));
+            }
+            whole.extend(&bytes[header(bytes)..]);
+        }
+        let len = (whole.len() - 14) as u16;
+        whole[16..18].copy_from_slice(&len.to_be_bytes());
+        whole[20..22].fill(0);
+        whole[24..26].fill(0);
+        let c = !fold(sum(&whole[14..front]));
+        whole[24..26].copy_from_slice(&c.to_be_bytes());
+        self.lab.sink.out.push_back((way, whole));
+        Ok(())
+    }
+
+    /// Lines that look at the state of the workers.
+    fn check(&mut self, word: &str, words: &[&str]) -> Result<(), String> {
+        let found: Vec<(String, String)> = match (word, words) {
+            ("conns", [n]) => {
+                let all: usize = self.lab.workers.iter().map(|w| w.conns()).sum();
+                return self.same("connections", n, &all.to_string());
+            }
+            ("dest-is", [name, ..]) => {
+                let ids = self.lab.dests(name);
+                let id = *ids.last().ok_or("no such dest")?;
+                let mut sum = [0; 5];
+                for reply in self.lab.query(&Query::Dests(vec![id])) {
+                    let Reply::Dests(d) = reply else { continue };
+                    let d = d.first().ok_or("no counters")?;
+                    let now = [
+                        u64::from(d.active),
+                        u64::from(d.inactive),
+                        d.conns,
+                        d.in_pkts,
+                        d.out_pkts,
+                    ];
+                    sum.iter_mut().zip(now).for_each(|(s, n)| *s += n);
+                }
+                let names = ["active", "inactive", "conns", "in", "out"];
+                pairs(&names, &sum)
+            }
+            ("ports", [laddr, ..]) => {
+                let laddr = self.vars.addr(laddr)?;
+                let mut sum = [0; 2];
+                for reply in self.lab.query(&Query::Laddrs) {
+                    let Reply::Laddrs(all) = reply else { continue };
+                    for l in all.iter().filter(|l| l.addr == laddr) {
+                        sum[0] += u64::from(l.used);
+                        sum[1] += u64::from(l.miss);
+                    }
+                }
+                pairs(&["used", "miss"], &sum)
+            }
+            ("stat", _) => {
+                let mut sum = [0; 5];
+                for w in &self.lab.workers {
+                    let s = w.stats();
+                    let now = [
+                        s.toa_ok,
+                        s.toa_failed,
+                        s.to_host,
+                        s.handed_over,
+                        s.conns_made,
+                    ];
+                    sum.iter_mut().zip(now).for_each(|(s, n)| *s += n);
+                }
+                let names = ["toa", "toa-failed", "host", "handed", "made"];
+                pairs(&names, &sum)
+            }
+            ("state", [client, name, ..]) => {
+                let (addr, port) = self.vars.endpoint(client)?;
+                let mut conns = Vec::new();
+                let query = Query::Conns {
+                    cursor: 0,
+                    max: 1000,
+                };
+                for reply in self.lab.query(&query) {
+                    let Reply::Conns { conns: some, .. } = reply else {
+                        continue;
+                    };
+                    conns.extend(some.into_iter().filter(|c| c.client == (addr, port)));
+                }
+                let state = conns.first().map_or("none", |c| c.state);
+                self.same("state", name, state)?;
+                let timeout = conns.first().map_or(0, |c| c.timeout);
+                pairs(&["timeout"], &[u64::from(timeout)])
+            }
+            ("neighbour", [port, addr, name, ..]) => {
+                let (port, addr) = (self.vars.field(port, 16)?, self.vars.addr(addr)?);
+                let replies = self.lab.query(&Query::Neighbours);
+                let Some(Reply::Neighbours(all)) = replies.first() else {
+                    return Err("no answer".into());
+                };
+                let n = all
+                    .iter()
+                    .find(|n| u32::from(n.port.0) == port && n.addr == addr);
+                let state = n.map_or("none".into(), |n| format!("{:?}", n.state).to_lowercase());
+                self.same("state", name, &state)?;
+                let mac = n.map_or("none".into(), |n| super::packet::mac_name(&n.mac));
+                let queued = n.map_or(0, |n| n.queued);
+                vec![("mac".into(), mac), ("queued".into(), queued.to_string())]
+            }
+            _ => return Err(format!("`{word}` lacks something")),
+        };
+        for word in words.iter().filter(|w| w.contains('=')) {
+            let (key, want) = word.split_once('=').unwrap_or((word, ""));
+            let value = found.iter().find(|(k, _)| k == key);
+            let (_, value) = value.ok_or_else(|| format!("`{key}` is no counter here"))?;
+            self.same(key, want, value)?;
+        }
+        Ok(())
+    }
+
+    fn same(&mut self, what: &str, want: &str, got: &str) -> Result<(), String> {
+        if self.vars.matches(want, got) {
+            Ok(())
+        } else {
+            Err(format!("{what} is {got}"))
+        }
+    }
+}
+
+fn pairs(names: &[&str], values: &[u64]) -> Vec<(String, String)> {
+    let both = names.iter().zip(values);
+    both.map(|(n, v)| ((*n).to_owned(), v.to_string()))
+        .collect()
+}
+
+fn show(way: Way, bytes: &[u8]) -> String {
+    let packet = match decode::frame(bytes) {
+        Ok(text) => text.to_string(),
+        Err(e) => format!("{e}: {bytes:02x?}"),
+    };
+    match way {
+        Way::Out(p) => format!("out {p} {packet}"),
+        Way::Host(p) => format!("host {p} {packet}"),
+        Way::Hand(w, p) => format!("hand {w} {packet} (from port {p})"),
+    }
+}

@@ -1,0 +1,147 @@
+//! Packet scripts: every file of tests/scripts is a test.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod pkt;
+
+macro_rules! scripts {
+    ($($name:ident)*) => {
+        const NAMES: &[&str] = &[$(stringify!($name)),*];
+        $(
+            #[test]
+            fn $name() {
+                run_file(stringify!($name));
+            }
+        )*
+    };
+}
+
+scripts! {
+    arp
+    conn_timeout
+    drain
+    echo
+    expire_quiescent
+    forwarding
+    headers
+    kernel
+    max_conn
+    mtu_v4
+    mtu_v6
+    nd
+    no_dest
+    ports_used_up
+    reconfigure
+    removal
+    sched
+    table_full
+    tcp_reset
+    tcp_reuse
+    tcp_stray
+    tcp_timeouts
+    tcp_v4
+    tcp_v6
+    toa
+    ttl
+    udp
+    workers
+}
+
+fn folder() -> std::path::PathBuf {
+    std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/scripts")
+}
+
+#[track_caller]
+fn run_file(name: &str) {
+    let path = folder().join(format!("{name}.pkt"));
+    let script = std::fs::read_to_string(&path).unwrap();
+    if let Err(e) = pkt::run::run(&format!("tests/scripts/{name}.pkt"), &script) {
+        panic!("\n{e}\n");
+    }
+}
+
+#[test]
+fn every_file_is_a_test() {
+    let mut files: Vec<String> = std::fs::read_dir(folder())
+        .unwrap()
+        .map(|f| f.unwrap().path())
+        .filter(|p| p.extension().is_some_and(|e| e == "pkt"))
+        .map(|p| p.file_stem().unwrap().to_string_lossy().into_owned())
+        .collect();
+    files.sort();
+    let mut names = NAMES.to_vec();
+    names.sort_unstable();
+    assert_eq!(files, names, "add the file to the list above");
+}
+
+/// A test that cannot fail is none: each of these scripts must be refused, and
+/// the message must name the line and the difference.
+#[test]
+fn wrong_scripts_fail() {
+    let setup = "service udp 192.0.2.10:53 rr\ndest udp 192.0.2.10:53 10.0.1.11:53\n";
+    let send = "in 0 udp 198.51.100.7:1111 > 192.0.2.10:53 data=hello\n";
+    let cases = [
+        (
+            "",
+            "nothing came",
+            "x.pkt:4",
+            "in 0 udp 198.51.100.7:1 > 192.0.2.10:99\ndrop no-dest",
+        ),
+        (send, "not expected: out 1 udp", "x.pkt:3", ""),
+        (
+            send,
+            "destination is 10.0.1.11:53",
+            "x.pkt:4",
+            "out 1 udp * > 10.0.1.12:53",
+        ),
+        (
+            send,
+            "ttl is 64, not 63",
+            "x.pkt:4",
+            "out 1 udp * > 10.0.1.11:53 ttl=63",
+        ),
+        (
+            send,
+            "came elsewhere: out 1",
+            "x.pkt:4",
+            "out 0 udp * > 10.0.1.11:53",
+        ),
+        (send, "nothing came", "x.pkt:5", "drain\nhost 0 udp * > *"),
+        (send, "0 dropped", "x.pkt:5", "drain\ndrop no-dest"),
+        (send, "connections is 1", "x.pkt:5", "drain\nconns 2"),
+        (
+            send,
+            "`tll` is no field",
+            "x.pkt:4",
+            "out 1 udp * > * tll=64",
+        ),
+        (
+            send,
+            "no line this language has",
+            "x.pkt:5",
+            "drain\nfrobnicate",
+        ),
+        (
+            "",
+            "not expected: 1 dropped as bad-checksum",
+            "x.pkt:3",
+            "in 0 udp 198.51.100.7:1 > 192.0.2.10:53 badipsum",
+        ),
+        (
+            "",
+            "has no value yet",
+            "x.pkt:3",
+            "in 0 udp 198.51.100.7:$x > 192.0.2.10:53",
+        ),
+    ];
+    for (first, why, place, then) in cases {
+        let script = format!("{setup}{first}{then}\n");
+        let e = pkt::run::run("x.pkt", &script).expect_err(then);
+        let why = if why == "nothing came" && first.is_empty() {
+            "0 dropped"
+        } else {
+            why
+        };
+        assert!(e.contains(why) && e.contains(place), "{then:?} gives {e}");
+    }
+}
