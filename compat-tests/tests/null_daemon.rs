@@ -257,8 +257,8 @@ fn refusals_of_the_daemon_reach_the_user() -> Result<()> {
     let dir = daemon.dir.path();
     daemon.ipvsadm("-A -t 192.0.2.1:80 -s rr")?;
     for (args, code, words) in [
-        ("-A -t 192.0.2.1:80 -s rr", 253, "exist"),
-        ("-D -t 192.0.2.9:80", 252, "not exist"),
+        ("-A -t 192.0.2.1:80 -s rr", 255, "exist"),
+        ("-D -t 192.0.2.9:80", 255, ""),
         ("-a -t 192.0.2.9:80 -r 10.0.0.1:80 -b", 0, ""),
         ("-d -t 192.0.2.1:80 -r 10.0.0.1:80", 0, ""),
         ("-A -t 192.0.2.3:80 -s nonsense", 0, ""),

@@ -270,7 +270,8 @@ fn every_file_says_what_it_is_for_and_stays_readable() -> Result<()> {
         let source =
             std::fs::read_to_string(top.join(&path)).what(|| path.display().to_string())?;
         // The tests of a file, set beside it, are introduced by the file.
-        let tests = path.to_string_lossy().ends_with("tests.rs");
+        let name = path.to_string_lossy();
+        let tests = name.ends_with("tests.rs") || name.contains("/tests/");
         assert!(
             tests || source.starts_with("//!"),
             "{}: a file opens with a `//!` that says what it is for",

@@ -6,6 +6,7 @@
 //! knows the lab's services only through `conf/lab/` and the tools.
 
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use compat_tests::lab::{Lab, START, Tally, addr, state, sweep, url};
@@ -23,6 +24,9 @@ const ROUND: usize = 50;
 /// How long the load generator runs.
 const LOAD: &str = "3s";
 
+/// Whether a signal is ending the demonstration.
+static INTERRUPTED: AtomicBool = AtomicBool::new(false);
+
 fn main() -> ExitCode {
     let command = std::env::args().nth(1);
     let done = match command.as_deref() {
@@ -33,6 +37,13 @@ fn main() -> ExitCode {
             "usage: demo run | up | down (better: make demo)",
         )),
     };
+    if INTERRUPTED.load(Ordering::SeqCst) {
+        // The lab was taken away under us: what failed for it is no news. The
+        // other thread ends the program.
+        loop {
+            std::thread::park();
+        }
+    }
     match done {
         Ok(last) => {
             println!("{last}");
@@ -56,6 +67,7 @@ fn clean_up_on_signals(lab: &'static str) -> Result<()> {
     signals.thread_block().what(|| "signals")?;
     std::thread::spawn(move || {
         if let Ok(signal) = signals.wait() {
+            INTERRUPTED.store(true, Ordering::SeqCst);
             println!("\ndemo: {signal}: removing the lab");
             // Twice: the other thread may be making a namespace right now.
             for _ in 0..2 {
