@@ -7,7 +7,7 @@ mod ctl_lab;
 
 use std::net::IpAddr;
 
-use ctl_lab::{LCORES, Lab, MASTER, code, until};
+use ctl_lab::{KNI, LCORES, Lab, MASTER, code, until};
 use dpvs::master::PortChange;
 use dpvs_core::frame::PortId;
 use dpvs_core::snapshot::Local;
@@ -592,6 +592,10 @@ fn ports_and_lcores() {
         )
     );
     assert_eq!(c.lcore(MASTER).unwrap().0.queue_data_len, 0);
+    assert_eq!(
+        (mask.kni_lcore_id, c.lcore(KNI).unwrap().0.queue_data_len),
+        (KNI, 0)
+    );
     assert_eq!(c.lcore_stats(LCORES[1]).unwrap().lcore_loop, 105);
     assert_eq!(code(c.lcore_stats(9)), ErrCode::INVAL);
     assert_eq!(

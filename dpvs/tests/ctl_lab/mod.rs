@@ -19,6 +19,7 @@ use dpvs_ctl::{Client, CtlError, ErrCode, Name};
 /// Lcore ids of the workers.
 pub(crate) const LCORES: [u8; 2] = [3, 5];
 pub(crate) const MASTER: u8 = 1;
+pub(crate) const KNI: u8 = 7;
 
 /// What the test sees of and does to a worker.
 #[derive(Default)]
@@ -214,7 +215,10 @@ impl Lab {
         let joined = Arc::new(Mutex::new(vec![Vec::new(); 2]));
         let topology = Topology {
             master: MASTER,
-            kni: None,
+            kni: Some(LcoreQueues {
+                lcore: KNI,
+                ..LcoreQueues::default()
+            }),
             workers: LCORES
                 .iter()
                 .enumerate()

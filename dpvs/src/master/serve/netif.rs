@@ -70,11 +70,16 @@ impl Master {
         let (lcore_id, queues) = self.lcore(body)?;
         let mut text = Vec::new();
         if let Some(queues) = queues {
-            if queues.rx.is_empty() && queues.tx.is_empty() {
+            let none = queues.rx.is_empty() && queues.tx.is_empty();
+            // DIFFERS: DPVS refuses for the host ports' lcore as well, which
+            // needs no queues.
+            if none && self.topology.workers.iter().any(|w| w.lcore == lcore_id) {
                 return Err(Fault::Missing);
             }
-            text = self.queue_cells(queues).into_bytes();
-            text.push(0);
+            if !none {
+                text = self.queue_cells(queues).into_bytes();
+                text.push(0);
+            }
         }
         let head = LcoreBasic {
             lcore_id,
