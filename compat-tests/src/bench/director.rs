@@ -182,12 +182,18 @@ fn service(proto: Proto) -> String {
 }
 
 fn configuration(pool: usize) -> String {
-    let queues = "rx { queue_number 1
-            descriptor_number 1024 }
-        tx { queue_number 1
-            descriptor_number 1024 }";
-    let port = "{ rx_queue_ids 0
-            tx_queue_ids 0 }";
+    let queues = "rx {
+            queue_number 1
+            descriptor_number 1024
+        }
+        tx {
+            queue_number 1
+            descriptor_number 1024
+        }";
+    let port = "{
+            rx_queue_ids 0
+            tx_queue_ids 0
+        }";
     format!(
         "global_defs {{
     log_level WARNING
