@@ -89,6 +89,10 @@ impl<F: Frame> Worker<F> {
         };
         // The quoted packet's addresses, found as if its header stood at L3.
         let (src, dst) = A::addrs(&data[inner - L3..]);
+        // An error goes to who sent the packet; anything else is made up.
+        if A::addrs(data).1 != src {
+            return Some(frame);
+        }
         let tuple = Tuple {
             src: dst,
             dst: src,

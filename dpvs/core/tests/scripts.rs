@@ -24,6 +24,7 @@ scripts! {
     expire_quiescent
     forwarding
     headers
+    icmp_errors
     kernel
     max_conn
     mtu_v4

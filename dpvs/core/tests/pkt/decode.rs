@@ -299,6 +299,10 @@ fn icmp(p: &mut Text, v6: bool, b: &[u8]) -> Result<(), String> {
         end(addr(src), word(q, l4)?),
         end(addr(dst), word(q, l4 + 2)?),
     );
+    let quoted_proto = if v6 { q[6] } else { q[9] };
+    if quoted_proto == 6 {
+        p.push("quote-seq", long(q, l4 + 4)?);
+    }
     p.push("quote", format!("{src}>{dst}"));
     Ok(())
 }

@@ -77,6 +77,8 @@ const KEYS: &[&str] = &[
     "tha",
     "quote",
     "quote-ttl",
+    "quote-seq",
+    "about",
     "hex",
     "size",
     "quoted",

@@ -20,6 +20,8 @@ struct Run {
     seen: BTreeMap<&'static str, u64>,
     burst: Option<Vec<Vec<u8>>>,
     last_input: usize,
+    /// The last frame sent that was expected, for `about=N`.
+    last_out: Vec<u8>,
 }
 
 /// Runs a script; `Err` says what is wrong and where.
@@ -30,6 +32,7 @@ pub fn run(name: &str, script: &str) -> Result<(), String> {
         seen: BTreeMap::new(),
         burst: None,
         last_input: 0,
+        last_out: Vec::new(),
     };
     let lines: Vec<&str> = script.lines().collect();
     let at = |no: usize, e: String| {
@@ -187,7 +190,15 @@ impl Run {
         self.settled()?;
         let (port, packet) = rest.split_once(' ').ok_or("`in PORT PACKET`")?;
         let port = self.vars.field(port, 16)? as u16;
-        let packet = Text::parse(packet)?;
+        let mut packet = Text::parse(packet)?;
+        if let Some(n) = packet.get("about") {
+            // What a router quotes of the frame it could not pass on.
+            let n = self.vars.field(n, 16)? as usize;
+            let quote = self.last_out.get(14..14 + n);
+            let quote = quote.ok_or("no such frame was sent before")?;
+            let hex: Vec<_> = quote.iter().map(|b| format!("{b:02x}")).collect();
+            packet.push("hex", hex.concat());
+        }
         let peer = if port == 0 { "client" } else { "rs" };
         let peer = MACS.iter().find(|m| m.0 == peer).map_or([0; 6], |m| m.1);
         let frame = build::frame(&packet, &self.vars, self.lab.mac(port)?, peer)?;
@@ -240,6 +251,7 @@ impl Run {
             if got.get("smac") != Some(&own) {
                 return Err(format!("sent with a foreign MAC address: {got}"));
             }
+            self.last_out.clone_from(&bytes);
         }
         if let Way::Hand(worker, port) = way {
             self.lab.input(worker, port, &[bytes])?;
