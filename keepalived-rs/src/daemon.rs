@@ -94,6 +94,9 @@ impl Daemon {
         let mut int = signal(SignalKind::interrupt())?;
         let mut usr1 = signal(SignalKind::user_defined1())?;
         let mut usr2 = signal(SignalKind::user_defined2())?;
+        // keepalived's JSON and STATS_CLEAR; unhandled, they would end the process.
+        let mut json = signal(SignalKind::from_raw(36))?;
+        let mut clear = signal(SignalKind::from_raw(63))?;
         let first = std::mem::take(&mut self.first);
         self.act(first);
         self.start_checkers();
@@ -118,7 +121,9 @@ impl Daemon {
                     let text = vrrp.describe().await;
                     self.dump(&text);
                 }
-                Some(()) = usr2.recv() => info!("statistics are not written yet"),
+                Some(()) = usr2.recv() => info!("statistics are not supported yet"),
+                Some(()) = json.recv() => info!("the JSON dump is not supported yet"),
+                Some(()) = clear.recv() => info!("statistics are not supported yet"),
                 Some(()) = term.recv() => break,
                 Some(()) = int.recv() => break,
             }

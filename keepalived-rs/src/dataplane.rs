@@ -12,7 +12,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use dpvs_ctl::msg::{IfAddr, Service};
+use dpvs_ctl::msg::{AclConf, Dest, IfAddr, LaddrTable, Service};
 use dpvs_ctl::{Af, Client, CtlError, ErrCode, Ip16, Name, Wire, id};
 use tokio::sync::mpsc::UnboundedSender;
 use tracing::{debug, info, warn};
@@ -242,14 +242,14 @@ impl Worker {
             if self.up.is_none() || epoch != self.epoch {
                 return;
             }
-            debug!("dpvs: {op:?}");
+            debug!("dpvs: {}", describe(&op));
             if let Err(e) = self.carry_out(&op) {
                 // Closing without an answer is how an old dpvs refuses one message.
                 let lost = e.is_transport() && !matches!(e, CtlError::ShortReply { got: 0, .. });
                 if lost || (e.is_transport() && self.client.info().is_err()) {
                     return self.down(&e.to_string());
                 }
-                warn!("dpvs refuses {}: {e}", describe(&op));
+                warn!("dpvs refuses to {}: {e}", describe(&op));
             }
         }
     }
@@ -345,40 +345,48 @@ fn removed(r: Result<(), CtlError>) -> Result<(), CtlError> {
 
 /// A request in few words, for the log.
 fn describe(op: &Op) -> String {
-    let svc = |s: &Service| match s.addr.to_ip(s.af) {
-        Some(ip) if s.fwmark == 0 => format!("[{ip}]:{}", s.port.get()),
-        _ => format!("FWM {}", s.fwmark),
+    let at = |ip: Ip16, af: Af| ip.to_ip(af).map_or_else(String::new, |ip| ip.to_string());
+    let svc = |s: &Service| match s.fwmark {
+        0 => format!("[{}]:{}", at(s.addr, s.af), s.port.get()),
+        mark => format!("FWM {mark}"),
+    };
+    let dst = |d: &Dest| {
+        format!(
+            "server [{}]:{} weight {}",
+            at(d.addr, d.af),
+            d.port.get(),
+            d.weight
+        )
+    };
+    let local = |t: &LaddrTable| format!("local address {} on {}", at(t.laddr, t.af_l), t.ifname);
+    let client = |a: &AclConf| {
+        if a.ipset.is_empty() {
+            at(a.subject, a.af.into())
+        } else {
+            a.ipset.to_string()
+        }
     };
     match op {
-        Op::ServiceAdd(s) => format!("to add service {}", svc(s)),
-        Op::ServiceEdit(s) => format!("to change service {}", svc(s)),
-        Op::ServiceDel(s) => format!("to remove service {}", svc(s)),
-        Op::DestAdd(s, d) | Op::DestEdit(s, d) | Op::DestDel(s, d) => {
-            let what = match op {
-                Op::DestAdd(..) => "add",
-                Op::DestEdit(..) => "change",
-                _ => "remove",
-            };
-            let ip = d
-                .addr
-                .to_ip(d.af)
-                .map_or_else(String::new, |ip| ip.to_string());
-            format!(
-                "to {what} server [{ip}]:{} of service {}",
-                d.port.get(),
-                svc(s)
-            )
+        Op::Info => "say its version".to_owned(),
+        Op::FlushServices => "remove all services".to_owned(),
+        Op::TunnelAdd(t) => format!("add tunnel {}", t.ifname),
+        Op::TunnelDel(t) => format!("remove tunnel {}", t.ifname),
+        Op::ServiceAdd(s) => format!("add service {}", svc(s)),
+        Op::ServiceEdit(s) => format!("change service {}", svc(s)),
+        Op::ServiceDel(s) => format!("remove service {}", svc(s)),
+        Op::DestAdd(s, d) => format!("add {} to service {}", dst(d), svc(s)),
+        Op::DestEdit(s, d) => format!("change {} of service {}", dst(d), svc(s)),
+        Op::DestDel(s, d) => format!("remove {} from service {}", dst(d), svc(s)),
+        Op::LaddrAdd(t) => format!("add {} to service {}", local(t), svc(&t.service())),
+        Op::LaddrDel { table: t, .. } => {
+            format!("remove {} from service {}", local(t), svc(&t.service()))
         }
-        Op::LaddrAdd(t) | Op::LaddrDel { table: t, .. } => {
-            let ip = t
-                .laddr
-                .to_ip(t.af_l)
-                .map_or_else(String::new, |ip| ip.to_string());
-            format!("local address {ip} on {}", t.ifname)
-        }
-        Op::AddrAdd(a) => format!("to add address {}/{} to {}", a.ip, a.prefix, a.port),
-        Op::AddrDel(a) => format!("to remove address {}/{} from {}", a.ip, a.prefix, a.port),
-        Op::GratArp(ip) => format!("to announce {ip}"),
-        other => format!("{other:?}"),
+        Op::DenyAdd(a) => format!("deny {}", client(a)),
+        Op::DenyDel(a) => format!("deny {} no longer", client(a)),
+        Op::AllowAdd(a) => format!("allow {}", client(a)),
+        Op::AllowDel(a) => format!("allow {} no longer", client(a)),
+        Op::AddrAdd(a) => format!("add address {}/{} to {}", a.ip, a.prefix, a.port),
+        Op::AddrDel(a) => format!("remove address {}/{} from {}", a.ip, a.prefix, a.port),
+        Op::GratArp(ip) => format!("announce {ip}"),
     }
 }

@@ -124,6 +124,17 @@ fn a_whole_life() {
     lab.wait_for("edit server");
     lab.take();
 
+    // A dump, for its owner only.
+    lab.signal(Signal::SIGUSR1);
+    let dump = lab.dir.path().join("keepalived_check.data");
+    while !dump.exists() {
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    assert_eq!(
+        std::os::unix::fs::MetadataExt::mode(&dump.metadata().unwrap()) & 0o777,
+        0o600
+    );
+
     // Reload: only what changed.
     lab.configure(&config(
         &both.replacen("weight 3", "weight 7", 1),
@@ -241,4 +252,55 @@ fn daemonises_and_reloads_a_bad_file_without_harm() {
     assert_eq!(lab.take(), Vec::<String>::new());
     nix::sys::signal::kill(pid, Signal::SIGTERM).unwrap();
     lab.wait_for("del service");
+}
+
+/// A control socket that answers with rubbish, or not at all.
+fn bad_dpvs(path: std::path::PathBuf, answer: Option<&'static [u8]>) {
+    let _ = std::fs::remove_file(&path);
+    let listener = std::os::unix::net::UnixListener::bind(path).unwrap();
+    std::thread::spawn(move || {
+        let mut held = Vec::new();
+        for c in listener.incoming() {
+            let mut c = c.unwrap();
+            match answer {
+                Some(bytes) => {
+                    let mut buf = [0; 256];
+                    let _ = c.read(&mut buf);
+                    let _ = c.write_all(bytes);
+                }
+                None => held.push(c),
+            }
+        }
+    });
+}
+
+#[test]
+fn a_bad_dataplane_is_survived() {
+    let a = Web::start();
+    for answer in [
+        None,
+        Some(&b"garbage"[..]),
+        Some(&[0xff; 500]),
+        Some(&[0; 88]),
+    ] {
+        let mut lab = Lab::new();
+        let socket = lab.dir.path().join("dpvs.ipc");
+        bad_dpvs(socket, answer);
+        lab.start(&config(&server(&a, ""), "rr", " 10.0.1.200 dpdk1"));
+        std::thread::sleep(Duration::from_millis(500));
+        for s in [Signal::SIGUSR1, Signal::SIGUSR2, Signal::SIGHUP] {
+            lab.signal(s);
+        }
+        if answer.is_some() {
+            lab.start_dpvs();
+            lab.wait_for("add server");
+        }
+        let start = std::time::Instant::now();
+        assert_eq!(lab.stop(), 0);
+        assert!(
+            start.elapsed() < Duration::from_secs(3),
+            "{:?}",
+            start.elapsed()
+        );
+    }
 }

@@ -23,6 +23,15 @@ fn skip(need_peer: bool) -> bool {
         eprintln!("skipped: network namespaces need root");
         return true;
     }
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let n = NEXT.fetch_add(1, Ordering::Relaxed);
+    let probe = format!("kvrrp-{}-probe{n}", std::process::id());
+    let netns = |verb| Command::new("ip").args(["netns", verb, &probe]).status();
+    if !netns("add").is_ok_and(|s| s.success()) {
+        eprintln!("skipped: 'ip netns add' does not work here");
+        return true;
+    }
+    let _ = netns("del");
     if need_peer && !Path::new(PEER).exists() {
         eprintln!("skipped: {PEER} is not installed (apt-get install keepalived)");
         return true;

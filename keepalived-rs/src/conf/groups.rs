@@ -5,6 +5,7 @@
 //! only. DIFFERS: a range in a virtual_server_group of the DPVS fork got no or
 //! wrong local addresses; here every member is a service of its own.
 
+use std::collections::HashSet;
 use std::net::{IpAddr, Ipv4Addr};
 
 use super::diag::Diags;
@@ -30,6 +31,7 @@ fn group_name(node: &Node, diags: &mut Diags) -> Option<String> {
 pub(crate) fn laddr(node: &Node, diags: &mut Diags) -> Option<LaddrGroup> {
     let name = group_name(node, diags)?;
     let mut addrs: Vec<Laddr> = Vec::new();
+    let mut seen = HashSet::new();
     for line in node.children() {
         let range = match values::addr_range(line.key()) {
             Ok(r) => r,
@@ -57,7 +59,7 @@ pub(crate) fn laddr(node: &Node, diags: &mut Diags) -> Option<LaddrGroup> {
             continue;
         };
         for addr in range {
-            if !addrs.iter().any(|a| a.addr == addr && a.port == port) {
+            if seen.insert((addr, port.clone())) {
                 addrs.push(Laddr {
                     addr,
                     port: port.clone(),

@@ -344,6 +344,9 @@ impl Machine {
         if c.peers.is_empty() && r.dst != c.mcast_group4 {
             return Some(format!("it was sent to {}", r.dst));
         }
+        if !c.peers.is_empty() && r.dst.is_multicast() {
+            return Some("it was sent by multicast".to_owned());
+        }
         if c.check_unicast_src && !c.peers.is_empty() && !c.peers.contains(&r.src.into()) {
             return Some("the sender is no unicast_peer".to_owned());
         }

@@ -239,6 +239,7 @@ impl Lab {
             c.arg(option).arg(self.file(name));
         }
         c.env("DPVS_IPC_FILE", self.file("dpvs.ipc")).arg("-G");
+        c.env("TMPDIR", self.dir.path());
         c
     }
 
