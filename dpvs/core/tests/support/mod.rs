@@ -2,6 +2,8 @@
 #![allow(dead_code, unreachable_pub)]
 #![allow(clippy::unwrap_used, clippy::panic, clippy::wrong_self_convention)]
 
+pub mod frames;
+
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
