@@ -61,6 +61,11 @@ impl Counter {
             .store(self.0.load(Ordering::Relaxed) + n, Ordering::Relaxed);
     }
 
+    #[inline]
+    fn set(&self, n: u64) {
+        self.0.store(n, Ordering::Relaxed);
+    }
+
     /// The value now.
     #[must_use]
     pub fn get(&self) -> u64 {
@@ -95,6 +100,8 @@ pub struct LcoreCounters {
     pub obytes: Counter,
     /// Packets no queue or ring had room for.
     pub dropped: Counter,
+    /// Packets the worker dropped, for whatever reason.
+    pub refused: Counter,
     /// Bytes of the worker's connection table.
     pub table_bytes: Counter,
 }
@@ -293,6 +300,9 @@ impl Lcore {
             self.worker.tick(now, &mut self.io);
             self.io.flush();
             counters.loops.add(1);
+            if work > 0 {
+                counters.refused.set(self.worker.stats().dropped_total());
+            }
             idle = if work > 0 { 0 } else { idle + 1 };
             if idle >= IDLE_TURNS {
                 idle = IDLE_TURNS;

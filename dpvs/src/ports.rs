@@ -266,7 +266,8 @@ impl Netif for Ports {
             ibytes: c.ibytes.get(),
             opackets: c.opackets.get(),
             obytes: c.obytes.get(),
-            dropped: c.dropped.get(),
+            // As in DPVS: what was refused and what found no room.
+            dropped: c.dropped.get() + c.refused.get(),
         }
     }
 
