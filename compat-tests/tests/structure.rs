@@ -288,6 +288,28 @@ fn every_file_says_what_it_is_for_and_stays_readable() -> Result<()> {
 }
 
 #[test]
+fn differences_are_listed_in_the_readme() -> Result<()> {
+    let top = bins::repository()?;
+    let readme = std::fs::read_to_string(top.join("README.md")).what(|| "README.md")?;
+    let (_, listed) = readme
+        .split_once("## What differs")
+        .ok_or_else(|| Error::new("README.md has no section \"What differs\""))?;
+    for path in rust_files()?
+        .iter()
+        .filter(|path| !path.starts_with("compat-tests"))
+    {
+        let source = std::fs::read_to_string(top.join(path)).what(|| path.display().to_string())?;
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        assert!(
+            !source.contains("DIFFERS:") || listed.contains(&*name),
+            "{} marks a difference that \"What differs\" of README.md does not list (by file name)",
+            path.display()
+        );
+    }
+    Ok(())
+}
+
+#[test]
 fn manual_pages_are_clean() -> Result<()> {
     let dir = bins::repository()?.join("man");
     let mut pages: Vec<PathBuf> = std::fs::read_dir(&dir)
