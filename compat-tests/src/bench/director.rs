@@ -17,6 +17,8 @@ use crate::wait;
 
 /// Servers and local addresses, each.
 const SERVERS: usize = 16;
+/// Room for connections that none of the measurements fills.
+pub const CONNS: usize = (1 << 21) - 1;
 /// How long it may take to read a million frames and answer.
 const START: Duration = Duration::from_secs(60);
 
@@ -63,14 +65,21 @@ pub struct Director {
 }
 
 impl Director {
-    /// Starts it, without any service.
+    /// Starts it with room for so many connections (one less than a power of
+    /// two), without any service.
     ///
     /// # Errors
     /// When it does not start; the error has the end of its log.
-    pub fn start(dir: &Path, pcap: &Path, frames: usize, memory_kind: &Memory) -> Result<Self> {
+    pub fn start(
+        dir: &Path,
+        pcap: &Path,
+        frames: usize,
+        memory_kind: &Memory,
+        conns: usize,
+    ) -> Result<Self> {
         let prefix = format!("dpvs-bench-{}", std::process::id());
         let conf = dir.join("dpvs.conf");
-        std::fs::write(&conf, configuration(buffers(frames)))
+        std::fs::write(&conf, configuration(buffers(frames), conns))
             .what(|| conf.display().to_string())?;
         let socket = dir.join("dpvs.ipc");
         let mut command = Command::new(bins::path("dpvs")?);
@@ -181,7 +190,7 @@ fn service(proto: Proto) -> String {
     format!("{option} {VIP}:{VPORT}")
 }
 
-fn configuration(pool: usize) -> String {
+fn configuration(pool: usize, conns: usize) -> String {
     let queues = "rx {
             queue_number 1
             descriptor_number 1024
@@ -223,7 +232,7 @@ worker_defs {{
 }}
 ipvs_defs {{
     conn {{
-        conn_pool_size 2097151
+        conn_pool_size {conns}
     }}
 }}
 "

@@ -112,7 +112,7 @@ fn measure(options: &Options, proto: Proto, flows: usize, name: String) -> Resul
             let time = options.yardstick_seconds;
             rates.push(testpmd::run(dir, &file, frames, &memory, mode, time)?);
         }
-        let mut director = Director::start(dir, &file, frames, &memory)?;
+        let mut director = Director::start(dir, &file, frames, &memory, director::CONNS)?;
         director.prepare(proto)?;
         director.go(proto)?;
         realtime &= director.favoured;

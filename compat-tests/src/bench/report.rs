@@ -71,12 +71,19 @@ pub const C_CONN_BYTES: f64 = 704.0;
 /// How many times as fast as the C program this one has to be.
 pub const FACTOR: f64 = 2.0;
 
+/// What the C program would do on this machine, in millions a second, given
+/// what testpmd does on it.
+#[must_use]
+pub fn c_here(row: &str, testpmd: f64) -> Option<f64> {
+    let reference = REFERENCES.iter().find(|reference| reference.row == row)?;
+    Some(reference.c * testpmd / reference.testpmd)
+}
+
 /// The figure a row has to reach on this machine, in millions a second, given
 /// what testpmd reaches on it.
 #[must_use]
 pub fn needed(row: &str, testpmd: f64) -> Option<f64> {
-    let reference = REFERENCES.iter().find(|reference| reference.row == row)?;
-    Some(FACTOR * reference.c * testpmd / reference.testpmd)
+    c_here(row, testpmd).map(|c| FACTOR * c)
 }
 
 /// "yes", "NO" or, without a target, "-".

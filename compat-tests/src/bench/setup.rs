@@ -20,6 +20,9 @@ use crate::error::{Context, Error, Result};
 
 /// Flows in the file.
 const FLOWS: usize = 1_000_000;
+/// Room for connections: hardly more than there are flows, and little.
+/// The difference in memory is what that many connections take.
+const CONNS: (usize, usize) = ((1 << 20) - 1, (1 << 17) - 1);
 
 /// A row of the report: millions of new flows a second, of wall-clock time
 /// and of the worker's CPU time.
@@ -33,23 +36,24 @@ struct Row {
     mflows_cpu: Spread,
     nanos: Spread,
     testpmd_5tswap_mpps_cpu: Spread,
-    needed_mflows_cpu: Option<f64>,
-    met: Option<bool>,
-    /// Growth of the process's resident memory over the flows.
+    c_here_mflows_cpu: Option<f64>,
+    times_c: Option<f64>,
+    /// Resident memory with these connections, less that with little room.
     bytes_per_connection: Spread,
 }
 
-/// Measures and prints both rows; false when a target was missed.
+/// Measures and prints both rows. There is no target here: the C program's
+/// figure, scaled by testpmd, stands beside.
 ///
 /// # Errors
 /// When a program does not run.
-pub fn run(options: &Options) -> Result<bool> {
+pub fn run(options: &Options) -> Result<()> {
     println!(
         "setup: every frame a new flow, {FLOWS} of them, FullNAT, wrr, 16 servers, one worker"
     );
     println!(
-        "Mflows and ns are min/median/max of {} runs; Mflows/cpu, 5tswap and needed are millions \
-         a second of worker CPU time, medians; the C program keeps {} bytes a connection",
+        "Mflows and ns are min/median/max of {} runs; Mflows/cpu, 5tswap and C (scaled by 5tswap) \
+         are millions a second of worker CPU time, medians; the C program has {} bytes/connection",
         options.runs,
         report::C_CONN_BYTES
     );
@@ -59,12 +63,11 @@ pub fn run(options: &Options) -> Result<bool> {
         ("ns/flow", 19),
         ("Mflows/cpu", 10),
         ("5tswap", 6),
-        ("needed", 6),
-        ("met", 3),
+        ("C", 6),
+        ("times C", 7),
         ("bytes/connection", 16),
     ]);
     let mut lines = Lines::create(&options.out, "setup")?;
-    let mut all_met = true;
     for proto in [Proto::Udp, Proto::Tcp] {
         let name = format!("{}-new", proto.name());
         if options.wants(&name) {
@@ -77,17 +80,17 @@ pub fn run(options: &Options) -> Result<bool> {
                 none(&row.nanos),
                 format!("{:.2}", row.mflows_cpu.median),
                 format!("{:.1}", row.testpmd_5tswap_mpps_cpu.median),
-                row.needed_mflows_cpu
-                    .map_or_else(|| "-".into(), |needed| format!("{needed:.2}")),
-                report::verdict(row.mflows_cpu.median, row.needed_mflows_cpu).to_owned(),
+                row.c_here_mflows_cpu
+                    .map_or_else(|| "-".into(), |c| format!("{c:.2}")),
+                row.times_c
+                    .map_or_else(|| "-".into(), |times| format!("{times:.1}")),
                 none(&row.bytes_per_connection),
             ]);
-            all_met &= row.met != Some(false);
             lines.add(&row)?;
         }
     }
     println!("written to {}", lines.path().display());
-    Ok(all_met)
+    Ok(())
 }
 
 fn measure(options: &Options, proto: Proto, name: String) -> Result<Row> {
@@ -108,18 +111,21 @@ fn measure(options: &Options, proto: Proto, name: String) -> Result<Row> {
             Mode::FiveTupleSwap,
             time,
         )?);
-        let mut director = Director::start(dir, &file, frames, &memory)?;
+        let before = {
+            let idle = Director::start(dir, &file, frames, &memory, CONNS.1)?;
+            cpu::resident(idle.pid())?
+        };
+        let mut director = Director::start(dir, &file, frames, &memory, CONNS.0)?;
         director.prepare(proto)?;
         realtime &= director.favoured;
-        let before = cpu::resident(director.pid())?;
         director.go(proto)?;
         rates.push(watch(&mut director)?);
         let grown = cpu::resident(director.pid())?.saturating_sub(before);
-        bytes.push(grown as f64 / FLOWS as f64);
+        bytes.push(grown as f64 / (CONNS.0 - CONNS.1) as f64);
     }
     let mflows_cpu = Spread::of(rates.iter().map(Rate::mpps_cpu));
     let yardstick = Spread::of(swap.iter().map(Rate::mpps_cpu));
-    let needed = report::needed(&name, yardstick.median);
+    let c_here = report::c_here(&name, yardstick.median);
     Ok(Row {
         bench: "setup",
         row: name,
@@ -129,8 +135,8 @@ fn measure(options: &Options, proto: Proto, name: String) -> Result<Row> {
         mflows_cpu,
         nanos: Spread::of(rates.iter().map(|r| r.nanos)),
         testpmd_5tswap_mpps_cpu: yardstick,
-        needed_mflows_cpu: needed,
-        met: needed.map(|needed| mflows_cpu.median >= needed),
+        c_here_mflows_cpu: c_here,
+        times_c: c_here.map(|c| mflows_cpu.median / c),
         bytes_per_connection: Spread::of(bytes),
     })
 }
