@@ -7,7 +7,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use super::check::Defaults;
-use super::diag::Diags;
+use super::diag::{Diags, Pos};
 use super::keywords;
 use super::model::{
     MatchCond, Method, Proto, Proxy, ServiceOpts, Sorry, Vip, VirtualServer, VsGroup,
@@ -116,7 +116,7 @@ struct Build {
     weight: u32,
     out: VirtualServer,
     defaults: Defaults,
-    sorry: Option<SocketAddr>,
+    sorry: Option<(SocketAddr, Pos)>,
     sorry_inhibit: bool,
     sorry_method: Option<Method>,
 }
@@ -302,7 +302,7 @@ impl Build {
             }
             "sorry_server" => {
                 if let Some(a) = server_addr(n, diags) {
-                    self.sorry = Some(a);
+                    self.sorry = Some((a, n.pos.clone()));
                 }
             }
             "sorry_server_inhibit" => self.sorry_inhibit = true,
@@ -517,7 +517,7 @@ pub(crate) fn virtual_server(
 /// What needs the whole service: families, quorum, sorry server.
 fn finish(
     out: &mut VirtualServer,
-    sorry: Option<SocketAddr>,
+    sorry: Option<(SocketAddr, Pos)>,
     sorry_method: Option<Method>,
     sorry_inhibit: bool,
     v6: Option<bool>,
@@ -531,7 +531,7 @@ fn finish(
         );
         return None;
     }
-    if let Some(mut addr) = sorry {
+    if let Some((mut addr, pos)) = sorry {
         let method = sorry_method.unwrap_or(out.method);
         if addr.port() == 0
             && let Some(Vip::Addr { port, .. }) = out.vips.first()
@@ -546,7 +546,7 @@ fn finish(
             });
         } else {
             diags.error(
-                None,
+                Some(&pos),
                 format!("Address family of virtual server and sorry server {} don't match - skipping sorry server.", addr.ip()),
             );
         }

@@ -173,8 +173,8 @@ impl Build {
                     }
                 }
             }
-            "virtual_ipaddress" => addresses(n, &mut i.vips, exists, diags),
-            "virtual_ipaddress_excluded" => addresses(n, &mut i.excluded, exists, diags),
+            "virtual_ipaddress" => addresses(n, true, &mut i.vips, exists, diags),
+            "virtual_ipaddress_excluded" => addresses(n, false, &mut i.excluded, exists, diags),
             "track_interface" => track_interfaces(n, &mut i.track_interfaces, exists, diags),
             "dont_track_primary" => i.dont_track_primary = true,
             "lower_prio_no_advert" => {
@@ -258,19 +258,6 @@ impl Build {
             return None;
         }
         let v6 = i.vips.first().is_some_and(|v| v.ip.is_ipv6());
-        i.vips.retain(|v| {
-            let fits = v.ip.is_ipv6() == v6;
-            if !fits {
-                diags.error(
-                    pos,
-                    format!(
-                        "({name}): address family must match VRRP instance [{}] - ignoring",
-                        v.ip
-                    ),
-                );
-            }
-            fits
-        });
         i.version = if v6 {
             3
         } else {
@@ -427,8 +414,10 @@ const ADDR_WORDS: [&str; 7] = [
     "use_vmac",
 ];
 
+/// `one_family`: an advert lists addresses of one family only.
 fn addresses(
     node: &Node,
+    one_family: bool,
     out: &mut Vec<VirtualAddr>,
     exists: &dyn Fn(&str) -> bool,
     diags: &mut Diags,
@@ -492,7 +481,13 @@ fn addresses(
                 ),
             }
         }
-        if !out.contains(&addr) {
+        let mixed = one_family && out.first().is_some_and(|a| a.ip.is_ipv4() != ip.is_ipv4());
+        if mixed {
+            diags.error(
+                Some(&line.pos),
+                format!("address family of {ip} differs from that of the first address - ignoring"),
+            );
+        } else if !out.contains(&addr) {
             out.push(addr);
         }
     }

@@ -91,7 +91,7 @@ impl Vrrp {
     }
 }
 
-/// A packet with the interface it came over.
+/// A packet with the name of the instance whose socket it came through.
 type Packet = (String, Vec<u8>);
 
 /// One instance with its sockets.
@@ -141,7 +141,7 @@ impl Driver {
                 () = timer => self.timers(),
                 () = self.monitor.changed() => self.interfaces(),
                 _ = look.tick() => self.interfaces(),
-                Some((interface, packet)) = self.packets.recv() => self.packet(&interface, &packet),
+                Some((name, packet)) = self.packets.recv() => self.packet(&name, &packet),
                 command = self.commands.recv() => match command {
                     Some(Command::Reload(list)) => self.reload(&list),
                     Some(Command::Program) => self.program(),
@@ -210,15 +210,11 @@ impl Driver {
         } else if r.bound != Some((health.src, index)) {
             r.close();
             let group = conf.peers.is_empty().then_some(conf.mcast_group4);
-            match Sockets::open(&conf.interface, health.src, group) {
+            match Sockets::open(&conf.interface, conf.vrid, health.src, group) {
                 Ok(s) => {
                     let s = Arc::new(s);
                     let tx = self.packets_tx.clone();
-                    r.reader = Some(tokio::spawn(read(
-                        Arc::clone(&s),
-                        conf.interface.clone(),
-                        tx,
-                    )));
+                    r.reader = Some(tokio::spawn(read(Arc::clone(&s), conf.name.clone(), tx)));
                     r.sockets = Some(s);
                     r.bound = Some((health.src, index));
                 }
@@ -241,28 +237,30 @@ impl Driver {
         self.event(at, Event::Health(health));
     }
 
-    fn packet(&mut self, interface: &str, bytes: &[u8]) {
-        let Some(vrid) = packet::peek_vrid(bytes) else {
+    fn packet(&mut self, name: &str, bytes: &[u8]) {
+        let Some(at) = self
+            .routers
+            .iter()
+            .position(|r| r.machine.conf().name == name)
+        else {
             return;
         };
-        for at in 0..self.routers.len() {
-            let Some(r) = self.routers.get(at) else {
-                return;
-            };
-            let c = r.machine.conf();
-            if c.vrid != vrid || c.interface != interface {
-                continue;
+        let Some(r) = self.routers.get(at) else {
+            return;
+        };
+        let c = r.machine.conf();
+        if packet::peek_vrid(bytes) != Some(c.vrid) {
+            return;
+        }
+        match packet::decode(bytes, !c.peers.is_empty()) {
+            Ok(received) => {
+                debug!(
+                    "({name}) advert from {}: {:?}",
+                    received.src, received.advert
+                );
+                self.event(at, Event::Advert(&received));
             }
-            match packet::decode(bytes, !c.peers.is_empty()) {
-                Ok(received) => {
-                    debug!(
-                        "({}) advert from {}: {:?}",
-                        c.name, received.src, received.advert
-                    );
-                    self.event(at, Event::Advert(&received));
-                }
-                Err(why) => debug!("({}) packet on {interface} dropped: {why}", c.name),
-            }
+            Err(why) => debug!("({name}) packet on {} dropped: {why}", c.interface),
         }
     }
 
@@ -532,18 +530,18 @@ impl Router {
     }
 }
 
-async fn read(sockets: Arc<Sockets>, interface: String, to: UnboundedSender<Packet>) {
+async fn read(sockets: Arc<Sockets>, name: String, to: UnboundedSender<Packet>) {
     let mut buf = vec![0; 2048];
     loop {
         match sockets.receive(&mut buf).await {
             Ok(n) => {
                 let packet = buf.get(..n).unwrap_or_default().to_vec();
-                if to.send((interface.clone(), packet)).is_err() {
+                if to.send((name.clone(), packet)).is_err() {
                     return;
                 }
             }
             Err(e) => {
-                debug!("VRRP socket on {interface}: {e}");
+                debug!("({name}) VRRP socket: {e}");
                 // The interface may be down for a moment; never spin.
                 tokio::time::sleep(Duration::from_millis(100)).await;
             }
