@@ -355,7 +355,7 @@ fn main() {
         x ^= x << 13;
         x ^= x >> 17;
         x ^= x << 5;
-        (u64::from(x) * u64::from(flows) >> 32) as u32
+        ((u64::from(x) * u64::from(flows)) >> 32) as u32
     };
     let limit = Duration::from_secs_f64(seconds);
     let ns = run(&mut random, 16, u64::MAX, limit);

@@ -1,7 +1,7 @@
 //! Everything one lcore owns, and how it is driven.
 //!
-//! `process` (in [`crate::pipeline`]) takes a burst from a port, `tick` runs the
-//! timers, `handle` (in [`crate::inbox`]) takes a message from the master. All
+//! `process` (in `pipeline`) takes a burst from a port, `tick` runs the
+//! timers, `handle` (in `inbox`) takes a message from the master. All
 //! state is here: connection table, timer wheel, neighbours, port pools,
 //! scheduler cursors, counters and the `Arc` of the configuration in force. A
 //! worker never blocks, never reads a clock and never shares memory with another.
