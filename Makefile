@@ -96,6 +96,11 @@ doc: need-cargo packages ## the source's documentation, in target/doc
 clean: need-cargo ## remove everything that was built
 	$(CARGO) clean
 
+.PHONY: fuzz
+fuzz: need-cargo packages ## random inputs for every parser; SECONDS= NAME= (docs/fuzzing.md)
+	for t in $(or $(NAME),$(notdir $(basename $(wildcard fuzz/fuzz_targets/*.rs)))); do \
+	    $(CARGO) run --release --quiet --manifest-path fuzz/Cargo.toml --bin $$t -- $(or $(SECONDS),60) || exit 1; done
+
 .PHONY: packages
 packages: ## install the Debian packages of .ci/packages that are missing (root)
 	@.ci/install-packages

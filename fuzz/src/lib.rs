@@ -1,0 +1,51 @@
+//! What the fuzz targets do with their bytes, one target a file, and the
+//! driver that runs them where there is no cargo-fuzz.
+//!
+//! A target panics when something is wrong: the code under test panicked, or a
+//! rule stated in the target's file does not hold. `target!` makes a program of
+//! it: a libFuzzer one under `--cfg fuzzing`, else a bounded random one.
+
+pub mod ctl_client;
+pub mod ctl_codec;
+pub mod dpvs_conf;
+pub mod driver;
+pub mod input;
+pub mod ipvsadm_args;
+pub mod keepalived_conf;
+pub mod master;
+mod mutate;
+mod text;
+pub mod worker;
+
+/// A fuzz target.
+#[derive(Clone, Copy)]
+pub struct Target {
+    /// As the program is called.
+    pub name: &'static str,
+    /// Judges one input.
+    pub run: fn(&[u8]),
+    /// Inputs to start from.
+    pub seeds: fn() -> Vec<Vec<u8>>,
+    /// Pieces worth putting into an input.
+    pub words: &'static [&'static str],
+}
+
+/// The program of a target, and a test that replays its regressions.
+#[macro_export]
+macro_rules! target {
+    ($target:expr) => {
+        #[cfg(fuzzing)]
+        libfuzzer_sys::fuzz_target!(|data: &[u8]| ($target.run)(data));
+
+        #[cfg(not(fuzzing))]
+        fn main() -> std::process::ExitCode {
+            $crate::driver::main(&$target)
+        }
+
+        #[cfg(test)]
+        #[test]
+        fn seeds_and_regressions_pass() {
+            $crate::driver::replay_all(&$target);
+        }
+    };
+}
