@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::bench::cpu::Thread;
 use crate::bench::hugepages::Memory;
 use crate::bench::pcap::{Proto, VIP, VPORT};
-use crate::bench::telemetry::Telemetry;
+use crate::bench::telemetry::{self, Telemetry};
 use crate::bins;
 use crate::error::{Context, Result};
 use crate::run;
@@ -88,9 +88,10 @@ impl Director {
         command.arg("-x").arg(&socket);
         command.arg("--");
         command.args(eal_args(&prefix, pcap, memory_kind, memory(frames)));
+        telemetry::home(&mut command, dir);
         let log = dir.join("dpvs.log");
         let mut process = Process::start("dpvs", &command, &log, Lifetime::Bound)?;
-        let telemetry = Telemetry::connect(&prefix, START, || process.still_running())?;
+        let telemetry = Telemetry::connect(dir, &prefix, START, || process.still_running())?;
         let (worker, _) = wait::until("the worker of dpvs", START, || {
             process.still_running()?;
             Ok(Thread::worker(process.pid()).ok())

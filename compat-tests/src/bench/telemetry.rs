@@ -4,7 +4,8 @@
 //! alike; the worker is not disturbed.
 
 use std::io::Read;
-use std::path::PathBuf;
+use std::path::Path;
+use std::process::Command;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -29,16 +30,18 @@ pub struct Packets {
 }
 
 impl Telemetry {
-    /// Connects to the process with that `--file-prefix`, once it listens.
+    /// Connects to the process with that runtime folder (see [`home`]) and
+    /// `--file-prefix`, once it listens.
     ///
     /// # Errors
     /// When it does not within `limit`, or `alive` says it has ended.
     pub fn connect(
+        dir: &Path,
         prefix: &str,
         limit: Duration,
         mut alive: impl FnMut() -> Result<()>,
     ) -> Result<Self> {
-        let path = runtime_dir().join(prefix).join("dpdk_telemetry.v2");
+        let path = dir.join("dpdk").join(prefix).join("dpdk_telemetry.v2");
         let address = SockAddr::unix(&path).what(|| path.display().to_string())?;
         let what = format!("the telemetry socket {}", path.display());
         let (socket, _) = wait::until(&what, limit, || {
@@ -86,13 +89,7 @@ impl Telemetry {
     }
 }
 
-/// Where EAL puts its sockets.
-fn runtime_dir() -> PathBuf {
-    if nix::unistd::geteuid().is_root() {
-        return "/var/run/dpdk".into();
-    }
-    match std::env::var_os("XDG_RUNTIME_DIR") {
-        Some(dir) => PathBuf::from(dir).join("dpdk"),
-        None => "/tmp/dpdk".into(),
-    }
+/// Has EAL put its sockets into `dir`, so that they go with it.
+pub fn home(command: &mut Command, dir: &Path) {
+    command.env("RUNTIME_DIRECTORY", dir);
 }

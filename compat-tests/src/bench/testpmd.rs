@@ -8,7 +8,7 @@ use crate::bench::cpu::Thread;
 use crate::bench::director;
 use crate::bench::hugepages::Memory;
 use crate::bench::sample::{self, Rate};
-use crate::bench::telemetry::Telemetry;
+use crate::bench::telemetry::{self, Telemetry};
 use crate::error::Result;
 use crate::spawn::{Lifetime, Process};
 use crate::wait;
@@ -57,10 +57,11 @@ pub fn run(
     command.args(["--rxd=1024", "--txd=1024", "--mbcache=256"]);
     command.arg(format!("--forward-mode={}", mode.name()));
     command.arg(format!("--total-num-mbufs={}", director::buffers(frames)));
+    telemetry::home(&mut command, dir);
     let log = dir.join("testpmd.log");
     let mut process = Process::start("dpdk-testpmd", &command, &log, Lifetime::Bound)?;
     let limit = Duration::from_secs(60);
-    let telemetry = Telemetry::connect(&prefix, limit, || process.still_running())?;
+    let telemetry = Telemetry::connect(dir, &prefix, limit, || process.still_running())?;
     let worker = Thread::worker(process.pid())?;
     wait::until_true("dpdk-testpmd to forward", limit, || {
         process.still_running()?;

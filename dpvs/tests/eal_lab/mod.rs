@@ -1,8 +1,10 @@
 //! The one EAL of a test process, in a network namespace of its own where
 //! that is allowed, and a kernel peer to talk to.
 
+use std::io::Write;
 use std::net::UdpSocket;
 use std::os::fd::AsFd;
+use std::path::PathBuf;
 use std::process::Command;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
@@ -32,7 +34,11 @@ impl Lab {
                 true
             }
             None => {
-                eprintln!("skipped: {what} (needs root, ip and veth)");
+                // Not eprintln!: the harness keeps that for itself.
+                let _ = writeln!(
+                    std::io::stderr(),
+                    "SKIPPED {what}: it needs root, ip and veth"
+                );
                 false
             }
         }
@@ -66,10 +72,8 @@ fn start() -> Lab {
     ]
     .map(str::to_owned)
     .into();
-    args.push(format!(
-        "--file-prefix=dpvs_eal_test_{}",
-        std::process::id()
-    ));
+    let prefix = format!("dpvs_eal_test_{}", std::process::id());
+    args.push(format!("--file-prefix={prefix}"));
     args.extend((0..4).map(|i| format!("--vdev=net_null{i}")));
     args.extend((0..4).map(|i| format!("--vdev=net_ring{i}")));
     args.push(format!(
@@ -86,6 +90,8 @@ fn start() -> Lab {
         args.push("--vdev=net_af_packet0,iface=eal0".into());
     }
     let eal = Eal::init(&args).unwrap();
+    // Nobody else looks into EAL's folder, and nobody would remove it later.
+    let _ = std::fs::remove_dir_all(runtime_dir().join(&prefix));
     let too_big = Pool::create(&eal, "huge", 4_000_000, 256, 0)
         .unwrap_err()
         .to_string();
@@ -96,6 +102,16 @@ fn start() -> Lab {
         frames,
         netns,
     }
+}
+
+/// Where EAL keeps a folder for each file prefix.
+fn runtime_dir() -> PathBuf {
+    let base = match std::env::var_os("RUNTIME_DIRECTORY") {
+        Some(dir) => dir.into(),
+        None if nix::unistd::geteuid().is_root() => PathBuf::from("/var/run"),
+        None => std::env::var_os("XDG_RUNTIME_DIR").map_or_else(|| "/tmp".into(), PathBuf::from),
+    };
+    base.join("dpdk")
 }
 
 fn make_netns() -> Option<std::fs::File> {
