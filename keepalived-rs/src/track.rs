@@ -1,7 +1,7 @@
 //! From interfaces to the health of an instance: tracked interfaces and the
 //! address adverts are sent from. Pure: snapshots in, health out.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::{IpAddr, Ipv4Addr};
 
 use crate::conf::model::Instance;
@@ -13,7 +13,7 @@ use crate::vrrp::instance::Health;
 pub(crate) fn health(
     conf: &Instance,
     links: &HashMap<String, Link>,
-    virtual_addrs: &[IpAddr],
+    virtual_addrs: &HashSet<IpAddr>,
 ) -> (Health, Option<String>) {
     let own = links.get(&conf.interface);
     let mut why = None;
@@ -87,13 +87,15 @@ mod tests {
         crate::conf::load_text(&text).0.instances[0].clone()
     }
 
-    const VIP: [IpAddr; 1] = [IpAddr::V4(Ipv4Addr::new(10, 0, 0, 100))];
+    fn vip() -> HashSet<IpAddr> {
+        HashSet::from([IpAddr::V4(Ipv4Addr::new(10, 0, 0, 100))])
+    }
 
     #[test]
     fn own_interface() {
         let c = conf("");
         let good = links(&[("eth0", true, &[[10, 0, 0, 100], [10, 0, 0, 1]])]);
-        let (h, why) = health(&c, &good, &VIP);
+        let (h, why) = health(&c, &good, &vip());
         assert_eq!(
             (h.fit, h.src, why),
             (true, Ipv4Addr::new(10, 0, 0, 1), None)
@@ -103,12 +105,12 @@ mod tests {
             links(&[("eth0", false, &[[10, 0, 0, 1]])]),
             links(&[("eth0", true, &[[10, 0, 0, 100]])]),
         ] {
-            let (h, why) = health(&c, &bad, &VIP);
+            let (h, why) = health(&c, &bad, &vip());
             assert!(!h.fit && why.is_some());
         }
         let c = conf("dont_track_primary");
         assert!(
-            health(&c, &links(&[("eth0", false, &[[10, 0, 0, 1]])]), &VIP)
+            health(&c, &links(&[("eth0", false, &[[10, 0, 0, 1]])]), &vip())
                 .0
                 .fit
         );
@@ -127,10 +129,10 @@ mod tests {
                 ("d", d, &[]),
             ])
         };
-        let h = health(&c, &l(true, true, true, false), &VIP).0;
+        let h = health(&c, &l(true, true, true, false), &vip()).0;
         assert_eq!((h.fit, h.weight), (true, 10));
-        let h = health(&c, &l(true, false, false, true), &VIP).0;
+        let h = health(&c, &l(true, false, false, true), &vip()).0;
         assert_eq!((h.fit, h.weight), (true, -25));
-        assert!(!health(&c, &l(false, true, true, false), &VIP).0.fit);
+        assert!(!health(&c, &l(false, true, true, false), &vip()).0.fit);
     }
 }

@@ -108,23 +108,28 @@ impl Wire {
     }
 
     fn run(&self, side: usize, ours: bool, priority: u8, extra: &str) -> Daemon {
-        let name = if ours { "ours" } else { "theirs" };
-        let file = |suffix: &str| self.dir.path().join(format!("{name}.{suffix}"));
         let extra = extra.replace("@ME@", &format!("192.168.200.{}", side + 1));
         let extra = extra.replace("@PEER@", &format!("192.168.200.{}", 2 - side));
         let text = format!(
             "global_defs {{\n vrrp_garp_master_delay 1\n}}\nvrrp_instance V {{\n state BACKUP\n interface eth0\n virtual_router_id 51\n priority {priority}\n advert_int 1\n{extra}\n virtual_ipaddress {{\n  192.168.200.100/24\n }}\n}}\n"
         );
+        let name = if ours { "ours" } else { "theirs" };
+        self.run_text(side, name, &text)
+    }
+
+    /// `name` is that of its files; "theirs" runs Debian's program.
+    fn run_text(&self, side: usize, name: &str, text: &str) -> Daemon {
+        let file = |suffix: &str| self.dir.path().join(format!("{name}.{suffix}"));
         std::fs::write(file("conf"), text).unwrap();
         let log = std::fs::OpenOptions::new()
             .create(true)
             .append(true)
             .open(file("log"))
             .unwrap();
-        let program = if ours {
-            env!("CARGO_BIN_EXE_keepalived")
-        } else {
+        let program = if name == "theirs" {
             PEER
+        } else {
+            env!("CARGO_BIN_EXE_keepalived")
         };
         let child = Command::new("ip")
             .args([
@@ -239,6 +244,49 @@ fn version_3_multicast() {
 #[test]
 fn version_2_unicast() {
     with_peer(" unicast_src_ip @ME@\n unicast_peer {\n  @PEER@\n }");
+}
+
+/// Many routers on one wire: no election is disturbed by the work the others
+/// make, and all of them move at once.
+#[test]
+fn a_hundred_instances_move_together() {
+    if skip(false) {
+        return;
+    }
+    let w = Wire::new();
+    let text = |priority: u8| -> String {
+        (1..=100)
+            .map(|n| {
+                format!(
+                    "vrrp_instance V{n} {{\n interface eth0\n virtual_router_id {n}\n priority {priority}\n garp_master_repeat 1\n virtual_ipaddress {{\n  10.9.1.{n}/32\n }}\n}}\n"
+                )
+            })
+            .collect()
+    };
+    let count = |side: usize| {
+        ip(&format!("-n {} addr show dev eth0", w.ns[side]))
+            .matches("10.9.1.")
+            .count()
+    };
+    let all_at = |side: usize, limit: u64| {
+        let start = Instant::now();
+        while start.elapsed() < Duration::from_secs(limit) {
+            if count(side) == 100 && count(1 - side) == 0 {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        panic!("side 0 has {}, side 1 has {}", count(0), count(1));
+    };
+    let better = w.run_text(0, "better", &text(150));
+    let _worse = w.run_text(1, "worse", &text(100));
+    all_at(0, 12);
+    for _ in 0..20 {
+        std::thread::sleep(Duration::from_millis(100));
+        assert_eq!((count(0), count(1)), (100, 0), "a false take-over");
+    }
+    better.term();
+    all_at(1, 3);
 }
 
 /// Addresses go onto the DPDK port; a restart of dpvs, which takes the twin

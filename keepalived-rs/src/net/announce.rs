@@ -3,39 +3,60 @@
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddrV6};
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::sync::OnceLock;
 
 use nix::net::if_::if_nametoindex;
 use nix::sys::socket::{AddressFamily, LinkAddr, MsgFlags, SockFlag, SockType, sendto, socket};
 use socket2::{Domain, Protocol, Socket, Type};
 
-/// Announces `ip` once on interface `dev` with its address `link`.
-pub(crate) fn send(dev: &str, link: &LinkAddr, ip: IpAddr) -> io::Result<()> {
-    let mac = link
-        .addr()
-        .ok_or_else(|| io::Error::other("the interface has no MAC address"))?;
-    match ip {
-        IpAddr::V4(ip) => {
-            let fd = socket(
-                AddressFamily::Packet,
-                SockType::Raw,
-                SockFlag::SOCK_CLOEXEC,
-                None,
-            )?;
-            sendto(fd.as_raw_fd(), &arp(mac, ip), link, MsgFlags::empty())?;
-            Ok(())
+/// Sends announcements. The packet socket is kept: closing one makes the kernel
+/// wait for all its CPUs, some ten milliseconds a time.
+#[derive(Debug, Default)]
+pub(crate) struct Announcer(OnceLock<OwnedFd>);
+
+impl Announcer {
+    /// Announces `ip` once on interface `dev`, whose address is `link`.
+    pub(crate) fn send(&self, dev: &str, link: &LinkAddr, ip: IpAddr) -> io::Result<()> {
+        let mac = link
+            .addr()
+            .ok_or_else(|| io::Error::other("the interface has no MAC address"))?;
+        match ip {
+            IpAddr::V4(ip) => {
+                sendto(
+                    self.packet_socket()?,
+                    &arp(mac, ip),
+                    link,
+                    MsgFlags::empty(),
+                )?;
+                Ok(())
+            }
+            IpAddr::V6(ip) => {
+                let s = Socket::new(Domain::IPV6, Type::RAW, Some(Protocol::ICMPV6))?;
+                let index = if_nametoindex(dev)?;
+                s.bind_device(Some(dev.as_bytes()))?;
+                s.set_multicast_hops_v6(255)?;
+                s.set_multicast_if_v6(index)?;
+                s.set_multicast_loop_v6(false)?;
+                let all_nodes = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
+                let to = SocketAddrV6::new(all_nodes, 0, 0, index);
+                s.send_to(&neighbour_advert(mac, ip), &to.into()).map(drop)
+            }
         }
-        IpAddr::V6(ip) => {
-            let s = Socket::new(Domain::IPV6, Type::RAW, Some(Protocol::ICMPV6))?;
-            let index = if_nametoindex(dev)?;
-            s.bind_device(Some(dev.as_bytes()))?;
-            s.set_multicast_hops_v6(255)?;
-            s.set_multicast_if_v6(index)?;
-            s.set_multicast_loop_v6(false)?;
-            let all_nodes = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
-            let to = SocketAddrV6::new(all_nodes, 0, 0, index);
-            s.send_to(&neighbour_advert(mac, ip), &to.into()).map(drop)
+    }
+
+    fn packet_socket(&self) -> io::Result<RawFd> {
+        if let Some(fd) = self.0.get() {
+            return Ok(fd.as_raw_fd());
         }
+        // Without a protocol it receives nothing.
+        let fd = socket(
+            AddressFamily::Packet,
+            SockType::Raw,
+            SockFlag::SOCK_CLOEXEC,
+            None,
+        )?;
+        Ok(self.0.get_or_init(|| fd).as_raw_fd())
     }
 }
 

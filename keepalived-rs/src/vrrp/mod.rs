@@ -7,7 +7,7 @@
 pub(crate) mod instance;
 pub(crate) mod packet;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
@@ -21,9 +21,10 @@ use tokio::time::{Instant as TokioInstant, sleep_until};
 use tracing::{debug, info, warn};
 
 use crate::conf::model::{Instance, Script, VirtualAddr};
+use crate::net::announce::Announcer;
 use crate::net::link::{Link, Monitor, snapshot};
 use crate::net::raw::Sockets;
-use crate::net::{announce, rtnl};
+use crate::net::rtnl;
 use crate::notify;
 use crate::ops::{Op, PortAddr};
 use crate::track;
@@ -60,6 +61,8 @@ pub(crate) fn start(instances: &[Instance], ops: UnboundedSender<Vec<Op>>) -> io
         packets,
         packets_tx,
         ops,
+        announcer: Announcer::default(),
+        look_at: Instant::now() + LOOK,
     };
     tokio::spawn(driver.run(instances.to_vec()));
     Ok(Vrrp { commands })
@@ -121,26 +124,33 @@ struct Driver {
     packets: UnboundedReceiver<Packet>,
     packets_tx: UnboundedSender<Packet>,
     ops: UnboundedSender<Vec<Op>>,
+    announcer: Announcer,
+    /// When to look at the interfaces again.
+    look_at: Instant,
 }
+
+/// Netlink may lose messages; a look now and then costs little.
+const LOOK: Duration = Duration::from_secs(1);
+/// Changes come in swarms, not least our own addresses: one look for a swarm.
+const SWARM: Duration = Duration::from_millis(20);
 
 impl Driver {
     async fn run(mut self, instances: Vec<Instance>) {
         self.links = snapshot();
         self.reload(&instances);
-        // Netlink may lose messages; a look now and then costs nothing.
-        let mut look = tokio::time::interval(Duration::from_secs(1));
         loop {
-            let deadline = self
+            let due = self
                 .routers
                 .iter()
                 .filter_map(|r| r.machine.deadline())
                 .min();
-            let far = Instant::now() + Duration::from_secs(3600);
-            let timer = sleep_until(TokioInstant::from_std(deadline.unwrap_or(far)));
+            let due = due.map_or(self.look_at, |d| d.min(self.look_at));
+            let timer = sleep_until(TokioInstant::from_std(due));
             tokio::select! {
                 () = timer => self.timers(),
-                () = self.monitor.changed() => self.interfaces(),
-                _ = look.tick() => self.interfaces(),
+                () = self.monitor.changed() => {
+                    self.look_at = self.look_at.min(Instant::now() + SWARM);
+                }
                 Some((name, packet)) = self.packets.recv() => self.packet(&name, &packet),
                 command = self.commands.recv() => match command {
                     Some(Command::Reload(list)) => self.reload(&list),
@@ -159,6 +169,9 @@ impl Driver {
 
     fn timers(&mut self) {
         let now = Instant::now();
+        if self.look_at <= now {
+            self.interfaces();
+        }
         for at in 0..self.routers.len() {
             let due = |r: &Router| r.machine.deadline().is_some_and(|d| d <= now);
             if self.routers.get(at).is_some_and(due) {
@@ -179,31 +192,29 @@ impl Driver {
     }
 
     fn interfaces(&mut self) {
+        self.look_at = Instant::now() + LOOK;
         self.links = snapshot();
+        let vips = self.virtual_addrs();
         for at in 0..self.routers.len() {
-            self.health(at);
+            self.health(at, &vips);
         }
     }
 
-    /// Tells an instance how its interfaces are, and opens its sockets.
-    fn health(&mut self, at: usize) {
-        let all: Vec<IpAddr> = self
-            .routers
-            .iter()
-            .flat_map(|r| {
-                r.machine
-                    .conf()
-                    .vips
-                    .iter()
-                    .chain(&r.machine.conf().excluded)
-            })
+    /// What is never a source address.
+    fn virtual_addrs(&self) -> HashSet<IpAddr> {
+        let all = self.routers.iter().map(|r| r.machine.conf());
+        all.flat_map(|c| c.vips.iter().chain(&c.excluded))
             .map(|v| v.ip)
-            .collect();
+            .collect()
+    }
+
+    /// Tells an instance how its interfaces are, and opens its sockets.
+    fn health(&mut self, at: usize, vips: &HashSet<IpAddr>) {
         let Some(r) = self.routers.get_mut(at) else {
             return;
         };
         let conf = r.machine.conf().clone();
-        let (mut health, mut why) = track::health(&conf, &self.links, &all);
+        let (mut health, mut why) = track::health(&conf, &self.links, vips);
         let index = self.links.get(&conf.interface).map_or(0, |l| l.index);
         if !health.fit {
             r.close();
@@ -339,7 +350,7 @@ impl Driver {
                 let link: Option<&LinkAddr> = self.links.get(dev).and_then(|l| l.addr.as_ref());
                 let Some(link) = link else { continue };
                 debug!("({}) announcing {} on {dev}", conf.name, v.ip);
-                if let Err(e) = announce::send(dev, link, v.ip) {
+                if let Err(e) = self.announcer.send(dev, link, v.ip) {
                     warn!("({}) cannot announce {} on {dev}: {e}", conf.name, v.ip);
                 }
             }
@@ -420,7 +431,8 @@ impl Driver {
                         // Left by an earlier run.
                         self.addresses(new, false);
                     }
-                    self.health(at);
+                    let vips = self.virtual_addrs();
+                    self.health(at, &vips);
                 }
             }
         }
@@ -449,7 +461,8 @@ impl Driver {
             self.change(new, &came, true);
             self.announce(new, &came, new.garp.master_repeat);
         }
-        self.health(at);
+        let vips = self.virtual_addrs();
+        self.health(at, &vips);
     }
 
     fn stop(&mut self, keep: bool) {
