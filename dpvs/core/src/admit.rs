@@ -54,9 +54,6 @@ impl<F: Frame> Worker<F> {
         let data = frame.data();
         let (src, dst) = A::addrs(data);
         let dst_ip = dst.ip();
-        if let Some(owner) = self.owner_elsewhere(snap, dst_ip, u16::from_be(head.dport)) {
-            return Admitted::HandOver(owner);
-        }
         let port = u16::from_be(head.dport);
         let key = ServiceKey {
             proto: head.proto,
@@ -66,7 +63,14 @@ impl<F: Frame> Worker<F> {
         let syn = head.proto == TCP && tcp::is_pure_syn(data[usize::from(head.l4) + 13]);
         let service = match snap.services.get(&key) {
             Some(service) if syn || head.proto == UDP => service,
-            found => return self.no_service(snap, &key, found.is_some()),
+            found => {
+                // A service's own packets come before those of a local port, for
+                // addresses that are both.
+                if let Some(owner) = self.owner_elsewhere(snap, dst_ip, port) {
+                    return Admitted::HandOver(owner);
+                }
+                return self.no_service(snap, &key, found.is_some());
+            }
         };
         if bad_source(src.ip()) {
             return Admitted::Drop(Reason::BadAddress);

@@ -22,7 +22,7 @@ pub(crate) struct Hop {
     pub(crate) port: PortId,
     /// Its MTU.
     pub(crate) mtu: u16,
-    generation: u8,
+    generation: u32,
     live: bool,
 }
 
@@ -40,6 +40,26 @@ impl Hop {
 const MAX_INTERNED: usize = 65_536;
 /// Most neighbours.
 const MAX_NEIGHBOURS: usize = 65_536;
+/// A hop's number is its place and, in the low bits, its generation. 17 bits for
+/// the place are enough for all of the above; a stale number is mistaken for a
+/// good one only by a connection that slept through 32767 uses of the place.
+const GENERATION_BITS: u32 = 15;
+const GENERATIONS: u32 = (1 << GENERATION_BITS) - 1;
+const _: () = assert!(MAX_INTERNED + MAX_NEIGHBOURS <= 1 << (32 - GENERATION_BITS));
+
+fn number(place: u32, generation: u32) -> u32 {
+    place << GENERATION_BITS | generation
+}
+
+fn place(raw: u32) -> u32 {
+    raw >> GENERATION_BITS
+}
+
+fn next_generation(generation: u32) -> u32 {
+    // Never 0, so that 0 names no hop.
+    generation % GENERATIONS + 1
+}
+
 /// Seconds without an answer before a neighbour is given up.
 const SEND_SECS: u64 = 3;
 /// Seconds a known neighbour may take to confirm.
@@ -58,8 +78,8 @@ impl Hops {
     #[inline(always)]
     #[must_use]
     pub(crate) fn get(&self, raw: u32) -> Option<&Hop> {
-        let hop = self.hops.get((raw >> 8) as usize)?;
-        (hop.live && hop.generation == raw as u8).then_some(hop)
+        let hop = self.hops.get(place(raw) as usize)?;
+        (hop.live && hop.generation == raw & GENERATIONS).then_some(hop)
     }
 
     /// Numbers start at generation 1, so 0 never names a hop.
@@ -74,7 +94,7 @@ impl Hops {
                 generation,
                 live: true,
             };
-            i << 8 | u32::from(generation)
+            number(i, generation)
         } else {
             self.hops.push(Hop {
                 macs,
@@ -83,18 +103,18 @@ impl Hops {
                 generation: 1,
                 live: true,
             });
-            (self.hops.len() as u32 - 1) << 8 | 1
+            number(self.hops.len() as u32 - 1, 1)
         }
     }
 
     fn remove(&mut self, raw: u32) {
-        let i = raw >> 8;
+        let i = place(raw);
         if let Some(hop) = self.hops.get_mut(i as usize)
             && hop.live
-            && hop.generation == raw as u8
+            && hop.generation == raw & GENERATIONS
         {
             hop.live = false;
-            hop.generation = hop.generation.wrapping_add(1).max(1);
+            hop.generation = next_generation(hop.generation);
             self.free.push(i);
         }
     }
@@ -117,7 +137,7 @@ impl Hops {
     fn refresh(&mut self, egress: &impl Fn(PortId) -> Option<Egress>) {
         let mut gone = Vec::new();
         self.interned.retain(|(port, _), raw| {
-            let (Some(e), Some(hop)) = (egress(*port), self.hops.get_mut((*raw >> 8) as usize))
+            let (Some(e), Some(hop)) = (egress(*port), self.hops.get_mut(place(*raw) as usize))
             else {
                 gone.push(*raw);
                 return false;

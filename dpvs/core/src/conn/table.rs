@@ -363,18 +363,22 @@ impl ConnTable {
     /// than `steps` entries; `Some((None, cursor))` says the steps ran out.
     #[must_use]
     pub(crate) fn walk(&self, cursor: u32, steps: &mut u32) -> Option<(Option<Handle>, u32)> {
-        let (v4, v6) = (self.v4.fresh, self.v6.fresh);
         let mut at = cursor.max(1);
         loop {
-            // IPv4 entries are 1..v4, IPv6 ones follow.
-            let handle = if at < v4 {
-                (self.v4.entries[at as usize].proto != 0).then_some(Handle(at))
-            } else if at - v4 + 1 < v6 {
-                let num = at - v4 + 1;
-                (self.v6.entries[num as usize].proto != 0).then_some(Handle(num | V6))
-            } else {
+            // IPv4 entries first; bit 31 of the cursor says that they are done.
+            if at & V6 == 0 && at >= self.v4.fresh {
+                at = V6 | 1;
+            }
+            let num = at & !V6;
+            if at & V6 != 0 && num >= self.v6.fresh {
                 return None;
+            }
+            let proto = if at & V6 == 0 {
+                self.v4.entries[num as usize].proto
+            } else {
+                self.v6.entries[num as usize].proto
             };
+            let handle = (proto != 0).then_some(Handle(at));
             at += 1;
             if handle.is_some() {
                 return Some((handle, at));
@@ -487,9 +491,19 @@ mod tests {
             met.extend(handle);
             cursor = next;
             calls += 1;
+            if calls == 40 {
+                // Connections made meanwhile do not shift those not met yet.
+                for n in 60..=90 {
+                    table.insert(&entry(n)).unwrap();
+                }
+            }
             assert!(calls < 200);
         }
-        assert_eq!(met.len(), 26);
+        let v6 = met.iter().filter(|h| h.is_v6()).count();
+        assert_eq!(v6, 1);
+        let unique: std::collections::HashSet<_> = met.iter().map(|h| h.raw()).collect();
+        assert_eq!(unique.len(), met.len());
+        assert!(met.len() >= 26);
     }
 
     /// Tuples picked without the key fall as random ones do: an attacker who
