@@ -249,7 +249,8 @@ impl Master {
         if s.proxy_protocol != 0 {
             self.inert("PROXY protocol of a service");
         }
-        if s.bps != 0 || s.limit_proportion != 0 {
+        // 100 per cent is what keepalived sends for no limit.
+        if s.bps != 0 || (1..100).contains(&s.limit_proportion) {
             self.inert("rate limit of a service");
         }
         if s.check_conf.types & check_type::PASSIVE != 0 {
