@@ -5,12 +5,15 @@
 
 mod bodies;
 
+pub use bodies::Held;
+
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::io::{ErrorKind, Read, Write};
 use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
@@ -45,6 +48,8 @@ pub const TARGET: Target = Target {
 
 /// Requests and frames of one input.
 const STEPS: usize = 48;
+/// Bytes that make a request.
+const SHARE: usize = 40;
 /// Longest time for an answer.
 const LIMIT: Duration = Duration::from_secs(5);
 
@@ -129,9 +134,11 @@ struct Lab {
 }
 
 thread_local! {
-    /// One socket for all inputs; the master behind it is new for each.
+    /// One socket a thread for all inputs; the master behind it is new for each.
     static SERVER: RefCell<(PathBuf, Server)> = RefCell::new({
-        let path = std::env::temp_dir().join(format!("fuzz-master-{}", std::process::id()));
+        static THREADS: AtomicU32 = AtomicU32::new(0);
+        let name = format!("fuzz-master-{}-{}", std::process::id(), THREADS.fetch_add(1, Ordering::Relaxed));
+        let path = std::env::temp_dir().join(name);
         let server = Server::bind(&path).expect("a socket");
         (path, server)
     });
@@ -261,6 +268,11 @@ impl Lab {
 }
 
 fn run(data: &[u8]) {
+    play(data);
+}
+
+/// Runs one input; what the lists hold at its end.
+pub fn play(data: &[u8]) -> Held {
     let mut input = Input::new(data);
     let mut lab = Lab::new();
     for _ in 0..STEPS {
@@ -292,7 +304,9 @@ fn run(data: &[u8]) {
                 lab.receive(worker, port, HeapFrame::new(&bytes));
             }
             _ => {
-                let (number, kind, body) = bodies::made(&mut input);
+                // A fixed share, so that one request's bytes do not shift the next's.
+                let mut share = Input::new(input.bytes(SHARE));
+                let (number, kind, body) = bodies::made(&mut share);
                 lab.request(number, kind, &body);
             }
         }
@@ -301,17 +315,22 @@ fn run(data: &[u8]) {
     let info = lab
         .request(id::SO_GET_INFO, Kind::Get, &[])
         .expect("an answer");
-    bodies::check_lists(&info, |number, body| lab.request(number, Kind::Get, body));
+    bodies::check_lists(&info, |number, body| lab.request(number, Kind::Get, body))
 }
 
 fn seeds() -> Vec<Vec<u8>> {
     let all: Vec<u8> = (0..=255).collect();
     let mut seeds = vec![Vec::new(), all.clone(), all.iter().rev().copied().collect()];
     // Service, server, local address and routes as a script makes them.
-    let mut script = Vec::new();
-    for what in [0, 3, 6, 9, 12, 13, 14, 15, 16, 17, 18, 19, 20] {
-        script.extend([4, what, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+    for fill in 0..16u8 {
+        let mut script = Vec::new();
+        for what in [
+            9, 10, 13, 15, 16, 0, 1, 3, 4, 6, 2, 5, 12, 18, 26, 27, 31, 33, 36,
+        ] {
+            script.extend([4, what]);
+            script.extend([fill; SHARE - 1]);
+        }
+        seeds.push(script);
     }
-    seeds.push(script);
     seeds
 }

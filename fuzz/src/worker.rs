@@ -226,6 +226,16 @@ impl Lab {
         lab
     }
 
+    /// The servers and a client are known.
+    fn meet(&mut self) {
+        for side in &mut self.sides {
+            for message in messages::known() {
+                side.worker.handle(message, self.now, &mut side.out);
+            }
+            side.out.events.clear();
+        }
+    }
+
     fn install(&mut self) {
         let (snapshot, removed) = self.plan.publish();
         for side in &mut self.sides {
@@ -434,9 +444,17 @@ impl Lab {
 }
 
 fn run(data: &[u8]) {
+    play(data);
+}
+
+/// Runs one input; both workers' counters at its end.
+pub fn play(data: &[u8]) -> [WorkerStats; 2] {
     let mut input = Input::new(data);
     let mode = input.byte();
     let mut lab = Lab::new(mode & 1 == 1);
+    if mode & 4 == 0 {
+        lab.meet();
+    }
     let mut waiting: Vec<(Vec<u8>, bool)> = Vec::new();
     for _ in 0..STEPS {
         if input.is_empty() {
@@ -498,6 +516,7 @@ fn run(data: &[u8]) {
     if mode & 2 == 0 {
         lab.rest();
     }
+    [0, 1].map(|n| lab.sides[n].worker.stats().clone())
 }
 
 fn receive(
@@ -527,25 +546,36 @@ fn receive(
 fn seeds() -> Vec<Vec<u8>> {
     let all: Vec<u8> = (0..=255).collect();
     let mut seeds = vec![Vec::new(), all.clone(), all.iter().rev().copied().collect()];
-    // Open a connection of each kind, answer it, let time pass, close it.
-    for (kind, shape) in [(0, 0), (0, 1), (6, 0), (6, 1), (0, 2), (0, 7)] {
-        for mode in 0..2 {
-            let mut seed = vec![
-                mode, 0, kind, shape, 0, 0, 0, 0, 0, 1, 2, 3, 4, 0, 0, 0, 0, 1, 0xff, 1, 0, 0,
+    // Open a connection of each kind, answer it, let time pass, close it. The
+    // bytes are what `frames::made`, `frames::turn` and `receive` read.
+    let plain = [0xf8, 1];
+    for mode in 0..2 {
+        // Plain, with TCP options, with data, with both; IPv4 and IPv6.
+        for shape in [0, 1, 2, 3, 4, 5, 6, 7] {
+            let data: &[u8] = if shape & 4 == 0 { &[] } else { &[200, 0] };
+            let tcp = [
+                &[mode, 0, 0, shape, 0, 0, 1, 0, 0, 1, 2, 3, 4, 0, 0, 0, 0][..],
+                data,
+                &[1],
             ];
-            for (op, flags) in [
-                (14, 0),
-                (14, 1),
-                (14, 1),
-                (14, 5),
-                (22, 1),
-                (14, 2),
-                (14, 1),
-                (22, 7),
-            ] {
-                seed.extend([op, flags, 1, 0xff, 1]);
+            let udp = [&[mode, 0, 6, shape, 0, 0, 1, 1][..], data, &[1]];
+            for open in [tcp, udp] {
+                let mut seed = [&open.concat()[..], &plain].concat();
+                for (flags, ack) in [
+                    (0, 1),
+                    (1, 1),
+                    (5, 0),
+                    (5, 3),
+                    (1, 0),
+                    (2, 0),
+                    (2, 1),
+                    (3, 1),
+                ] {
+                    seed.extend([14, flags, ack, 0xf8, 1]);
+                    seed.extend([22, 1, 0]);
+                }
+                seeds.push(seed);
             }
-            seeds.push(seed);
         }
     }
     seeds

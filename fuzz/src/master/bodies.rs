@@ -301,19 +301,31 @@ pub(super) fn made(input: &mut Input<'_>) -> (u32, Kind, Vec<u8>) {
     };
     // A byte turned, or the length wrong.
     match input.byte() {
-        0..=31 if !body.is_empty() => {
+        224.. if !body.is_empty() => {
             let at = usize::from(input.word()) % body.len();
             body[at] = input.byte();
         }
-        32..=39 => body.truncate(input.below(200)),
-        40..=47 => body.extend(vec![0; input.below(200)]),
+        216..=223 => body.truncate(input.below(200)),
+        208..=215 => body.extend(vec![0; input.below(200)]),
         _ => {}
     }
     (number_, kind, body)
 }
 
+/// What the lists hold.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Held {
+    /// Services.
+    pub services: usize,
+    /// Servers of all of them.
+    pub dests: usize,
+    /// Local addresses of all of them.
+    pub laddrs: usize,
+}
+
 /// Reads every list and decodes it as the client does.
-pub(super) fn check_lists(info: &[u8], mut get: impl FnMut(u32, &[u8]) -> Option<Vec<u8>>) {
+pub(super) fn check_lists(info: &[u8], mut get: impl FnMut(u32, &[u8]) -> Option<Vec<u8>>) -> Held {
+    let mut held = Held::default();
     let info = Info::decode_lenient(info).expect("the daemon's information");
     let count = u16::try_from(info.num_services).expect("few services");
     for index in 0..3 {
@@ -327,18 +339,26 @@ pub(super) fn check_lists(info: &[u8], mut get: impl FnMut(u32, &[u8]) -> Option
         let (_, services) = decode_list::<ServicesFront, Service>(&body, Tail::Exact, n)
             .expect("a list of services");
         assert_eq!(services.len(), usize::from(count));
+        held = Held {
+            services: services.len(),
+            ..Held::default()
+        };
         for svc in &services {
             let dests = svc.dest_table(svc.num_dests, index).encode();
             let body = get(id::SO_GET_DESTS, &dests).expect("the servers of a service");
             let n = |t: &DestTable| t.num_dests as usize;
-            decode_list::<DestTable, Dest>(&body, Tail::Exact, n).expect("a list of servers");
+            let (_, list) =
+                decode_list::<DestTable, Dest>(&body, Tail::Exact, n).expect("a list of servers");
+            held.dests += list.len();
             let table = LaddrTable {
                 index,
                 ..LaddrTable::of(svc)
             };
             let body = get(id::GET_LADDR_GETALL, &table.encode()).expect("the local addresses");
             let n = |t: &LaddrTable| count_of(t.nladdrs);
-            decode_list::<LaddrTable, LaddrEntry>(&body, Tail::Exact, n).expect("a list of them");
+            let (_, list) = decode_list::<LaddrTable, LaddrEntry>(&body, Tail::Exact, n)
+                .expect("a list of them");
+            held.laddrs += list.len();
         }
     }
     let all = ConnReq {
@@ -351,4 +371,5 @@ pub(super) fn check_lists(info: &[u8], mut get: impl FnMut(u32, &[u8]) -> Option
     if let Some(body) = get(id::GET_NEIGH_SHOW, &Neigh::default().encode()) {
         decode_counted::<Neigh>(&body, Tail::Slack).expect("a list of neighbours");
     }
+    held
 }

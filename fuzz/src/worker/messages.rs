@@ -28,6 +28,19 @@ fn peer(input: &mut Input<'_>) -> IpAddr {
     support::ip(input.pick(&PEERS))
 }
 
+/// The servers and the clients next to us.
+pub(super) fn known() -> impl Iterator<Item = ToWorker> {
+    PEERS
+        .iter()
+        .take(6)
+        .enumerate()
+        .map(|(n, addr)| ToWorker::NeighAdd {
+            port: PortId(u16::from(n < 4)),
+            addr: support::ip(addr),
+            mac: support::RS_MAC,
+        })
+}
+
 pub(super) fn neighbour(input: &mut Input<'_>) -> ToWorker {
     let port = PortId(input.pick(&[0, 1, 1, 2]));
     let (addr, mac) = (peer(input), [2, 0, 0, 0, 0, input.byte()]);
@@ -199,7 +212,7 @@ impl Plan {
             return;
         };
         let what = input.byte();
-        let new = (what % 8 == 0).then(|| self.dest_id());
+        let new = what.is_multiple_of(8).then(|| self.dest_id());
         let service = &mut self.services[at];
         service.version += 1;
         let mut dests = service.dests.to_vec();
