@@ -3,7 +3,6 @@
 
 PREFIX     ?= /usr/local
 DESTDIR    ?=
-SYSCONFDIR ?= $(if $(filter /usr,$(PREFIX)),/etc,$(PREFIX)/etc)
 BINDIR     := $(PREFIX)/bin
 SBINDIR    := $(PREFIX)/sbin
 MANDIR     := $(PREFIX)/share/man
@@ -65,7 +64,7 @@ build-demo: build
 
 .PHONY: install
 install: ## programs, manual pages, samples, systemd units; PREFIX= DESTDIR=
-	@[ -x $(RELEASE)/dpvs ] || { echo "nothing is built yet: run make build first"; exit 1; }
+	@[ -x $(RELEASE)/dpvs ] || $(MAKE) --no-print-directory build
 	install -d $(DESTDIR)$(SBINDIR) $(DESTDIR)$(BINDIR) $(DESTDIR)$(UNITDIR) $(DESTDIR)$(DOCDIR)
 	for p in $(SBIN_PROGRAMS); do install -m 755 $(RELEASE)/$$p $(DESTDIR)$(SBINDIR)/ || exit 1; done
 	for p in $(BIN_PROGRAMS); do \
