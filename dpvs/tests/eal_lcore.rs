@@ -214,7 +214,10 @@ fn worker_lcore_moves_frames_every_way() {
 
     stop.store(true, Ordering::SeqCst);
     eal.wait(worker);
-    assert_eq!((counters.ipackets.get(), counters.ibytes.get()), (2, 60 + 46));
+    assert_eq!(
+        (counters.ipackets.get(), counters.ibytes.get()),
+        (2, 60 + 46)
+    );
     assert_eq!((counters.opackets.get(), counters.dropped.get()), (3, 0));
     assert_eq!(counters.to_half.get(), 2);
     assert_eq!(counters.bursts.get(), counters.zero.get() + 2);

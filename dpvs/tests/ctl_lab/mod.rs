@@ -1,6 +1,8 @@
 //! A master with real workers and without DPDK: workers run on threads with
 //! frames on the heap, ports are plain values, clients use the real socket.
 
+pub(crate) mod bodies;
+
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
