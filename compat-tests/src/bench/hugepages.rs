@@ -4,6 +4,7 @@
 //! Without them the programs run on ordinary pages and the report says so.
 
 use std::fs;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::error::{Context, Result};
 
@@ -11,14 +12,21 @@ const COUNT: &str = "/proc/sys/vm/nr_hugepages";
 /// Bytes of a page.
 const PAGE: usize = 2 << 20;
 
+/// Pages to go back to, plus one; 0 while none are reserved here.
+static GIVE_BACK: AtomicUsize = AtomicUsize::new(0);
+
+/// Gives back what is reserved: for a run that is interrupted.
+pub fn give_back() {
+    if let Some(before) = GIVE_BACK.swap(0, Ordering::SeqCst).checked_sub(1) {
+        let _ = fs::write(COUNT, before.to_string());
+    }
+}
+
 /// Where packet memory is.
 #[derive(Debug)]
 pub enum Memory {
     /// In 2 MB pages, reserved until this is dropped.
-    Huge {
-        /// Pages reserved before.
-        before: usize,
-    },
+    Huge,
     /// In ordinary pages.
     Ordinary,
 }
@@ -28,33 +36,34 @@ impl Memory {
     #[must_use]
     pub fn reserve(bytes: usize) -> Self {
         match Self::try_reserve(bytes) {
-            Ok(Some(before)) => Self::Huge { before },
-            Ok(None) | Err(_) => Self::Ordinary,
+            Ok(true) => Self::Huge,
+            Ok(false) | Err(_) => Self::Ordinary,
         }
     }
 
-    fn try_reserve(bytes: usize) -> Result<Option<usize>> {
+    fn try_reserve(bytes: usize) -> Result<bool> {
         let before = read_count()?;
         if info("Hugepagesize:")? != PAGE >> 10 {
-            return Ok(None);
+            return Ok(false);
         }
         let used = before.saturating_sub(info("HugePages_Free:")?);
         let want = used + bytes.div_ceil(PAGE);
+        GIVE_BACK.store(before + 1, Ordering::SeqCst);
         if want > before {
             fs::write(COUNT, want.to_string()).what(|| COUNT)?;
         }
         if read_count()? >= want {
-            return Ok(Some(before));
+            return Ok(true);
         }
-        fs::write(COUNT, before.to_string()).what(|| COUNT)?;
-        Ok(None)
+        give_back();
+        Ok(false)
     }
 
     /// EAL's options for it, for a process that needs so many bytes.
     #[must_use]
     pub fn eal_args(&self, bytes: usize) -> Vec<String> {
         match self {
-            Self::Huge { .. } => vec!["--in-memory".into()],
+            Self::Huge => vec!["--in-memory".into()],
             Self::Ordinary => vec![
                 "--no-huge".into(),
                 "--no-shconf".into(),
@@ -68,7 +77,7 @@ impl Memory {
     #[must_use]
     pub fn name(&self) -> &'static str {
         match self {
-            Self::Huge { .. } => "2 MB pages",
+            Self::Huge => "2 MB pages",
             Self::Ordinary => "ordinary pages",
         }
     }
@@ -76,8 +85,8 @@ impl Memory {
 
 impl Drop for Memory {
     fn drop(&mut self) {
-        if let Self::Huge { before } = self {
-            let _ = fs::write(COUNT, before.to_string());
+        if matches!(self, Self::Huge) {
+            give_back();
         }
     }
 }

@@ -4,15 +4,16 @@
 use std::process::ExitCode;
 
 use compat_tests::bench::{self, Options};
-use compat_tests::error::{Error, Result};
+use compat_tests::error::{Context, Error, Result};
 use compat_tests::privilege;
+use nix::sys::signal::{SigSet, Signal};
 
 const USAGE: &str = "usage: bench [forward|core|setup]…  (without a name: all of them)
   BENCH_RUNS=5 BENCH_SECONDS=10 BENCH_ONLY=udp-1k narrow it down";
 
 fn main() -> ExitCode {
     let names: Vec<String> = std::env::args().skip(1).collect();
-    match run(&names) {
+    match clean_up_on_signals().and_then(|()| run(&names)) {
         Ok(true) => {
             println!("bench: ok");
             ExitCode::SUCCESS
@@ -26,6 +27,25 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// On Ctrl-C and the like: gives the huge pages back and ends; the programs
+/// started here end with it. Signals are blocked before any thread starts, so
+/// that only the waiting one has them.
+fn clean_up_on_signals() -> Result<()> {
+    let mut signals = SigSet::empty();
+    for signal in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP] {
+        signals.add(signal);
+    }
+    signals.thread_block().what(|| "signals")?;
+    std::thread::spawn(move || {
+        if let Ok(signal) = signals.wait() {
+            println!("bench: {signal}");
+            bench::hugepages::give_back();
+            std::process::exit(128 + signal as i32);
+        }
+    });
+    Ok(())
 }
 
 fn run(names: &[String]) -> Result<bool> {
