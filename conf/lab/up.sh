@@ -11,6 +11,7 @@ set -eu
 for twin in dpdk0.kni dpdk1.kni; do
     # The dataplane has the same MAC and makes the same link-local address.
     ip link set "$twin" addrgenmode none
+    ip -6 addr flush dev "$twin" scope link
     ip link set "$twin" up
 done
 ip addr replace 192.0.2.2/24 dev dpdk0.kni
