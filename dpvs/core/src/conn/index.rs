@@ -191,14 +191,22 @@ impl Index {
     }
 }
 
-/// `n` zeroed values, straight from the allocator's zero pages.
-pub(super) fn zeroed<T: FromZeros>(n: usize) -> Vec<T> {
-    // Failing here is start-up without memory: nothing to go on with.
-    T::new_vec_zeroed(n).unwrap_or_else(|_| {
-        std::alloc::handle_alloc_error(
-            std::alloc::Layout::array::<T>(n).unwrap_or(std::alloc::Layout::new::<T>()),
-        )
-    })
+/// Room for `n` values, not touched yet.
+pub(super) fn reserve<T>(n: usize) -> Vec<T> {
+    let mut room = Vec::new();
+    if room.try_reserve_exact(n).is_err() {
+        // Failing here is start-up without memory: nothing to go on with.
+        let layout = std::alloc::Layout::array::<T>(n);
+        std::alloc::handle_alloc_error(layout.unwrap_or(std::alloc::Layout::new::<T>()));
+    }
+    room
+}
+
+/// `n` zeroed values.
+fn zeroed<T: FromZeros>(n: usize) -> Vec<T> {
+    let mut all = reserve(n);
+    all.resize_with(n, T::new_zeroed);
+    all
 }
 
 #[cfg(test)]

@@ -4,11 +4,13 @@
 //! not a pointer: bit 31 says which slab, bit 30 which direction the tuple it was
 //! found by belongs to, the rest counts entries from 1. The hash is keyed.
 
+use zerocopy::FromZeros;
+
 use crate::prefetch::prefetch;
 use crate::proto::Dir;
 
 use super::entry::{Addr, Entry};
-use super::index::{Index, zeroed};
+use super::index::{Index, reserve};
 
 const V6: u32 = 1 << 31;
 const OUT: u32 = 1 << 30;
@@ -99,17 +101,21 @@ struct Slab<A> {
     entries: Vec<Entry<A>>,
     /// Head of the free list, an entry number; 0 = none.
     free: u32,
-    /// Entries from here on have never been used (entry 0 never is).
-    fresh: u32,
+    /// Most entries, the unused one counted.
+    room: usize,
     used: usize,
 }
 
 impl<A: Addr> Slab<A> {
+    /// Sets the memory aside; the system gives a page when an entry in it is
+    /// used for the first time. Entry 0 never is.
     fn new(n: usize) -> Self {
+        let mut entries = reserve(n + 1);
+        entries.push(Entry::new_zeroed());
         Self {
-            entries: zeroed(n + 1),
+            entries,
             free: 0,
-            fresh: 1,
+            room: n + 1,
             used: 0,
         }
     }
@@ -119,14 +125,22 @@ impl<A: Addr> Slab<A> {
             let num = self.free;
             self.free = self.entries[num as usize].next;
             num
-        } else if (self.fresh as usize) < self.entries.len() {
-            self.fresh += 1;
-            self.fresh - 1
+        } else if self.entries.len() < self.room {
+            self.entries.push(Entry::new_zeroed());
+            self.entries.len() as u32 - 1
         } else {
             return None;
         };
         self.used += 1;
         Some(num)
+    }
+
+    fn region(&self) -> (*const u8, usize) {
+        (self.entries.as_ptr().cast(), self.bytes())
+    }
+
+    fn bytes(&self) -> usize {
+        self.room * size_of::<Entry<A>>()
     }
 
     fn give(&mut self, num: u32) {
@@ -224,8 +238,8 @@ impl Family for u128 {
 }
 
 impl ConnTable {
-    /// Room for `conns` connections of each family. The memory is zero pages of
-    /// the allocator until it is used.
+    /// Room for `conns` connections of each family. Entries take memory when they
+    /// are used for the first time, the index at once.
     #[must_use]
     pub(crate) fn new(conns: usize, seed: [u64; 4]) -> Self {
         // Both tuples of a connection; the two families share the index, whose
@@ -337,25 +351,13 @@ impl ConnTable {
     /// Bytes of memory set aside (of which only what is used is resident).
     #[must_use]
     pub(crate) fn bytes(&self) -> usize {
-        self.index.bytes()
-            + self.v4.entries.len() * size_of::<Entry<u32>>()
-            + self.v6.entries.len() * size_of::<Entry<u128>>()
+        self.index.bytes() + self.v4.bytes() + self.v6.bytes()
     }
 
     /// The large memory blocks (address, bytes), for advice on huge pages.
     #[must_use]
     pub(crate) fn regions(&self) -> [(*const u8, usize); 3] {
-        [
-            self.index.region(),
-            (
-                self.v4.entries.as_ptr().cast(),
-                size_of_val(&self.v4.entries[..]),
-            ),
-            (
-                self.v6.entries.as_ptr().cast(),
-                size_of_val(&self.v6.entries[..]),
-            ),
-        ]
+        [self.index.region(), self.v4.region(), self.v6.region()]
     }
 
     /// Walks the table: the first live connection at or after `cursor`, and the
@@ -366,11 +368,11 @@ impl ConnTable {
         let mut at = cursor.max(1);
         loop {
             // IPv4 entries first; bit 31 of the cursor says that they are done.
-            if at & V6 == 0 && at >= self.v4.fresh {
+            if at & V6 == 0 && at as usize >= self.v4.entries.len() {
                 at = V6 | 1;
             }
             let num = at & !V6;
-            if at & V6 != 0 && num >= self.v6.fresh {
+            if at & V6 != 0 && num as usize >= self.v6.entries.len() {
                 return None;
             }
             let proto = if at & V6 == 0 {
