@@ -15,6 +15,7 @@ pub mod keepalived_conf;
 pub mod master;
 mod mutate;
 mod text;
+pub mod vrrp;
 pub mod worker;
 
 /// A fuzz target.
