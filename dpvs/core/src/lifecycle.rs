@@ -4,7 +4,7 @@ use dpvs_wire::{checksum, eth};
 
 use crate::conn::table::Family;
 use crate::conn::{Entry, Handle, flags};
-use crate::frame::{Frame, Io, Now, WorkerId};
+use crate::frame::{Frame, Io, Now};
 use crate::message::{ConnInfo, FromWorker};
 use crate::proto::{tcp, udp};
 use crate::raw::{L3, Net};
@@ -168,12 +168,6 @@ impl<F: Frame> Worker<F> {
         } else {
             info(<u32 as Family>::entry(&self.conns, conn))
         }
-    }
-
-    /// The worker a packet for a local port belongs to, for tests and listings.
-    #[must_use]
-    pub fn owner_of_port(&self, port: u16) -> Option<WorkerId> {
-        self.pools.slices().owner(port)
     }
 }
 

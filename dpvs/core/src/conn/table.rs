@@ -453,7 +453,6 @@ mod tests {
         e.proto = 6;
         e
     }
-    use zerocopy::FromZeros;
 
     #[test]
     fn both_tuples_find_it_with_their_direction() {
