@@ -17,6 +17,7 @@ use crate::header::{Kind, PROTOCOL_VERSION, ReplyHead};
 use crate::server::encode_request;
 use crate::wire::{DecodeError, Wire};
 
+mod extras;
 pub(crate) mod net;
 mod services;
 

@@ -138,6 +138,8 @@ ids! {
     GET_EAL_MEM_ZONE = 7402, "Lists memory zones: [`crate::msg::EalZone`].";
     GET_EAL_MEM_RING = 7403, "Lists rings: [`crate::msg::EalRing`].";
     GET_EAL_MEM_POOL = 7404, "Lists mempools: [`crate::msg::EalPool`].";
+    GET_DROPS = 7501, "Ours: drops by lcore and reason: [`crate::msg::DropCount`].";
+    GET_PORT_AFFINITY = 7502, "Ours: the way replies find their worker: [`crate::msg::PortAffinity`].";
 }
 
 /// One module's ids: get range, set range, only with the agent switch.
@@ -177,6 +179,8 @@ const RANGES: &[Range] = &[
     range((104, 105), (103, 103), false),
     range((108, 108), (106, 107), false),
     range((7401, 7404), (7400, 7400), false),
+    // Ours; nothing can be set.
+    range((7501, 7502), (1, 0), false),
 ];
 
 /// Whether a daemon has a handler for `id` under `kind`. One that has none

@@ -430,6 +430,9 @@ fn sizes() {
         (EalZone::SIZE, 72),
         (EalRing::SIZE, 64),
         (EalPool::SIZE, 60),
+        // Ours.
+        (DropCount::SIZE, 64),
+        (PortAffinity::SIZE, 256),
     ];
     for (i, (ours, c)) in sizes.into_iter().enumerate() {
         assert_eq!(ours, c, "struct number {i}");

@@ -50,7 +50,7 @@ proptest! {
             BondStatus, NicSet, BondSet, HwMaddr, Vlan, Tunnel, KniFlow, LldpParam, LldpMessage,
             TcConf, TcQsch, TcCls, TbfOpt, FifoOpt, PrioOpt, TcClsMatch, TcClsIpset, IpsetOption,
             IpsetParam, IpsetInfo, IpsetMember, InetStats, Ip6Stats, IfTraf, EalSeg, EalZone,
-            EalRing, EalPool,
+            EalRing, EalPool, DropCount, PortAffinity,
         );
         let _ = decode_ipsets(&bytes);
         let _ = decode_eal_wide::<EalSeg>(&bytes);
@@ -143,7 +143,7 @@ proptest! {
 
 #[test]
 fn ids() {
-    assert_eq!(id::ALL.len(), 114);
+    assert_eq!(id::ALL.len(), 116);
     assert!(id::ALL.windows(2).all(|w| w[0] < w[1]));
     assert_eq!(id::name(64), Some("NETIF_GET_PORT_EXT_INFO"));
     for i in 0..=108 {
@@ -156,5 +156,6 @@ fn ids() {
     }
     assert!(!id::registered(109, Kind::Get) && !id::registered(7405, Kind::Get));
     assert!(id::registered(7404, Kind::Get) && !id::registered(7404, Kind::Set));
+    assert!(id::registered(7502, Kind::Get) && !id::registered(7502, Kind::Set));
     assert!(id::is_agent(22) && id::is_agent(5) && !id::is_agent(21));
 }

@@ -1,0 +1,194 @@
+//! Typed calls about everything beside services and the light IP stack:
+//! traffic control, tunnels, sets, flows to the kernel, LLDP, traffic
+//! statistics, memory, and what only our daemon tells.
+
+use super::{Client, malformed};
+use crate::error::CtlError;
+use crate::id;
+use crate::msg::{
+    DropCount, EalPool, EalRing, EalSeg, EalZone, IfTraf, IpsetInfo, IpsetMember, IpsetParam,
+    KniFlow, LldpMessage, LldpParam, PortAffinity, TcConf, Tunnel, decode_eal_wide, decode_ipsets,
+};
+use crate::types::{Blob, Name};
+use crate::wire::{Tail, Wire, decode_counted};
+
+impl Client {
+    /// Changes a queue scheduler or classifier; `id` is one of `TC_ADD`,
+    /// `TC_DEL`, `TC_CHANGE` and `TC_REPLACE`.
+    ///
+    /// # Errors
+    /// See [`CtlError`].
+    pub fn set_tc(&self, id: u32, conf: &TcConf) -> Result<(), CtlError> {
+        self.set(id, &conf.encode())
+    }
+
+    /// Lists queue schedulers or classifiers, by `conf.obj`; each entry is a
+    /// [`crate::msg::TcQsch`] or a [`crate::msg::TcCls`].
+    ///
+    /// # Errors
+    /// See [`CtlError`].
+    pub fn tc(&self, conf: &TcConf) -> Result<Vec<Blob<148>>, CtlError> {
+        self.get_bare(id::TC_SHOW, &conf.encode())
+    }
+
+    /// Changes a tunnel; `id` is one of `TUNNEL_ADD`, `TUNNEL_DEL`,
+    /// `TUNNEL_CHANGE` and `TUNNEL_REPLACE`.
+    ///
+    /// # Errors
+    /// See [`CtlError`].
+    pub fn set_tunnel(&self, id: u32, tunnel: &Tunnel) -> Result<(), CtlError> {
+        self.set(id, &tunnel.encode())
+    }
+
+    /// Lists tunnels: by name, else by kind, else all.
+    ///
+    /// # Errors
+    /// See [`CtlError`].
+    pub fn tunnels(&self, filter: &Tunnel) -> Result<Vec<Tunnel>, CtlError> {
+        self.get_bare(id::TUNNEL_SHOW, &filter.encode())
+    }
+
+    /// Changes address flows to the kernel's interface; `id` is one of
+    /// `SET_KNI_ADD`, `SET_KNI_DEL` and `SET_KNI_FLUSH`.
+    ///
+    /// # Errors
+    /// See [`CtlError`].
+    pub fn set_kni_flow(&self, id: u32, flow: &KniFlow) -> Result<(), CtlError> {
+        self.set(id, &flow.encode())
+    }
+
+    /// Lists the address flows of the device in `filter`.
+    ///
+    /// # Errors
+    /// See [`CtlError`].
+    pub fn kni_flows(&self, filter: &KniFlow) -> Result<Vec<KniFlow>, CtlError> {
+        self.counted(id::GET_KNI_LIST, &filter.encode(), Tail::Slack)
+    }
+
+    /// Changes a set, by `param.opcode`.
+    ///
+    /// # Errors
+    /// See [`CtlError`].
+    pub fn set_ipset(&self, param: &IpsetParam) -> Result<(), CtlError> {
+        self.set(id::SET_IPSET, &param.encode())
+    }
+
+    /// Whether an element is in a set: 1 yes, 0 no, negative an error code.
+    ///
+    /// # Errors
+    /// See [`CtlError`].
+    pub fn test_ipset(&self, param: &IpsetParam) -> Result<i32, CtlError> {
+        self.get_as(id::GET_IPSET_TEST, &param.encode())
+    }
+
+    /// Lists the set named in `param`, or all sets, with their members.
+    ///
+    /// # Errors
+    /// See [`CtlError`]; `NOTEXIST` for a set that is not there.
+    pub fn ipsets(
+        &self,
+        param: &IpsetParam,
+    ) -> Result<Vec<(IpsetInfo, Vec<IpsetMember>)>, CtlError> {
+        let id = id::GET_IPSET_LIST;
+        let reply = self.get(id, &param.encode())?;
+        if reply.is_empty() {
+            return Ok(Vec::new());
+        }
+        decode_ipsets(&reply).map_err(|e| malformed(id, e))
+    }
+
+    /// Switches traffic statistics on or off.
+    ///
+    /// # Errors
+    /// See [`CtlError`].
+    pub fn set_iftraf(&self, on: bool) -> Result<(), CtlError> {
+        let id = if on {
+            id::SET_IFTRAF_ADD
+        } else {
+            id::SET_IFTRAF_DEL
+        };
+        self.set(id, &IfTraf::default().encode())
+    }
+
+    /// The largest flows of a device, of all, or of `all` by device; none if
+    /// the statistics are switched off.
+    ///
+    /// # Errors
+    /// See [`CtlError`].
+    pub fn iftraf(&self, dev: &Name<16>) -> Result<Option<Vec<IfTraf>>, CtlError> {
+        let id = id::GET_IFTRAF_SHOW;
+        let reply = self.get(id, &dev.encode())?;
+        if reply.is_empty() {
+            return Ok(None);
+        }
+        let list = decode_counted(&reply, Tail::Exact).map_err(|e| malformed(id, e))?;
+        Ok(Some(list))
+    }
+
+    /// What LLDP knows of a port or of its neighbour.
+    ///
+    /// # Errors
+    /// See [`CtlError`]; `NOTEXIST` if it knows nothing.
+    pub fn lldp(&self, param: &LldpParam) -> Result<LldpMessage, CtlError> {
+        self.get_as(id::GET_LLDP_SHOW, &param.encode())
+    }
+
+    /// Memory segments.
+    ///
+    /// # Errors
+    /// See [`CtlError`].
+    pub fn eal_segs(&self) -> Result<Vec<EalSeg>, CtlError> {
+        self.wide(id::GET_EAL_MEM_SEG)
+    }
+
+    /// Memory zones.
+    ///
+    /// # Errors
+    /// See [`CtlError`].
+    pub fn eal_zones(&self) -> Result<Vec<EalZone>, CtlError> {
+        self.wide(id::GET_EAL_MEM_ZONE)
+    }
+
+    /// Rings.
+    ///
+    /// # Errors
+    /// See [`CtlError`].
+    pub fn eal_rings(&self) -> Result<Vec<EalRing>, CtlError> {
+        self.counted(id::GET_EAL_MEM_RING, &[], Tail::Slack)
+    }
+
+    /// Pools of objects.
+    ///
+    /// # Errors
+    /// See [`CtlError`].
+    pub fn eal_pools(&self) -> Result<Vec<EalPool>, CtlError> {
+        self.counted(id::GET_EAL_MEM_POOL, &[], Tail::Slack)
+    }
+
+    /// Packets dropped, by lcore and reason. Only our daemon tells.
+    ///
+    /// # Errors
+    /// See [`CtlError`]; `ShortReply` without a byte from one that does not tell.
+    pub fn drops(&self) -> Result<Vec<DropCount>, CtlError> {
+        self.counted(id::GET_DROPS, &[], Tail::Exact)
+    }
+
+    /// How replies find their worker, for one device or, with an empty name,
+    /// for all. Only our daemon tells.
+    ///
+    /// # Errors
+    /// See [`CtlError`]; `ShortReply` without a byte from one that does not tell.
+    pub fn port_affinity(&self, dev: &Name<16>) -> Result<Vec<PortAffinity>, CtlError> {
+        self.counted(id::GET_PORT_AFFINITY, &dev.encode(), Tail::Exact)
+    }
+
+    fn counted<T: Wire>(&self, id: u32, body: &[u8], tail: Tail) -> Result<Vec<T>, CtlError> {
+        let reply = self.get(id, body)?;
+        decode_counted(&reply, tail).map_err(|e| malformed(id, e))
+    }
+
+    fn wide<T: Wire>(&self, id: u32) -> Result<Vec<T>, CtlError> {
+        let reply = self.get(id, &[])?;
+        decode_eal_wide(&reply).map_err(|e| malformed(id, e))
+    }
+}
