@@ -144,6 +144,7 @@ pub(crate) struct PortPools {
     slices: Slices,
     addrs: Vec<Option<LocalAddr>>,
     by_addr: HashMap<IpAddr, u32>,
+    epoch: u32,
 }
 
 /// The pool that serves a server: low 16 bits of its address plus its port.
@@ -167,7 +168,14 @@ impl PortPools {
             slices: Slices::new(workers),
             addrs: Vec::new(),
             by_addr: HashMap::new(),
+            epoch: 0,
         }
+    }
+
+    /// Counts up whenever the number of an address may have changed.
+    #[must_use]
+    pub(crate) fn epoch(&self) -> u32 {
+        self.epoch
     }
 
     /// How ports are split.
@@ -179,6 +187,7 @@ impl PortPools {
     /// These addresses feed pools from now on. The pools of others stay until
     /// their last port is back.
     pub(crate) fn configure(&mut self, addrs: impl Iterator<Item = IpAddr>) {
+        self.epoch = self.epoch.wrapping_add(1);
         for slot in self.addrs.iter_mut().flatten() {
             slot.configured = false;
         }
@@ -221,6 +230,7 @@ impl PortPools {
         {
             self.by_addr.remove(&a.addr);
             self.addrs[i] = None;
+            self.epoch = self.epoch.wrapping_add(1);
         }
     }
 
