@@ -20,6 +20,7 @@ use crate::wire::{DecodeError, Wire};
 mod extras;
 pub(crate) mod net;
 mod services;
+mod table_ext;
 
 /// Where the daemon listens unless told otherwise.
 pub const DEFAULT_SOCKET: &str = "/var/run/dpvs.ipc";

@@ -140,6 +140,17 @@ ids! {
     GET_EAL_MEM_POOL = 7404, "Lists mempools: [`crate::msg::EalPool`].";
     GET_DROPS = 7501, "Ours: drops by lcore and reason: [`crate::msg::DropCount`].";
     GET_PORT_AFFINITY = 7502, "Ours: the way replies find their worker: [`crate::msg::PortAffinity`].";
+    SET_TIMEOUTS = 7520, "Ours: changes time-outs of connections: [`crate::msg::TableTimeouts`].";
+    SET_SYNC_START = 7521, "Ours: starts a synchronisation daemon: [`crate::msg::SyncDaemon`].";
+    SET_SYNC_STOP = 7522, "Ours: stops a synchronisation daemon.";
+    SET_SERVICE_ADD_EXT = 7523, "Ours: adds a service: [`crate::msg::ServiceExt`].";
+    SET_SERVICE_EDIT_EXT = 7524, "Ours: changes a service.";
+    SET_DEST_ADD_EXT = 7525, "Ours: adds a dest with encapsulation: [`crate::msg::DestExt`].";
+    SET_DEST_EDIT_EXT = 7526, "Ours: changes a dest with encapsulation.";
+    GET_TIMEOUTS = 7530, "Ours: time-outs of connections.";
+    GET_SYNC = 7531, "Ours: lists synchronisation daemons.";
+    GET_SERVICE_EXTS = 7532, "Ours: lists the services that [`crate::msg::ServiceExt`] adds to.";
+    GET_DEST_EXTS = 7533, "Ours: lists the dests that [`crate::msg::DestExt`] adds to.";
 }
 
 /// One module's ids: get range, set range, only with the agent switch.
@@ -181,6 +192,7 @@ const RANGES: &[Range] = &[
     range((7401, 7404), (7400, 7400), false),
     // Ours; nothing can be set.
     range((7501, 7502), (1, 0), false),
+    range((7530, 7533), (7520, 7526), false),
 ];
 
 /// Whether a daemon has a handler for `id` under `kind`. One that has none

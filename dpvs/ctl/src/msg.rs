@@ -15,6 +15,7 @@ mod ours;
 mod route;
 mod service;
 mod stats6;
+mod table_ext;
 mod tc;
 mod tunnel;
 
@@ -46,6 +47,9 @@ pub use service::{
     ServicesFront, Stats, check_type, conn_flag, dest_flag, fwd_mode, proxy_proto, svc_flag,
 };
 pub use stats6::{InetStats, Ip6Stats, LCORE_SLOTS};
+pub use table_ext::{
+    DestExt, Encap, ServiceExt, SyncDaemon, TableTimeouts, encap_csum, encap_kind, sync_role,
+};
 pub use tc::{
     FifoOpt, PrioOpt, QstatBytes, QstatQueue, TbfOpt, TbfRate, TcCls, TcClsIpset, TcClsMatch,
     TcClsResult, TcConf, TcQsch, tc_handle, tc_obj, tc_op,

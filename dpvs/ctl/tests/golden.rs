@@ -433,6 +433,11 @@ fn sizes() {
         // Ours.
         (DropCount::SIZE, 64),
         (PortAffinity::SIZE, 256),
+        (TableTimeouts::SIZE, 12),
+        (SyncDaemon::SIZE, 56),
+        (ServiceExt::SIZE, 280),
+        (Encap::SIZE, 52),
+        (DestExt::SIZE, 436),
     ];
     for (i, (ours, c)) in sizes.into_iter().enumerate() {
         assert_eq!(ours, c, "struct number {i}");

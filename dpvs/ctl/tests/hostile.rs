@@ -51,6 +51,7 @@ proptest! {
             TcConf, TcQsch, TcCls, TbfOpt, FifoOpt, PrioOpt, TcClsMatch, TcClsIpset, IpsetOption,
             IpsetParam, IpsetInfo, IpsetMember, InetStats, Ip6Stats, IfTraf, EalSeg, EalZone,
             EalRing, EalPool, DropCount, PortAffinity,
+            TableTimeouts, SyncDaemon, ServiceExt, Encap, DestExt,
         );
         let _ = decode_ipsets(&bytes);
         let _ = decode_eal_wide::<EalSeg>(&bytes);
@@ -143,7 +144,7 @@ proptest! {
 
 #[test]
 fn ids() {
-    assert_eq!(id::ALL.len(), 116);
+    assert_eq!(id::ALL.len(), 127);
     assert!(id::ALL.windows(2).all(|w| w[0] < w[1]));
     assert_eq!(id::name(64), Some("NETIF_GET_PORT_EXT_INFO"));
     for i in 0..=108 {
