@@ -1,0 +1,125 @@
+//! A set of live connections: made by whole handshakes, then met in random
+//! order in either direction.
+
+use crate::frames::{ACK, Chosen, Packet, SERVER_ISN, SYN};
+use crate::rig::{FRAMES, Rig};
+
+/// Directions of measured packets.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Mix {
+    In,
+    Out,
+    /// Bursts of one and the other in turn.
+    Both,
+}
+
+impl Mix {
+    pub(crate) const ALL: [Mix; 3] = [Mix::In, Mix::Out, Mix::Both];
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Mix::In => "in",
+            Mix::Out => "out",
+            Mix::Both => "both",
+        }
+    }
+}
+
+/// A fixed pseudo-random sequence (xorshift).
+pub(crate) struct Random(pub(crate) u64);
+
+impl Random {
+    /// A number below `n`.
+    #[inline]
+    pub(crate) fn below(&mut self, n: u32) -> u32 {
+        let mut x = self.0;
+        x ^= x << 13;
+        x ^= x >> 7;
+        x ^= x << 17;
+        self.0 = x;
+        (((x >> 32) * u64::from(n)) >> 32) as u32
+    }
+}
+
+pub(crate) const CLIENT_SYN: Packet = Packet {
+    seq: 100,
+    ack: 0,
+    ..Packet::new(false, SYN, false)
+};
+pub(crate) const SERVER_SYN: Packet = Packet {
+    seq: SERVER_ISN,
+    ..Packet::new(true, SYN | ACK, false)
+};
+pub(crate) const CLIENT_ACK: Packet = Packet {
+    ack: SERVER_ISN + 1,
+    ..Packet::new(false, ACK, false)
+};
+
+/// The live connections: number `i` is flow `base + i` until it is replaced.
+pub(crate) struct Flows {
+    pub(crate) live: Vec<(u32, Chosen)>,
+    pub(crate) random: Random,
+    next: u32,
+}
+
+impl Flows {
+    /// Opens so many. First packets are in order; each wave ends before the
+    /// next begins.
+    pub(crate) fn open(rig: &mut Rig, count: usize) -> Self {
+        let mut flows = Self {
+            live: Vec::with_capacity(count),
+            random: Random(0x9e37_79b9_7f4a_7c15),
+            next: 0,
+        };
+        while flows.live.len() < count {
+            let n = FRAMES.min(count - flows.live.len());
+            let opened = flows.fresh(rig, n);
+            flows.live.extend(opened);
+        }
+        flows
+    }
+
+    /// Opens `n` more: UDP by a datagram, TCP by a handshake.
+    pub(crate) fn fresh(&mut self, rig: &mut Rig, n: usize) -> Vec<(u32, Chosen)> {
+        let base = self.next;
+        self.next += n as u32;
+        let first = if rig.world.tcp {
+            CLIENT_SYN
+        } else {
+            Packet::data(false)
+        };
+        rig.batch(n, |i| (base + i as u32, Chosen::default(), first));
+        let opened: Vec<(u32, Chosen)> = (base..)
+            .zip(&rig.io.sent)
+            .map(|(flow, frame)| (flow, Chosen::read(rig.world, frame)))
+            .collect();
+        rig.io.recycle();
+        if rig.world.tcp {
+            for packet in [SERVER_SYN, CLIENT_ACK] {
+                rig.batch(n, |i| (opened[i].0, opened[i].1, packet));
+                rig.io.recycle();
+            }
+        }
+        opened
+    }
+
+    /// A batch of `n` packets of random connections.
+    pub(crate) fn meet(&mut self, rig: &mut Rig, n: usize, mix: Mix, ack: Option<u32>) {
+        let (live, random) = (&self.live, &mut self.random);
+        let count = live.len() as u32;
+        rig.batch(n, |i| {
+            let reply = match mix {
+                Mix::In => false,
+                Mix::Out => true,
+                Mix::Both => i / dpvs_core::frame::BURST % 2 == 1,
+            };
+            let (flow, chosen) = live[random.below(count) as usize];
+            let mut packet = Packet::data(reply);
+            if let (Some(ack), false) = (ack, reply) {
+                packet.ack = ack;
+            }
+            (flow, chosen, packet)
+        });
+        rig.io.recycle();
+    }
+}
