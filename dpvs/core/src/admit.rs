@@ -169,7 +169,8 @@ impl<F: Frame> Worker<F> {
         }
         let timeout = entry.timeout;
         let Some(conn) = self.conns.insert(&entry) else {
-            self.pools.give(pool, dest.addr, dest.port, lport);
+            self.pools
+                .give(pool, head.proto, dest.addr, dest.port, lport);
             return Err(Reason::ConnTableFull);
         };
         self.wheel.add(&mut self.conns, conn, now_ms, timeout);
@@ -240,7 +241,10 @@ impl<F: Frame> Worker<F> {
             let Some(number) = self.pools.number(service.laddrs[i].addr) else {
                 continue;
             };
-            match self.pools.take(number, dest.addr, dest.port) {
+            match self
+                .pools
+                .take(number, service.key.proto, dest.addr, dest.port)
+            {
                 Some(port) => return Ok((laddr, port, number)),
                 None => reason = Reason::NoLport,
             }

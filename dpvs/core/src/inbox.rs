@@ -86,7 +86,7 @@ impl<F: Frame> Worker<F> {
         if !locals_same {
             self.pools
                 .configure(next.locals.iter().filter_map(|(addr, local)| match local {
-                    Local::Own { sapool: true, .. } => Some(*addr),
+                    Local::Own { sapool: true, .. } => Some((*addr, None)),
                     _ => None,
                 }));
         }

@@ -3,22 +3,29 @@
 //! Every address flagged `sapool` has, on every worker, sixteen independent
 //! pools; the server's address and port choose the pool, so one local port
 //! serves many servers at once while the tuple towards a server stays unique.
-//! The ports of an address are split among the workers by their low bits, so
-//! that a reply says by itself which worker owns it (DPVS sa_pool). A pool is a
-//! bitmap with a rotating cursor: a port rests as long as possible before it is
-//! given again, and finding a free one never walks (a summary word says which
-//! words are full).
+//! A port says by itself which worker owns it: by its low bits (DPVS sa_pool),
+//! or, where the port's spreading is known, because the NIC sends the server's
+//! replies to the worker that took it (`lanes`). A pool is a bitmap in lanes,
+//! each with a rotating cursor: a port rests as long as possible before it is
+//! given again, and finding a free one never walks (summary words say which
+//! lanes are open and which words are full).
 
 use std::collections::HashMap;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use crate::frame::WorkerId;
+use crate::lanes::{Layout, MAX_LANES, Picker};
 use crate::message::LaddrUse;
+use crate::prefetch::prefetch;
+use crate::rss::Nic;
 
 /// Pools of one address on one worker (`sa_pool/pool_hash_size`'s default).
 const POOLS: usize = 16;
 /// First port given; DPVS gives 1025..=65535.
-const FIRST_PORT: u32 = 1025;
+const FIRST_PORT: u16 = 1025;
+/// Words of a bitmap of all ports.
+const WORDS: usize = 65536 / 64;
 
 /// How the 65536 ports are split among the workers.
 #[derive(Clone, Copy, Debug)]
@@ -47,103 +54,192 @@ impl Slices {
     }
 }
 
-/// Ports of one pool, as indices into the worker's slice.
+/// The ports of one pool, in the order of a [`Layout`].
 struct Pool {
     /// Bit set: in use, or not a port we give.
     words: Box<[u64]>,
     /// Bit set: that word is full.
-    full: [u64; 16],
-    cursor: u32,
+    full: [u64; WORDS / 64],
+    /// Bit set: that lane has a free port.
+    open: [u64; MAX_LANES / 64],
+    /// Where the search goes on within each lane.
+    cursors: Box<[u16]>,
+    /// Entry of the redirection table that the next search starts at.
+    entry: u32,
     used: u32,
+    /// Words looked at, for the test that searches do not walk.
+    #[cfg(test)]
+    looks: u64,
 }
 
 impl Pool {
-    fn new(slices: Slices, me: WorkerId) -> Self {
-        let n = (65536u32 >> slices.shift) as usize;
+    fn new(layout: &Layout) -> Self {
         let mut pool = Self {
-            words: vec![0; n.div_ceil(64)].into(),
-            full: [!0; 16],
-            cursor: 0,
+            words: vec![0; WORDS].into(),
+            full: [0; WORDS / 64],
+            open: [0; MAX_LANES / 64],
+            cursors: vec![0; layout.lanes() as usize].into(),
+            entry: 0,
             used: 0,
+            #[cfg(test)]
+            looks: 0,
         };
-        for w in 0..pool.words.len() {
-            pool.full[w / 64] &= !(1 << (w % 64));
+        for lane in 0..layout.lanes() as usize {
+            pool.open[lane / 64] |= 1 << (lane % 64);
         }
-        for i in 0..pool.words.len() as u32 * 64 {
-            let port = (i << slices.shift) | u32::from(me.0);
-            if i as usize >= n || port < FIRST_PORT {
-                pool.mark(i);
-            }
+        for port in 0..FIRST_PORT {
+            pool.mark(layout, usize::from(layout.place(port)));
         }
         pool.used = 0;
         pool
     }
 
-    fn mark(&mut self, i: u32) {
-        let w = (i / 64) as usize;
-        self.words[w] |= 1 << (i % 64);
+    /// Takes one place.
+    fn mark(&mut self, layout: &Layout, place: usize) {
+        let w = place / 64;
+        self.words[w] |= 1 << (place % 64);
         if self.words[w] == !0 {
             self.full[w / 64] |= 1 << (w % 64);
+            let lane = layout.lane(place);
+            let first = layout.first_word(lane);
+            if self.open_word(first, first + layout.words()).is_none() {
+                self.open[lane / 64] &= !(1 << (lane % 64));
+            }
         }
         self.used += 1;
     }
 
-    /// A free index at or after the cursor, wrapping; at most three word looks.
-    fn take(&mut self) -> Option<u32> {
-        let w = (self.cursor / 64) as usize;
-        let here = !self.words[w] & (!0 << (self.cursor % 64));
-        let i = if here != 0 {
-            w as u32 * 64 + here.trailing_zeros()
+    /// A free place in a lane that leads to this worker.
+    #[inline]
+    fn take(&mut self, layout: &Layout, picker: &Picker, rest: u32) -> Option<u16> {
+        let lanes = layout.lanes();
+        let (lane, entry) = picker.pick(
+            rest,
+            &self.open[..(lanes as usize).div_ceil(64)],
+            self.entry,
+        )?;
+        self.entry = (entry + 1) & (lanes - 1);
+        let cursor = usize::from(self.cursors[lane as usize]);
+        let first = layout.first_word(lane as usize);
+        let end = first + layout.words();
+        let w = first + cursor / 64;
+        let here = !self.words[w] & (!0 << (cursor % 64));
+        let place = if here != 0 {
+            w * 64 + here.trailing_zeros() as usize
         } else {
-            let w = self.open_word(w + 1).or_else(|| self.open_word(0))?;
-            w as u32 * 64 + (!self.words[w]).trailing_zeros()
+            let w = self
+                .open_word(w + 1, end)
+                .or_else(|| self.open_word(first, end))?;
+            #[cfg(test)]
+            {
+                self.looks += 1;
+            }
+            w * 64 + (!self.words[w]).trailing_zeros() as usize
         };
-        self.mark(i);
-        self.cursor = (i + 1) % (self.words.len() as u32 * 64);
-        Some(i)
+        #[cfg(test)]
+        {
+            self.looks += 1;
+        }
+        self.mark(layout, place);
+        self.cursors[lane as usize] = ((place + 1) & (layout.ports_per_lane() as usize - 1)) as u16;
+        Some(place as u16)
     }
 
-    /// First word that is not full, from `from` on.
-    fn open_word(&self, from: usize) -> Option<usize> {
-        let first = from / 64;
-        for s in first..self.full.len() {
+    /// First word that is not full in `from..end`.
+    #[inline]
+    fn open_word(&self, from: usize, end: usize) -> Option<usize> {
+        if from >= end {
+            return None;
+        }
+        for s in from / 64..end.div_ceil(64) {
             let mut open = !self.full[s];
-            if s == first {
+            if s == from / 64 {
                 open &= !0 << (from % 64);
             }
             if open != 0 {
-                return Some(s * 64 + open.trailing_zeros() as usize);
+                let w = s * 64 + open.trailing_zeros() as usize;
+                return (w < end).then_some(w);
             }
         }
         None
     }
 
-    fn give(&mut self, i: u32) {
-        let w = (i / 64) as usize;
+    fn give(&mut self, layout: &Layout, place: usize) {
+        let w = place / 64;
         debug_assert!(
-            self.words[w] & (1 << (i % 64)) != 0,
+            self.words[w] & (1 << (place % 64)) != 0,
             "port given back twice"
         );
-        self.words[w] &= !(1 << (i % 64));
+        self.words[w] &= !(1 << (place % 64));
         self.full[w / 64] &= !(1 << (w % 64));
+        let lane = layout.lane(place);
+        self.open[lane / 64] |= 1 << (lane % 64);
         self.used -= 1;
     }
 }
 
+/// One way to own ports: how they are laid out, and which lanes are ours.
+struct Way<'a> {
+    layout: &'a Layout,
+    picker: &'a Picker,
+    /// Share of server and local address in the hash of a reply.
+    rest: u32,
+    pools: &'a mut [Option<Box<Pool>>; POOLS],
+}
+
+/// Local ports that follow a NIC's spreading.
+struct Matched {
+    nic: Arc<Nic>,
+    picker: Picker,
+    pools: [Option<Box<Pool>>; POOLS],
+}
+
 struct LocalAddr {
     addr: IpAddr,
-    pools: [Option<Pool>; POOLS],
+    /// By slices; also the protocols whose ports the NIC does not hash.
+    pools: [Option<Box<Pool>>; POOLS],
+    matched: Option<Box<Matched>>,
     conns: u32,
     miss: u32,
     configured: bool,
 }
 
+impl LocalAddr {
+    /// How ports towards a server are owned.
+    #[inline]
+    fn way<'a>(&'a mut self, sliced: &'a Sliced, proto: u8, server: IpAddr, port: u16) -> Way<'a> {
+        let v6 = server.is_ipv6();
+        match &mut self.matched {
+            Some(m) if m.nic.matches(proto, v6) => Way {
+                rest: m.nic.rest_of_reply(server, port, self.addr),
+                layout: m.nic.layout(v6),
+                picker: &m.picker,
+                pools: &mut m.pools,
+            },
+            _ => Way {
+                rest: 0,
+                layout: &sliced.layout,
+                picker: &sliced.picker,
+                pools: &mut self.pools,
+            },
+        }
+    }
+}
+
+/// The worker's slice as a layout: a lane for each slice.
+struct Sliced {
+    slices: Slices,
+    layout: Layout,
+    picker: Picker,
+}
+
 /// Port pools of all local addresses of one worker.
 pub(crate) struct PortPools {
     me: WorkerId,
-    slices: Slices,
+    sliced: Sliced,
     addrs: Vec<Option<LocalAddr>>,
     by_addr: HashMap<IpAddr, u32>,
+    /// Counts up whenever the number of an address may have changed.
     epoch: u32,
 }
 
@@ -163,9 +259,16 @@ impl PortPools {
     /// Without any address.
     #[must_use]
     pub(crate) fn new(me: WorkerId, workers: u8) -> Self {
+        let slices = Slices::new(workers);
+        let mut mine = vec![0; (1usize << slices.shift).div_ceil(64)];
+        mine[usize::from(me.0) / 64] = 1 << (me.0 % 64);
         Self {
             me,
-            slices: Slices::new(workers),
+            sliced: Sliced {
+                slices,
+                layout: Layout::slices(slices.shift),
+                picker: Picker::new(mine.into(), 1 << slices.shift),
+            },
             addrs: Vec::new(),
             by_addr: HashMap::new(),
             epoch: 0,
@@ -178,20 +281,21 @@ impl PortPools {
         self.epoch
     }
 
-    /// How ports are split.
+    /// How ports are split where they are.
     #[must_use]
     pub(crate) fn slices(&self) -> Slices {
-        self.slices
+        self.sliced.slices
     }
 
-    /// These addresses feed pools from now on. The pools of others stay until
-    /// their last port is back.
-    pub(crate) fn configure(&mut self, addrs: impl Iterator<Item = IpAddr>) {
+    /// These addresses feed pools from now on, each with the spreading its ports
+    /// are matched to, if any. The pools of others stay until their last port is
+    /// back; an address with connections keeps its way.
+    pub(crate) fn configure(&mut self, addrs: impl Iterator<Item = (IpAddr, Option<Arc<Nic>>)>) {
         self.epoch = self.epoch.wrapping_add(1);
         for slot in self.addrs.iter_mut().flatten() {
             slot.configured = false;
         }
-        for addr in addrs {
+        for (addr, nic) in addrs {
             let i = match self.by_addr.get(&addr) {
                 Some(&i) => i as usize,
                 None => {
@@ -207,6 +311,7 @@ impl PortPools {
                     self.addrs[i] = Some(LocalAddr {
                         addr,
                         pools: Default::default(),
+                        matched: None,
                         conns: 0,
                         miss: 0,
                         configured: true,
@@ -216,6 +321,20 @@ impl PortPools {
             };
             if let Some(slot) = &mut self.addrs[i] {
                 slot.configured = true;
+                let same = match (&slot.matched, &nic) {
+                    (Some(m), Some(nic)) => Arc::ptr_eq(&m.nic, nic),
+                    (None, None) => true,
+                    _ => false,
+                };
+                if slot.conns == 0 && !same {
+                    slot.matched = nic.map(|nic| {
+                        Box::new(Matched {
+                            picker: nic.picker(self.me),
+                            nic,
+                            pools: Default::default(),
+                        })
+                    });
+                }
             }
         }
         for i in 0..self.addrs.len() {
@@ -244,45 +363,88 @@ impl PortPools {
             .map(|_| i)
     }
 
-    /// A port of that address towards that server.
-    pub(crate) fn take(&mut self, number: u32, server: IpAddr, port: u16) -> Option<u16> {
-        let (slices, me) = (self.slices, self.me);
+    /// A port of that address for a connection of that protocol towards that
+    /// server.
+    #[inline]
+    pub(crate) fn take(
+        &mut self,
+        number: u32,
+        proto: u8,
+        server: IpAddr,
+        port: u16,
+    ) -> Option<u16> {
         let a = self.addrs.get_mut(number as usize)?.as_mut()?;
-        let pool = a.pools[pool_of(server, port)].get_or_insert_with(|| Pool::new(slices, me));
-        let Some(i) = pool.take() else {
+        let way = a.way(&self.sliced, proto, server, port);
+        let pool =
+            way.pools[pool_of(server, port)].get_or_insert_with(|| Box::new(Pool::new(way.layout)));
+        let Some(place) = pool.take(way.layout, way.picker, way.rest) else {
             a.miss += 1;
             return None;
         };
+        let lport = way.layout.port(place);
         a.conns += 1;
-        Some(((i << slices.shift) | u32::from(me.0)) as u16)
+        Some(lport)
     }
 
     /// Gives a port back.
-    pub(crate) fn give(&mut self, number: u32, server: IpAddr, port: u16, lport: u16) {
-        let shift = self.slices.shift;
-        if let Some(Some(a)) = self.addrs.get_mut(number as usize)
-            && let Some(pool) = &mut a.pools[pool_of(server, port)]
-        {
-            pool.give(u32::from(lport) >> shift);
+    #[inline]
+    pub(crate) fn give(&mut self, number: u32, proto: u8, server: IpAddr, port: u16, lport: u16) {
+        if let Some(Some(a)) = self.addrs.get_mut(number as usize) {
+            let way = a.way(&self.sliced, proto, server, port);
+            let Some(pool) = &mut way.pools[pool_of(server, port)] else {
+                return;
+            };
+            pool.give(way.layout, usize::from(way.layout.place(lport)));
             a.conns -= 1;
-            self.drop_unused(number as usize);
+            if a.conns == 0 && !a.configured {
+                self.drop_unused(number as usize);
+            }
         }
     }
 
-    /// Use of every address, for listings.
+    /// Asks for what giving that port back will touch.
+    #[inline]
+    #[allow(dead_code)] // mass expiry is about to
+    pub(crate) fn prefetch(&self, number: u32, proto: u8, server: IpAddr, port: u16, lport: u16) {
+        let Some(Some(a)) = self.addrs.get(number as usize) else {
+            return;
+        };
+        let (layout, pools) = match &a.matched {
+            Some(m) if m.nic.matches(proto, server.is_ipv6()) => {
+                (m.nic.layout(server.is_ipv6()), &m.pools)
+            }
+            _ => (&self.sliced.layout, &a.pools),
+        };
+        if let Some(pool) = &pools[pool_of(server, port)] {
+            prefetch(&pool.words[usize::from(layout.place(lport)) / 64]);
+        }
+    }
+
+    /// Use of every address, for listings. Where ports are matched, how many are
+    /// free depends on the server: the average is given.
     #[must_use]
     pub(crate) fn usage(&self) -> Vec<LaddrUse> {
-        let all = Pool::new(self.slices, self.me);
-        let room: u32 = all.words.iter().map(|w| w.count_zeros()).sum();
+        let all = 65536 - u32::from(FIRST_PORT);
+        let slice = (0..=u16::MAX)
+            .filter(|port| *port >= FIRST_PORT)
+            .filter(|port| self.slices().owner(*port) == Some(self.me))
+            .count() as u32;
+        let used =
+            |pools: &[Option<Box<Pool>>]| -> u32 { pools.iter().flatten().map(|p| p.used).sum() };
         self.addrs
             .iter()
             .flatten()
             .map(|a| {
-                let used: u32 = a.pools.iter().flatten().map(|p| p.used).sum();
+                let matched = a.matched.as_ref();
+                let room = matched.map_or(slice, |m| {
+                    let (mine, lanes) = m.picker.entries();
+                    (u64::from(all) * u64::from(mine) / u64::from(lanes.max(1))) as u32
+                });
+                let used = used(&a.pools) + matched.map_or(0, |m| used(&m.pools));
                 LaddrUse {
                     addr: a.addr,
                     used,
-                    free: room * POOLS as u32 - used,
+                    free: (room * POOLS as u32).saturating_sub(used),
                     miss: a.miss,
                     conns: a.conns,
                 }
@@ -292,71 +454,5 @@ impl PortPools {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use std::collections::HashSet;
-
-    fn lip() -> IpAddr {
-        "10.0.0.200".parse().unwrap()
-    }
-
-    #[test]
-    fn every_port_once_and_in_the_own_slice() {
-        for workers in [1u8, 2, 3, 8] {
-            let mut total = 0;
-            for me in 0..workers {
-                let mut pools = PortPools::new(WorkerId(me), workers);
-                pools.configure([lip()].into_iter());
-                let n = pools.number(lip()).unwrap();
-                let server = "10.0.0.1".parse().unwrap();
-                let mut seen = HashSet::new();
-                while let Some(port) = pools.take(n, server, 80) {
-                    assert!(port >= 1025);
-                    assert_eq!(pools.slices().owner(port), Some(WorkerId(me)));
-                    assert!(seen.insert(port), "{port} twice");
-                }
-                total += seen.len();
-                assert_eq!(pools.usage()[0].miss, 1);
-                // A server of another pool still has all of them.
-                assert!(pools.take(n, server, 81).is_some());
-                for port in seen {
-                    pools.give(n, server, 80, port);
-                }
-                assert_eq!(pools.usage()[0].used, 1);
-            }
-            if workers.is_power_of_two() {
-                assert_eq!(total, 65536 - 1025);
-            }
-        }
-    }
-
-    #[test]
-    fn a_port_rests_before_it_is_given_again() {
-        let mut pools = PortPools::new(WorkerId(0), 1);
-        pools.configure([lip()].into_iter());
-        let n = pools.number(lip()).unwrap();
-        let server = "10.0.0.1".parse().unwrap();
-        let first = pools.take(n, server, 80).unwrap();
-        pools.give(n, server, 80, first);
-        for _ in 0..64510 {
-            let port = pools.take(n, server, 80).unwrap();
-            assert_ne!(port, first);
-            pools.give(n, server, 80, port);
-        }
-        assert_eq!(pools.take(n, server, 80), Some(first));
-    }
-
-    #[test]
-    fn a_removed_address_stays_until_its_ports_are_back() {
-        let mut pools = PortPools::new(WorkerId(0), 1);
-        pools.configure([lip()].into_iter());
-        let n = pools.number(lip()).unwrap();
-        let server = "10.0.0.1".parse().unwrap();
-        let port = pools.take(n, server, 80).unwrap();
-        pools.configure([].into_iter());
-        assert_eq!(pools.number(lip()), None);
-        assert_eq!(pools.usage().len(), 1);
-        pools.give(n, server, 80, port);
-        assert!(pools.usage().is_empty());
-    }
-}
+#[path = "laddr_tests.rs"]
+mod tests;

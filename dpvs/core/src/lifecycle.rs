@@ -105,8 +105,13 @@ impl<F: Frame> Worker<F> {
         self.stats.conns_gone += 1;
         if entry.pool != 0 {
             let (dport, lport) = (u16::from_be(entry.dport), u16::from_be(entry.lport));
-            self.pools
-                .give(entry.pool - 1, entry.daddr.ip(), dport, lport);
+            self.pools.give(
+                entry.pool - 1,
+                entry.proto,
+                entry.daddr.ip(),
+                dport,
+                lport,
+            );
         }
         let dest = &mut self.dests[entry.dest as usize];
         if entry.flags & flags::ACTIVE != 0 {
