@@ -28,6 +28,8 @@ pub struct Args {
     pub pid_file: PathBuf,
     /// Control socket.
     pub ipc_file: PathBuf,
+    /// Keep what cannot be forwarded instead of refusing it.
+    pub keep_unsupported: bool,
     /// Arguments after `--`.
     pub eal: Vec<OsString>,
 }
@@ -38,6 +40,7 @@ impl Default for Args {
             conf: "/etc/dpvs.conf".into(),
             pid_file: "/var/run/dpvs.pid".into(),
             ipc_file: "/var/run/dpvs.ipc".into(),
+            keep_unsupported: false,
             eal: Vec::new(),
         }
     }
@@ -66,6 +69,9 @@ Usage: dpvs [OPTION]... [-- EAL-ARGUMENT...]
   -c, --conf FILE       configuration file (default /etc/dpvs.conf)
   -p, --pid-file FILE   file for the process id (default /var/run/dpvs.pid)
   -x, --ipc-file FILE   socket of the control tools (default /var/run/dpvs.ipc)
+  -k, --keep-unsupported
+                        take and list services and settings that cannot be
+                        forwarded yet, instead of refusing them: for rehearsals
   -t, --test            check the configuration and exit
   -v, --version         print the version and exit
   -h, --help            print this help and exit
@@ -86,15 +92,17 @@ enum Opt {
     Conf,
     Pid,
     Ipc,
+    Keep,
     Test,
     Version,
     Help,
 }
 
-const OPTIONS: [(&str, u8, Opt); 6] = [
+const OPTIONS: [(&str, u8, Opt); 7] = [
     ("conf", b'c', Opt::Conf),
     ("pid-file", b'p', Opt::Pid),
     ("ipc-file", b'x', Opt::Ipc),
+    ("keep-unsupported", b'k', Opt::Keep),
     ("test", b't', Opt::Test),
     ("version", b'v', Opt::Version),
     ("help", b'h', Opt::Help),
@@ -198,6 +206,7 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command, ArgsEr
                 Opt::Conf => out.conf = path()?,
                 Opt::Pid => out.pid_file = path()?,
                 Opt::Ipc => out.ipc_file = path()?,
+                Opt::Keep => out.keep_unsupported = true,
                 Opt::Test => test = true,
                 Opt::Version => return Ok(Command::Version),
                 Opt::Help => return Ok(Command::Help),
@@ -227,6 +236,7 @@ mod tests {
             conf: "a".into(),
             pid_file: "b".into(),
             ipc_file: "c".into(),
+            keep_unsupported: false,
             eal: vec![],
         };
         for line in [
@@ -237,6 +247,12 @@ mod tests {
             "--co a --pid b --ipc c",
         ] {
             assert_eq!(run(line).unwrap(), Command::Run(want.clone()), "{line}");
+        }
+        for line in ["-k", "--keep-unsupported", "--keep"] {
+            let Command::Run(args) = run(line).unwrap() else {
+                panic!("{line}");
+            };
+            assert!(args.keep_unsupported);
         }
         assert_eq!(run("-v").unwrap(), Command::Version);
         assert_eq!(run("--help").unwrap(), Command::Help);

@@ -120,6 +120,9 @@ fn run(args: &Args, parsed: Parsed, plan: &Plan) -> Result<(), String> {
         parts.links,
         parts.events,
     );
+    if args.keep_unsupported {
+        master.keep_unsupported();
+    }
     let served = Server::bind(&args.ipc_file).map_err(|e| e.to_string());
     let result = served.map(|mut server| {
         tracing::info!("serving {}", args.ipc_file.display());

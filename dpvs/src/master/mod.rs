@@ -7,6 +7,7 @@
 
 pub mod error;
 mod jobs;
+mod kept;
 mod netif;
 pub mod process;
 mod publish;
@@ -51,6 +52,8 @@ pub struct Master {
     netif: Box<dyn Netif>,
     topology: Topology,
     cursors: Cursors,
+    /// What cannot be forwarded, if that is to be kept.
+    kept: Option<kept::Kept>,
     /// What was logged once already.
     said: BTreeSet<String>,
     jobs: HashMap<u64, Job>,
@@ -78,6 +81,7 @@ impl Master {
             netif,
             topology,
             cursors: Cursors::default(),
+            kept: None,
             said: BTreeSet::new(),
             jobs: HashMap::new(),
             tokens: HashMap::new(),

@@ -6,6 +6,7 @@
 
 mod addr;
 mod conn;
+mod kept;
 mod laddr;
 mod neigh;
 mod netif;
@@ -69,6 +70,9 @@ pub(super) fn prefix<T: Wire>(body: &[u8]) -> Result<T> {
 impl Master {
     /// Serves one request.
     pub(super) fn serve(&mut self, request: &Request) -> Result<Answer> {
+        if let Some(answer) = self.serve_kept(request) {
+            return answer;
+        }
         let body = request.body.as_slice();
         match request.kind {
             Kind::Set => self.set(request.id, body),

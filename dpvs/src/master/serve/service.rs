@@ -153,7 +153,7 @@ fn server(d: &Dest) -> Result<Server> {
 }
 
 /// A service as listed.
-fn listed(key: &ServiceKey, entry: &Entry, cid: u8, index: u8) -> Service {
+pub(super) fn listed(key: &ServiceKey, entry: &Entry, cid: u8, index: u8) -> Service {
     let o = &entry.options;
     let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
     Service {
@@ -176,7 +176,7 @@ fn listed(key: &ServiceKey, entry: &Entry, cid: u8, index: u8) -> Service {
     }
 }
 
-fn listed_dest(d: &Server, c: &DestCounters) -> Dest {
+pub(super) fn listed_dest(d: &Server, c: &DestCounters) -> Dest {
     let mut out = Dest {
         af: Af::of(d.addr),
         port: Be16::new(d.port),

@@ -1,0 +1,359 @@
+//! Requests about what is only kept (`--keep-unsupported`), looked at before
+//! all others; and the messages of our own that `ipvsadm` sends.
+//!
+//! A service is kept as soon as one part of it cannot be forwarded, and goes
+//! back among the others when an edit makes it one of them.
+
+use dpvs_core::service::SchedKind;
+use dpvs_core::snapshot::Settings;
+use dpvs_ctl::msg::{
+    AclConf, Dest, DestExt, DestTable, Encap, Info, Service, ServiceDest, ServiceExt,
+    ServicesFront, SyncDaemon, TableTimeouts,
+};
+use dpvs_ctl::server::Request;
+use dpvs_ctl::wire::{Tail, append_entries, decode_list, encode_counted, encode_list};
+use dpvs_ctl::{Wire, id};
+
+use super::service::{Named, Order};
+use super::service::{listed_dest, named};
+use super::{Answer, exact, prefix};
+use crate::master::Master;
+use crate::master::error::{Fault, Result};
+use crate::master::kept::{Kept, KeptDest};
+
+/// Where time-outs stand in [`dpvs_core::snapshot::Timeouts`].
+const ESTABLISHED: usize = 1;
+const FIN_WAIT: usize = 4;
+const UDP_NORMAL: usize = 2;
+/// Longest time-out: 31 days.
+const LONGEST: u32 = 86_400 * 31;
+
+/// Whether the dataplane can forward a service.
+fn forwardable(ext: &ServiceExt) -> bool {
+    let s = &ext.service;
+    ext.pe.is_empty()
+        && s.fwmark == 0
+        && s.matched.is_empty()
+        && matches!(s.proto, 6 | 17)
+        && !s.addr.is_any(s.af)
+        && SchedKind::from_name(&s.sched_name.text()).is_some()
+}
+
+fn plain(service: Service) -> ServiceExt {
+    ServiceExt {
+        service,
+        ..ServiceExt::default()
+    }
+}
+
+impl Master {
+    /// From now on, keeps what cannot be forwarded instead of refusing it.
+    pub fn keep_unsupported(&mut self) {
+        tracing::warn!("--keep-unsupported: what cannot be forwarded is kept and listed only");
+        self.kept.get_or_insert_default();
+    }
+
+    /// Answers what is about kept things; none: the request is for the others.
+    pub(super) fn serve_kept(&mut self, request: &Request) -> Option<Result<Answer>> {
+        let body = request.body.as_slice();
+        match request.id {
+            id::GET_TIMEOUTS => return Some(self.timeouts()),
+            id::SET_TIMEOUTS => return Some(self.timeouts_set(body)),
+            id::GET_SYNC | id::GET_SERVICE_EXTS | id::GET_DEST_EXTS if self.kept.is_none() => {
+                return Some(listing::<DestExt>(&[]));
+            }
+            _ => {}
+        }
+        self.kept.as_ref()?;
+        match request.id {
+            id::SO_SET_FLUSH => {
+                self.kept.as_mut()?.flush();
+                None
+            }
+            id::SO_SET_ADD => self.kept_add(&plain(prefix(body).ok()?)),
+            id::SO_SET_EDIT => self.kept_edit(&plain(prefix(body).ok()?)),
+            id::SET_SERVICE_ADD_EXT => Some(self.ext_service(body, true)),
+            id::SET_SERVICE_EDIT_EXT => Some(self.ext_service(body, false)),
+            id::SO_SET_DEL | id::SO_SET_ZERO => {
+                let s: Service = prefix(body).ok()?;
+                self.kept.as_ref()?.get(&s)?;
+                if request.id == id::SO_SET_DEL {
+                    self.kept.as_mut()?.take(&s);
+                }
+                Some(Ok(Answer::Done))
+            }
+            id::SO_SET_ADDDEST | id::SO_SET_EDITDEST | id::SO_SET_DELDEST => {
+                let both: ServiceDest = prefix(body).ok()?;
+                self.kept.as_ref()?.get(&both.service)?;
+                Some(self.kept_dest(request.id, &both, Encap::default()))
+            }
+            id::SET_DEST_ADD_EXT => Some(self.ext_dest(body, id::SO_SET_ADDDEST)),
+            id::SET_DEST_EDIT_EXT => Some(self.ext_dest(body, id::SO_SET_EDITDEST)),
+            id::SO_GET_INFO => Some(self.kept_info()),
+            id::SO_GET_SERVICES => Some(self.kept_list(body)),
+            id::SO_GET_SERVICE => {
+                let s: Service = prefix(body).ok()?;
+                let kept = self.kept.as_ref()?.get(&s)?;
+                let view = self.view(s.index.into()).ok()?;
+                let listed = kept.listed(self.cid(view), s.index);
+                Some(Ok(Answer::Body(listed.encode())))
+            }
+            id::SO_GET_DESTS => self.kept_dests(body),
+            id::SET_BLKLST_ADD | id::SET_BLKLST_DEL | id::SET_WHTLST_ADD | id::SET_WHTLST_DEL => {
+                Some(self.kept_acl(request.id, body))
+            }
+            id::GET_BLKLST_GETALL => Some(listing(&self.kept.as_ref()?.black)),
+            id::GET_WHTLST_GETALL => Some(listing(&self.kept.as_ref()?.white)),
+            id::SET_SYNC_START => Some(self.sync_start(body)),
+            id::SET_SYNC_STOP => {
+                let daemon: SyncDaemon = prefix(body).ok()?;
+                let stopped = self.kept.as_mut()?.stop_sync(daemon.role);
+                Some(stopped.map(|()| Answer::Done))
+            }
+            id::GET_SYNC => Some(listing(self.kept.as_ref()?.sync())),
+            id::GET_SERVICE_EXTS => Some(listing(&self.kept.as_ref()?.service_exts())),
+            id::GET_DEST_EXTS => Some(listing(&self.kept.as_ref()?.dest_exts())),
+            _ => None,
+        }
+    }
+
+    fn settings(&self) -> Settings {
+        (*self.publisher.current().settings).clone()
+    }
+
+    fn timeouts(&self) -> Result<Answer> {
+        let t = self.settings().timeouts;
+        let at = |list: &[u32], i: usize| list.get(i).copied().unwrap_or(0);
+        let answer = TableTimeouts {
+            tcp: at(&t.tcp, ESTABLISHED),
+            tcp_fin: at(&t.tcp, FIN_WAIT),
+            udp: at(&t.udp, UDP_NORMAL),
+        };
+        Ok(Answer::Body(answer.encode()))
+    }
+
+    /// In force until dpvs.conf is read again.
+    fn timeouts_set(&mut self, body: &[u8]) -> Result<Answer> {
+        let t: TableTimeouts = prefix(body)?;
+        if [t.tcp, t.tcp_fin, t.udp].into_iter().any(|s| s > LONGEST) {
+            return Err(Fault::Invalid("time-out of more than 31 days"));
+        }
+        let mut settings = self.settings();
+        let set = |slot: Option<&mut u32>, seconds: u32| {
+            if let Some(slot) = slot.filter(|_| seconds != 0) {
+                *slot = seconds;
+            }
+        };
+        let now = &mut settings.timeouts;
+        set(now.tcp.get_mut(ESTABLISHED), t.tcp);
+        set(now.tcp.get_mut(FIN_WAIT), t.tcp_fin);
+        set(now.udp.get_mut(UDP_NORMAL), t.udp);
+        self.publisher.set_settings(settings);
+        self.publish();
+        Ok(Answer::Done)
+    }
+
+    fn forwards(&self, s: &Service) -> bool {
+        matches!(named(s, Order::AddrFirst), Ok(Named::At(key))
+            if self.state.services.get(&key).is_some())
+    }
+
+    fn kept_add(&mut self, ext: &ServiceExt) -> Option<Result<Answer>> {
+        let s = &ext.service;
+        if self.kept.as_ref()?.get(s).is_some() || self.forwards(s) {
+            return Some(Err(Fault::Exists));
+        }
+        if forwardable(ext) {
+            return None;
+        }
+        Some(Kept::check(ext).map(|()| {
+            if let Some(kept) = &mut self.kept {
+                kept.put(ext, Vec::new());
+            }
+            Answer::Done
+        }))
+    }
+
+    fn kept_edit(&mut self, ext: &ServiceExt) -> Option<Result<Answer>> {
+        let s = &ext.service;
+        let kept = self.kept.as_ref()?.get(s).is_some();
+        if !kept && (!self.forwards(s) || forwardable(ext)) {
+            return None;
+        }
+        if let Err(fault) = Kept::check(ext) {
+            return Some(Err(fault));
+        }
+        let encapsulated = |d: &KeptDest| d.encap != Encap::default();
+        let old = self.kept.as_mut()?.take(s);
+        let stays = !forwardable(ext) || old.as_ref()?.dests.iter().any(encapsulated);
+        let dests = match old {
+            Some(old) => old.dests,
+            None => self.leave_dataplane(s),
+        };
+        if stays {
+            self.kept.as_mut()?.put(ext, dests);
+            return Some(Ok(Answer::Done));
+        }
+        Some(self.enter_dataplane(s, &dests))
+    }
+
+    /// Takes a service away from the workers; returns its dests.
+    fn leave_dataplane(&mut self, s: &Service) -> Vec<KeptDest> {
+        let Ok(Named::At(key)) = named(s, Order::AddrFirst) else {
+            return Vec::new();
+        };
+        let dests = self.state.services.get(&key).map(|entry| {
+            let kept = |d| KeptDest {
+                dest: Dest {
+                    conn_flags: 0,
+                    ..listed_dest(d, &dpvs_core::message::DestCounters::default())
+                },
+                encap: Encap::default(),
+            };
+            entry.dests.iter().map(kept).collect()
+        });
+        let _ = self.state.services.del(&key);
+        dests.unwrap_or_default()
+    }
+
+    fn enter_dataplane(&mut self, s: &Service, dests: &[KeptDest]) -> Result<Answer> {
+        self.service_add(&s.encode())?;
+        for kept in dests.iter().rev() {
+            let both = ServiceDest {
+                service: *s,
+                dest: kept.dest,
+            };
+            self.dest_add(&both.encode())?;
+        }
+        Ok(Answer::Done)
+    }
+
+    fn ext_service(&mut self, body: &[u8], add: bool) -> Result<Answer> {
+        let ext: ServiceExt = exact(body)?;
+        let done = if add {
+            self.kept_add(&ext)
+        } else {
+            self.kept_edit(&ext)
+        };
+        match done {
+            Some(done) => done,
+            None if add => self.service_add(&ext.service.encode()),
+            None => self.service_edit(&ext.service.encode()),
+        }
+    }
+
+    fn ext_dest(&mut self, body: &[u8], id: u32) -> Result<Answer> {
+        let ext: DestExt = exact(body)?;
+        let s = &ext.both.service;
+        if self.kept.as_ref().is_none_or(|k| k.get(s).is_none()) {
+            let Ok(Named::At(key)) = named(s, Order::AddrFirst) else {
+                return Err(Fault::Invalid("no such service"));
+            };
+            let Some(entry) = self.state.services.get(&key) else {
+                return Err(Fault::Invalid("no such service"));
+            };
+            let whole = super::service::listed(&key, entry, 0, 0);
+            let dests = self.leave_dataplane(s);
+            if let Some(kept) = &mut self.kept {
+                kept.put(&plain(whole), dests);
+            }
+        }
+        self.kept_dest(id, &ext.both, ext.encap)
+    }
+
+    fn kept_dest(&mut self, id: u32, both: &ServiceDest, encap: Encap) -> Result<Answer> {
+        let kept = self.kept.as_mut().and_then(|k| k.get_mut(&both.service));
+        let kept = kept.ok_or(Fault::Invalid("no such service"))?;
+        match id {
+            id::SO_SET_ADDDEST => kept.add(both.dest, encap)?,
+            id::SO_SET_EDITDEST => kept.edit(both.dest, encap)?,
+            _ => kept.del(&both.dest)?,
+        }
+        Ok(Answer::Done)
+    }
+
+    fn kept_info(&mut self) -> Result<Answer> {
+        let Answer::Body(body) = self.info()? else {
+            return Err(Fault::WorkerRefused);
+        };
+        let mut info: Info = exact(&body)?;
+        let kept = self.kept.as_ref().map_or(0, Kept::len);
+        info.num_services += u32::try_from(kept).unwrap_or(u32::MAX);
+        Ok(Answer::Body(info.encode()))
+    }
+
+    /// All services: those of the workers, then those that are kept.
+    fn kept_list(&mut self, body: &[u8]) -> Result<Answer> {
+        let front: ServicesFront = exact(body)?;
+        let view = self.view(front.index.into())?;
+        let cid = self.cid(view);
+        let kept: Vec<Service> = self.kept.as_ref().map_or_else(Vec::new, |k| {
+            k.services().map(|s| s.listed(cid, front.index)).collect()
+        });
+        let own = front
+            .count
+            .checked_sub(u16::try_from(kept.len()).unwrap_or(u16::MAX));
+        let ask = ServicesFront {
+            count: own.ok_or(Fault::WorkerRefused)?,
+            ..front
+        };
+        let Answer::Body(body) = self.service_list(&ask.encode(), false)? else {
+            return Err(Fault::WorkerRefused);
+        };
+        let count = |f: &ServicesFront| usize::from(f.count);
+        let (head, mut list) = decode_list::<ServicesFront, Service>(&body, Tail::Exact, count)
+            .map_err(|_| Fault::WorkerRefused)?;
+        list.extend(kept);
+        let head = ServicesFront {
+            count: front.count,
+            ..head
+        };
+        Ok(Answer::Body(encode_list(&head, &list)))
+    }
+
+    fn kept_dests(&self, body: &[u8]) -> Option<Result<Answer>> {
+        let table: DestTable = exact(body).ok()?;
+        let kept = self.kept.as_ref()?.get(&table.service())?;
+        let dests: Vec<Dest> = kept.dests.iter().map(|k| k.dest).collect();
+        let have = u32::try_from(dests.len()).unwrap_or(u32::MAX);
+        if table.num_dests != have {
+            return Some(Err(Fault::WorkerRefused));
+        }
+        let mut out = table.encode();
+        append_entries(&mut out, &dests);
+        Some(Ok(Answer::Body(out)))
+    }
+
+    fn kept_acl(&mut self, id: u32, body: &[u8]) -> Result<Answer> {
+        let entry: AclConf = prefix(body)?;
+        let kept = self.kept.as_mut().ok_or(Fault::WorkerRefused)?;
+        let list = match id {
+            id::SET_BLKLST_ADD | id::SET_BLKLST_DEL => &mut kept.black,
+            _ => &mut kept.white,
+        };
+        let at = list.iter().position(|e| *e == entry);
+        match (matches!(id, id::SET_BLKLST_ADD | id::SET_WHTLST_ADD), at) {
+            (true, None) => list.push(entry),
+            // As DPVS: what is there already is no mistake.
+            (true, Some(_)) => {}
+            (false, Some(at)) => drop(list.remove(at)),
+            (false, None) => return Err(Fault::Missing),
+        }
+        Ok(Answer::Done)
+    }
+
+    fn sync_start(&mut self, body: &[u8]) -> Result<Answer> {
+        let daemon: SyncDaemon = prefix(body)?;
+        let known = self.state.links.find(daemon.ifname.bytes()).is_some();
+        if !known {
+            return Err(Fault::NoDevice);
+        }
+        let kept = self.kept.as_mut().ok_or(Fault::WorkerRefused)?;
+        kept.start_sync(daemon)?;
+        Ok(Answer::Done)
+    }
+}
+
+fn listing<T: Wire>(entries: &[T]) -> Result<Answer> {
+    Ok(Answer::Body(encode_counted(entries)))
+}
