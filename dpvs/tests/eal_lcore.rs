@@ -5,7 +5,6 @@
 #[allow(dead_code)]
 mod eal_lab;
 
-use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -16,7 +15,7 @@ use dpvs::lcore::{self, LcoreCounters, Plan};
 use dpvs::port::{Batch, Mbuf, Pool, Port, PortConf, Ready, ring};
 use dpvs_core::frame::{Burst, Frame, PortId, WorkerId, empty_burst};
 use dpvs_core::message::{FromWorker, Query, Reply, ToWorker};
-use dpvs_core::snapshot::{self, Local, PortAddr, Snapshot};
+use dpvs_core::snapshot::{self, Local, Locals, PortAddr, Snapshot};
 use dpvs_core::worker::WorkerConf;
 use eal_lab::lab;
 
@@ -47,7 +46,7 @@ fn snapshot() -> Snapshot {
         }],
     };
     let port_id = PortId(0);
-    let locals = HashMap::from([
+    let locals = Locals::from_iter([
         (
             IpAddr::from(OWN),
             Local::Own {
@@ -60,7 +59,7 @@ fn snapshot() -> Snapshot {
     Snapshot {
         epoch: 7,
         ports: Arc::new([port]),
-        locals: Arc::new(locals),
+        locals,
         ..Snapshot::default()
     }
 }

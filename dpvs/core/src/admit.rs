@@ -187,6 +187,7 @@ impl<F: Frame> Worker<F> {
             self.services.resize_with(i + 1, || None);
         }
         let (me, workers) = (usize::from(self.conf.id.0), usize::from(self.conf.workers));
+        let (worker, of) = (me as u32, workers.max(1) as u32);
         let state = self.services[i].get_or_insert_with(|| ServiceState {
             uid: service.uid,
             version: service.version,
@@ -205,7 +206,7 @@ impl<F: Frame> Worker<F> {
                 .map_or(Load::default(), |d| Load {
                     active: d.counters.active,
                     inactive: d.counters.inactive,
-                    overloaded: d.overloaded(),
+                    overloaded: d.overloaded(dest, worker, of),
                 })
         });
         picked

@@ -7,20 +7,24 @@ use crate::conn::{ConnTable, Handle};
 use crate::frame::{Frame, Io, Now};
 use crate::message::{ConnInfo, ConnTuple, DestCounters, FromWorker, Query, Reply, ToWorker};
 use crate::raw::Net;
-use crate::service::{DestId, Service};
-use crate::snapshot::{Local, Snapshot};
+use crate::service::{DESTS_MAX, DestId};
+use crate::snapshot::{Port, Snapshot};
 use crate::stats::Reason;
 use crate::worker::{DestState, Worker};
 
 /// Entries looked at for one piece of a connection listing.
 const WALK_STEPS: u32 = 4096;
+/// States made for new servers at once (64 KiB: a few pages from the system).
+const NEW_DESTS: usize = 1024;
+/// Removed servers looked at at once.
+const OLD_DESTS: usize = 64;
 
 impl<F: Frame> Worker<F> {
     /// Takes a message from the master.
     pub fn handle<I: Io<Frame = F>>(&mut self, message: ToWorker, now: Now, io: &mut I) {
         match message {
             ToWorker::Install { snapshot, removed } => {
-                self.install(snapshot, &removed, now, io);
+                self.install(snapshot, removed, io);
             }
             ToWorker::Query { token, query } => {
                 let reply = self.query(query);
@@ -71,48 +75,68 @@ impl<F: Frame> Worker<F> {
         self.snap = Some(snap);
     }
 
-    fn install<I: Io<Frame = F>>(
-        &mut self,
-        next: Arc<Snapshot>,
-        removed: &[DestId],
-        _now: Now,
-        io: &mut I,
-    ) {
-        let old = self.snap.take();
-        let same = |f: fn(&Snapshot) -> *const ()| old.as_ref().is_some_and(|o| f(o) == f(&next));
-        let ports_same = same(|s| Arc::as_ptr(&s.ports).cast());
-        let routes_same = same(|s| Arc::as_ptr(&s.fib).cast());
-        let locals_same = same(|s| Arc::as_ptr(&s.locals).cast());
-        if !locals_same {
-            self.pools
-                .configure(next.locals.iter().filter_map(|(addr, local)| match local {
-                    Local::Own { sapool: true, .. } => Some((*addr, None)),
-                    _ => None,
-                }));
+    fn install<I: Io<Frame = F>>(&mut self, next: Arc<Snapshot>, removed: Vec<DestId>, io: &mut I) {
+        if !removed.is_empty() {
+            self.leaving.push_back((removed, 0));
         }
-        if !(ports_same && routes_same && locals_same) {
+        if let Some(overtaken) = self.next.replace(next) {
+            io.report(FromWorker::Spent {
+                snapshot: Some(overtaken),
+                removed: Vec::new(),
+            });
+        }
+        self.chores(io);
+    }
+
+    /// Whether something the master asked for is not done yet. It is carried on
+    /// with by `tick`.
+    #[inline]
+    #[must_use]
+    pub fn has_chores(&self) -> bool {
+        self.next.is_some() || !self.leaving.is_empty()
+    }
+
+    /// A bounded piece of what a new configuration brings with it.
+    #[cold]
+    pub(crate) fn chores<I: Io<Frame = F>>(&mut self, io: &mut I) {
+        if let Some(next) = self.next.take() {
+            // Every server of a configuration in force has its state.
+            let need = next.services.dest_bound().min(DESTS_MAX) as usize;
+            let have = self.dests.len();
+            if need > have {
+                let piece = if self.snap.is_none() { need } else { NEW_DESTS };
+                self.dests
+                    .resize_with(need.min(have + piece), DestState::default);
+            }
+            if self.dests.len() < need {
+                self.next = Some(next);
+                return;
+            }
+            self.switch(next, io);
+        }
+        self.see_off(io);
+    }
+
+    /// Forwards by the next configuration from now on.
+    fn switch<I: Io<Frame = F>>(&mut self, next: Arc<Snapshot>, io: &mut I) {
+        let old = self.snap.take();
+        let (pools_same, ways_same) = match &old {
+            Some(old) => (
+                Arc::ptr_eq(old.locals.sapools(), next.locals.sapools()),
+                Arc::ptr_eq(&old.fib, &next.fib) && same_egress(&old.ports, &next.ports),
+            ),
+            None => (false, false),
+        };
+        if !pools_same {
+            self.pools
+                .configure(next.locals.sapools().iter().map(|addr| (*addr, None)));
+        }
+        if !ways_same {
             let ports = &next.ports;
             let dropped = self
                 .neighs
                 .reset_hops(|port| ports.get(usize::from(port.0)).map(|p| p.egress(port)));
             self.stats.drops[Reason::NeighUnresolved as usize] += dropped as u64;
-        }
-        for service in next.services.changed(old.as_ref().map(|o| &o.services)) {
-            self.adopt(service);
-        }
-        for &dest in removed {
-            let Some(state) = self.dests.get_mut(dest.0 as usize) else {
-                io.report(FromWorker::DestDrained {
-                    worker: self.id(),
-                    dest,
-                });
-                continue;
-            };
-            state.removed = true;
-            state.quiescent = true;
-            if state.conns_now() == 0 {
-                self.drained(dest, io);
-            }
         }
         let epoch = next.epoch;
         self.snap = Some(next);
@@ -123,23 +147,29 @@ impl<F: Frame> Worker<F> {
         });
     }
 
-    /// Notes what running connections ask of a service's servers.
-    fn adopt(&mut self, service: &Service) {
-        let (me, workers) = (
-            u32::from(self.conf.id.0),
-            u32::from(self.conf.workers.max(1)),
-        );
-        for dest in service.dests.iter() {
-            let i = dest.id.0 as usize;
-            if i >= self.dests.len() {
-                self.dests.resize_with(i + 1, DestState::default);
+    /// Looks at some of the servers that are in no configuration any more.
+    fn see_off<I: Io<Frame = F>>(&mut self, io: &mut I) {
+        let Some((list, done)) = self.leaving.pop_front() else {
+            return;
+        };
+        let end = list.len().min(done + OLD_DESTS);
+        for &dest in list.get(done..end).unwrap_or_default() {
+            match self.dests.get_mut(dest.0 as usize) {
+                Some(state) if state.conns_now() > 0 => state.removed = true,
+                Some(_) => self.drained(dest, io),
+                None => io.report(FromWorker::DestDrained {
+                    worker: self.id(),
+                    dest,
+                }),
             }
-            let state = &mut self.dests[i];
-            state.quiescent = !dest.usable();
-            // DIFFERS: DPVS gives each worker the whole part only, and none of
-            // it when there are more workers than connections.
-            let share = dest.max_conn / workers + u32::from(me < dest.max_conn % workers);
-            state.limit = if dest.max_conn == 0 { 0 } else { share.max(1) };
+        }
+        if end < list.len() {
+            self.leaving.push_front((list, end));
+        } else {
+            io.report(FromWorker::Spent {
+                snapshot: None,
+                removed: list,
+            });
         }
     }
 
@@ -187,6 +217,15 @@ impl<F: Frame> Worker<F> {
         let conn = find::<u32>(&self.conns, t).or_else(|| find::<u128>(&self.conns, t))?;
         Some(self.conn_info(conn))
     }
+}
+
+/// Whether frames leave by every port as before.
+fn same_egress(old: &[Port], new: &[Port]) -> bool {
+    old.len() == new.len()
+        && old
+            .iter()
+            .zip(new)
+            .all(|(a, b)| (a.mac, a.mtu) == (b.mac, b.mtu))
 }
 
 fn find<A: Net>(conns: &ConnTable, t: &ConnTuple) -> Option<Handle> {

@@ -27,6 +27,7 @@ mod related;
 pub mod rss;
 pub mod sched;
 pub mod service;
+pub mod sharemap;
 pub mod snapshot;
 pub mod stats;
 pub mod worker;

@@ -63,7 +63,8 @@ pub enum ToWorker {
     },
     /// Sets the counters of these servers to zero.
     Zero {
-        /// Servers; empty = every one.
+        /// Servers; empty = every one, which is a long look on a worker with
+        /// very many: the master names them in pieces.
         dests: Vec<DestId>,
     },
 }
@@ -102,6 +103,13 @@ pub enum FromWorker {
         epoch: u64,
         /// The one before.
         retired: Option<Arc<Snapshot>>,
+    },
+    /// Memory that is of no more use: freeing it is the master's work.
+    Spent {
+        /// A configuration that was overtaken before it came into force.
+        snapshot: Option<Arc<Snapshot>>,
+        /// A list of removed servers that has been gone through.
+        removed: Vec<DestId>,
     },
     /// A removed server has no connection left on this worker.
     DestDrained {

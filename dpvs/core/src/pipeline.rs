@@ -16,7 +16,7 @@ use crate::parse::{Head, Kind, parse};
 use crate::prefetch::prefetch;
 use crate::proto::{Dir, tcp, udp};
 use crate::raw::{L3, Net};
-use crate::service::TCP;
+use crate::service::{DestId, TCP};
 use crate::snapshot::Snapshot;
 use crate::stats::{Reason, WorkerStats};
 use crate::worker::Worker;
@@ -157,7 +157,7 @@ impl<F: Frame> Worker<F> {
         let l4 = usize::from(head.l4);
         let entry = A::entry_mut(&mut self.conns, conn);
         let dest = &mut self.dests[entry.dest as usize];
-        if entry.flags & flags::QUIESCENT != 0 && dest.quiescent {
+        if entry.flags & flags::QUIESCENT != 0 && snap.services.is_quiescent(DestId(entry.dest)) {
             self.end(snap, conn, now, io);
             return self.drop(Reason::Quiescent);
         }

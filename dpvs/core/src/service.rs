@@ -1,15 +1,14 @@
 //! Virtual services, their servers and local addresses, as published.
 //!
 //! Immutable: what a worker changes while it forwards (cursors, counters) is in
-//! `worker`'s own state, found by the dense ids given here. The table is cut
-//! into shards so that changing one service of ten thousand copies one shard.
+//! `worker`'s own state, found by the dense ids given here. Changing one service
+//! of ten thousand copies that service and one page of the table.
 
-use std::collections::HashMap;
-use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use crate::frame::PortId;
+use crate::sharemap::{Key, ShareMap, hash_addr};
 
 /// Dense number of a service, given by the master.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -99,7 +98,8 @@ pub struct Service {
     pub id: ServiceId,
     /// Never the same for two services, also after an id was given again.
     pub uid: u64,
-    /// Counts up when the servers or the scheduler change: cursors restart.
+    /// Counts up when the servers (weights and limits too), the local addresses
+    /// or the scheduler change: cursors restart.
     pub version: u64,
     /// What it is found by.
     pub key: ServiceKey,
@@ -151,103 +151,157 @@ pub struct Laddr {
     pub port: PortId,
 }
 
-const SHARDS: usize = 256;
+/// Most servers there can be: what [`DestId`]s are below.
+pub const DESTS_MAX: u32 = 1 << 20;
 
-type Shard = HashMap<ServiceKey, Arc<Service>>;
+/// A set of servers, in pages of bits that copies share.
+#[derive(Clone, Debug, Default)]
+struct DestSet(Arc<Vec<Arc<[u64; 64]>>>);
 
-/// All services by key; cloning it and replacing one service shares the rest.
-#[derive(Clone, Debug)]
-pub struct ServiceTable {
-    shards: Arc<[Arc<Shard>]>,
-    len: usize,
+impl DestSet {
+    fn place(dest: DestId) -> (usize, usize, u64) {
+        let n = dest.0 as usize;
+        (n / 4096, n / 64 % 64, 1 << (n % 64))
+    }
+
+    #[inline]
+    fn contains(&self, dest: DestId) -> bool {
+        let (page, word, bit) = Self::place(dest);
+        self.0.get(page).is_some_and(|p| p[word] & bit != 0)
+    }
+
+    fn set(&mut self, dest: DestId, on: bool) {
+        if self.contains(dest) == on {
+            return;
+        }
+        let (page, word, bit) = Self::place(dest);
+        let pages = Arc::make_mut(&mut self.0);
+        if page >= pages.len() {
+            pages.resize(page + 1, Arc::new([0; 64]));
+        }
+        Arc::make_mut(&mut pages[page])[word] ^= bit;
+    }
 }
 
-impl Default for ServiceTable {
-    fn default() -> Self {
-        let empty = Arc::new(Shard::default());
-        Self {
-            shards: vec![empty; SHARDS].into(),
-            len: 0,
-        }
+/// All services by key; cloning it and replacing one service shares the rest.
+#[derive(Clone, Debug, Default)]
+pub struct ServiceTable {
+    services: ShareMap<ServiceKey, Arc<Service>>,
+    /// How many TCP and how many other services an address has.
+    vips: ShareMap<IpAddr, [u32; 2]>,
+    quiescent: DestSet,
+    dest_bound: u32,
+}
+
+impl Key for ServiceKey {
+    #[inline(always)]
+    fn hash(&self, seed: [u64; 2]) -> u64 {
+        hash_addr(
+            &self.addr,
+            u64::from(self.port) << 8 | u64::from(self.proto),
+            seed,
+        )
     }
+}
+
+fn kind(proto: u8) -> usize {
+    usize::from(proto != TCP)
 }
 
 impl ServiceTable {
-    /// All services of an address are in one shard.
-    fn shard(addr: &IpAddr) -> usize {
-        // Placement only: the maps inside are keyed against collisions.
-        let h: u64 = BuildHasherDefault::<DefaultHasher>::default().hash_one(addr);
-        (h % SHARDS as u64) as usize
+    /// An empty table that hashes with this key.
+    #[must_use]
+    pub fn keyed(seed: [u64; 2]) -> Self {
+        Self {
+            services: ShareMap::keyed(seed),
+            vips: ShareMap::keyed(seed),
+            ..Self::default()
+        }
     }
 
-    /// True if the address has any service of that protocol.
+    /// True if the address has any service of that protocol (TCP or UDP).
+    #[inline]
     #[must_use]
     pub fn has(&self, addr: IpAddr, proto: u8) -> bool {
-        self.shards[Self::shard(&addr)]
-            .keys()
-            .any(|k| k.addr == addr && k.proto == proto)
-    }
-
-    /// Services that are not the same object in `old`: new ones and changed ones.
-    pub fn changed<'a>(
-        &'a self,
-        old: Option<&'a ServiceTable>,
-    ) -> impl Iterator<Item = &'a Arc<Service>> {
-        self.shards.iter().enumerate().flat_map(move |(i, shard)| {
-            let before = old.map(|o| &o.shards[i]);
-            let same = before.is_some_and(|b| Arc::ptr_eq(b, shard));
-            shard.values().filter(move |s| {
-                !same
-                    && !before
-                        .and_then(|b| b.get(&s.key))
-                        .is_some_and(|b| Arc::ptr_eq(b, s))
-            })
-        })
+        self.vips.get(&addr).is_some_and(|n| n[kind(proto)] > 0)
     }
 
     /// The service of a key.
+    #[inline]
     #[must_use]
     pub fn get(&self, key: &ServiceKey) -> Option<&Arc<Service>> {
-        if self.len == 0 {
-            return None;
-        }
-        self.shards[Self::shard(&key.addr)].get(key)
+        self.services.get(key)
+    }
+
+    /// A server that is gone, or has weight 0, or is inhibited: connections of
+    /// services that want it end.
+    #[inline]
+    #[must_use]
+    pub fn is_quiescent(&self, dest: DestId) -> bool {
+        self.quiescent.contains(dest)
+    }
+
+    /// All servers' numbers are below this, those of the past included.
+    #[must_use]
+    pub fn dest_bound(&self) -> u32 {
+        self.dest_bound
     }
 
     /// Adds or replaces a service.
     pub fn insert(&mut self, service: Arc<Service>) {
         let key = service.key;
-        if self.edit(&key).insert(key, service).is_none() {
-            self.len += 1;
+        let new = Arc::clone(&service);
+        let old = self.services.insert(key, service);
+        match old {
+            Some(old) if Arc::ptr_eq(&old.dests, &new.dests) => return,
+            Some(old) => self.retire(&old),
+            None => self.count(&key, 1),
+        }
+        for dest in new.dests.iter() {
+            self.quiescent.set(dest.id, !dest.usable());
+            self.dest_bound = self.dest_bound.max(dest.id.0.saturating_add(1));
         }
     }
 
     /// Removes a service.
     pub fn remove(&mut self, key: &ServiceKey) -> Option<Arc<Service>> {
-        self.get(key)?;
-        let gone = self.edit(key).remove(key);
-        self.len -= usize::from(gone.is_some());
-        gone
+        let gone = self.services.remove(key)?;
+        self.retire(&gone);
+        self.count(key, -1);
+        Some(gone)
+    }
+
+    fn retire(&mut self, service: &Service) {
+        for dest in service.dests.iter() {
+            self.quiescent.set(dest.id, true);
+        }
+    }
+
+    fn count(&mut self, key: &ServiceKey, by: i32) {
+        let mut counts = self.vips.get(&key.addr).copied().unwrap_or_default();
+        let n = &mut counts[kind(key.proto)];
+        *n = n.saturating_add_signed(by);
+        if counts == [0; 2] {
+            self.vips.remove(&key.addr);
+        } else {
+            self.vips.insert(key.addr, counts);
+        }
     }
 
     /// Number of services.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.len
+        self.services.len()
     }
 
     /// True without any service.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.len == 0
+        self.services.is_empty()
     }
 
     /// All services, in no order.
     pub fn iter(&self) -> impl Iterator<Item = &Arc<Service>> {
-        self.shards.iter().flat_map(|s| s.values())
-    }
-
-    fn edit(&mut self, key: &ServiceKey) -> &mut Shard {
-        Arc::make_mut(&mut Arc::make_mut(&mut self.shards)[Self::shard(&key.addr)])
+        self.services.iter().map(|(_, service)| service)
     }
 }

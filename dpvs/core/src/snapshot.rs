@@ -2,16 +2,16 @@
 //!
 //! The master builds the next `Snapshot` and sends it to every worker; a worker
 //! swaps its `Arc` between two bursts. Parts that did not change are shared with
-//! the last one (each part is an `Arc`, services are in shards). Nothing in here
+//! the last one (each part is an `Arc`, the tables are in pages). Nothing in here
 //! is mutable and nothing counts: counters live in the workers.
 
-use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use crate::frame::PortId;
 use crate::inet::route::Fib;
 use crate::service::ServiceTable;
+use crate::sharemap::ShareMap;
 
 /// A MAC address.
 pub type Mac = [u8; 6];
@@ -24,7 +24,7 @@ pub struct Snapshot {
     /// Devices; the index is the [`PortId`].
     pub ports: Arc<[Port]>,
     /// Addresses and host routes that end here, by destination address.
-    pub locals: Arc<HashMap<IpAddr, Local>>,
+    pub locals: Locals,
     /// IPv4 and IPv6 routes that lead on.
     pub fib: Arc<Fib>,
     /// Virtual services.
@@ -77,6 +77,91 @@ pub enum Local {
         /// Port whose host port gets the packet.
         port: PortId,
     },
+}
+
+/// Addresses that end here.
+#[derive(Clone, Debug, Default)]
+pub struct Locals {
+    map: ShareMap<IpAddr, Local>,
+    /// Those that feed a local-port pool, in the order they came.
+    sapools: Arc<Vec<IpAddr>>,
+}
+
+impl Locals {
+    /// Without any address, hashing with this key.
+    #[must_use]
+    pub fn keyed(seed: [u64; 2]) -> Self {
+        Self {
+            map: ShareMap::keyed(seed),
+            sapools: Arc::default(),
+        }
+    }
+
+    /// What an address is here.
+    #[inline]
+    #[must_use]
+    pub fn get(&self, addr: &IpAddr) -> Option<&Local> {
+        self.map.get(addr)
+    }
+
+    /// Adds or replaces; returns what was there.
+    pub fn insert(&mut self, addr: IpAddr, local: Local) -> Option<Local> {
+        let old = self.map.insert(addr, local);
+        let pool = |l: Local| matches!(l, Local::Own { sapool: true, .. });
+        match (old.is_some_and(pool), pool(local)) {
+            (false, true) => Arc::make_mut(&mut self.sapools).push(addr),
+            (true, false) => self.drop_pool(&addr),
+            _ => {}
+        }
+        old
+    }
+
+    /// Removes an address.
+    pub fn remove(&mut self, addr: &IpAddr) -> Option<Local> {
+        let old = self.map.remove(addr)?;
+        if let Local::Own { sapool: true, .. } = old {
+            self.drop_pool(addr);
+        }
+        Some(old)
+    }
+
+    fn drop_pool(&mut self, addr: &IpAddr) {
+        Arc::make_mut(&mut self.sapools).retain(|a| a != addr);
+    }
+
+    /// Addresses that feed a local-port pool. The same `Arc` while the set of
+    /// them does not change.
+    #[must_use]
+    pub fn sapools(&self) -> &Arc<Vec<IpAddr>> {
+        &self.sapools
+    }
+
+    /// All addresses, in no order.
+    pub fn iter(&self) -> impl Iterator<Item = (&IpAddr, &Local)> {
+        self.map.iter()
+    }
+
+    /// Number of addresses.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.map.len()
+    }
+
+    /// True without any address.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.map.is_empty()
+    }
+}
+
+impl FromIterator<(IpAddr, Local)> for Locals {
+    fn from_iter<I: IntoIterator<Item = (IpAddr, Local)>>(all: I) -> Self {
+        let mut locals = Self::default();
+        for (addr, local) in all {
+            locals.insert(addr, local);
+        }
+        locals
+    }
 }
 
 /// TCP and UDP time-outs in seconds, by state (dpvs.conf `ipvs_defs`).

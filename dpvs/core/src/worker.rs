@@ -6,10 +6,12 @@
 //! scheduler cursors, counters and the `Arc` of the configuration in force. A
 //! worker never blocks, never reads a clock and never shares memory with another.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use crate::admit::ServiceState;
 use crate::conn::ConnTable;
+use crate::conn::index::reserve;
 use crate::conn::wheel::Wheel;
 use crate::frame::{BURST, Frame, Io, Now, WorkerId};
 use crate::isn::IsnMaker;
@@ -17,6 +19,7 @@ use crate::laddr::PortPools;
 use crate::message::DestCounters;
 use crate::neigh::Neighbours;
 use crate::parse::Head;
+use crate::service::{DESTS_MAX, Dest, DestId};
 use crate::snapshot::Snapshot;
 use crate::stats::{Reason, WorkerStats};
 
@@ -33,23 +36,25 @@ pub struct WorkerConf {
     pub seed: [u64; 4],
 }
 
-/// What a worker keeps of a server: counters, and the little of its
-/// configuration that running connections ask for. One cache line.
+/// What a worker keeps of a server. One cache line.
 #[derive(Clone, Debug, Default)]
 #[repr(align(64))]
 pub(crate) struct DestState {
     pub counters: DestCounters,
-    /// Connections this worker may have, 0 = any number.
-    pub limit: u32,
-    /// Gone, or weight 0: connections of services that want it end.
-    pub quiescent: bool,
     /// Removed from its service; the master wants to know when it is unused.
     pub removed: bool,
 }
 
 impl DestState {
-    pub(crate) fn overloaded(&self) -> bool {
-        self.limit != 0 && self.conns_now() >= self.limit
+    /// Has as many connections as this worker, `me` of `workers`, may make.
+    pub(crate) fn overloaded(&self, dest: &Dest, me: u32, workers: u32) -> bool {
+        if dest.max_conn == 0 {
+            return false;
+        }
+        // DIFFERS: DPVS gives each worker the whole part only, and none of
+        // it when there are more workers than connections.
+        let share = dest.max_conn / workers + u32::from(me < dest.max_conn % workers);
+        self.conns_now() >= share.max(1)
     }
 
     pub(crate) fn conns_now(&self) -> u32 {
@@ -65,6 +70,10 @@ pub struct Worker<F: Frame> {
     pub(crate) conf: WorkerConf,
     /// Absent while a burst is in work, and before the first `Install`.
     pub(crate) snap: Option<Arc<Snapshot>>,
+    /// The next one, while there is not yet a state for each of its servers.
+    pub(crate) next: Option<Arc<Snapshot>>,
+    /// Servers that left, and how many of each list have been looked at.
+    pub(crate) leaving: VecDeque<(Vec<DestId>, usize)>,
     /// Heads of the burst in work; kept here so that they are not made anew.
     pub(crate) heads: Option<Box<[Head; BURST]>>,
     pub(crate) conns: ConnTable,
@@ -87,13 +96,16 @@ impl<F: Frame> Worker<F> {
         let [a, b, c, d] = conf.seed;
         Self {
             snap: None,
+            next: None,
+            leaving: VecDeque::with_capacity(16),
             heads: Some(Box::new([Head::EMPTY; BURST])),
             conns: ConnTable::new(conf.conns, conf.seed),
             wheel: Wheel::new(now.millis()),
             neighs: Neighbours::default(),
             pools: PortPools::new(conf.id, conf.workers),
             services: Vec::new(),
-            dests: Vec::new(),
+            // Never moved: the system gives pages as they are used.
+            dests: reserve(DESTS_MAX as usize),
             stats: WorkerStats::default(),
             isn: IsnMaker::new(a.rotate_left(23) ^ c, b.rotate_left(41) ^ d),
             icmp_sent: (0, 0),
@@ -103,6 +115,9 @@ impl<F: Frame> Worker<F> {
 
     /// Runs what is due; call once a loop, also without traffic. Bounded work.
     pub fn tick<I: Io<Frame = F>>(&mut self, now: Now, io: &mut I) {
+        if self.has_chores() {
+            self.chores(io);
+        }
         let Some(snap) = self.snap.take() else { return };
         let mut budget = TICK_BUDGET;
         while let Some(conn) = self

@@ -456,13 +456,13 @@ fn apply(b: &mut Bench, m: &mut Master, frames: &[(u16, Vec<u8>)], step: &Step) 
             m.publish(b, None, vec![]);
         }
         Step::Sapool(on) => {
-            let mut locals = (*b.snap.locals).clone();
-            for local in locals.values_mut() {
-                if let dpvs_core::snapshot::Local::Own { port, sapool } = local {
+            let locals: Vec<_> = b.snap.locals.iter().map(|(a, l)| (*a, *l)).collect();
+            for (addr, mut local) in locals {
+                if let dpvs_core::snapshot::Local::Own { port, sapool } = &mut local {
                     *sapool = *on && port.0 == 1;
                 }
+                b.snap.locals.insert(addr, local);
             }
-            b.snap.locals = Arc::new(locals);
             m.publish(b, None, vec![]);
         }
     }

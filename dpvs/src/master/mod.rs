@@ -15,6 +15,7 @@ mod serve;
 mod server;
 mod settings;
 mod state;
+mod waste;
 mod workers;
 
 use std::collections::{BTreeSet, HashMap};
@@ -38,6 +39,7 @@ use publish::Publisher;
 use serve::Cursors;
 use state::State;
 use state::addr::Addr;
+use waste::Waste;
 use workers::Workers;
 
 /// How long a worker may take to answer, at least: a worker without a core of
@@ -61,6 +63,7 @@ pub struct Master {
     tokens: HashMap<u64, (u64, usize)>,
     last_id: u64,
     query_time: Duration,
+    waste: Waste,
     next_second: Instant,
 }
 
@@ -87,6 +90,7 @@ impl Master {
             tokens: HashMap::new(),
             last_id: 0,
             query_time: QUERY_TIME,
+            waste: Waste::start(),
             next_second: Instant::now(),
         };
         master.refresh_links();
@@ -120,6 +124,7 @@ impl Master {
         busy |= self.hear(server, now);
         self.workers.flush();
         self.overdue(server, now);
+        self.waste.clear(now);
         if now >= self.next_second {
             self.next_second = now + Duration::from_secs(1);
             self.state.expire_addrs(now);
@@ -144,17 +149,18 @@ impl Master {
             };
             heard = true;
             match event {
-                // The retired snapshot is freed here, not on the worker.
                 FromWorker::Installed {
                     worker,
                     epoch,
-                    retired: _,
+                    retired,
                 } => {
+                    self.waste.extend(retired);
                     self.publisher.installed(worker, epoch);
                     self.reached(server, now);
                 }
-                FromWorker::DestDrained { worker, dest } => {
-                    if self.publisher.drained(worker, dest) {
+                FromWorker::Spent { snapshot, .. } => self.waste.extend(snapshot),
+                FromWorker::DestDrained { dest, .. } => {
+                    if self.publisher.drained(dest) {
                         self.state.services.recycle(dest);
                     }
                 }

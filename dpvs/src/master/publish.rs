@@ -4,13 +4,14 @@
 //! removed servers come back only when every worker says it has drained them.
 
 use std::collections::HashMap;
+use std::hash::{BuildHasher, RandomState};
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use dpvs_core::frame::WorkerId;
 use dpvs_core::inet::route::{Fib, Route};
-use dpvs_core::service::DestId;
-use dpvs_core::snapshot::{Local, Port, PortAddr, Settings, Snapshot};
+use dpvs_core::service::{DestId, ServiceTable};
+use dpvs_core::snapshot::{Local, Locals, Port, PortAddr, Settings, Snapshot};
 use dpvs_ctl::msg::ifa_flag;
 
 use super::state::State;
@@ -23,17 +24,25 @@ pub(crate) struct Publisher {
     current: Snapshot,
     /// Epoch of each worker.
     epochs: Vec<u64>,
-    /// Removed servers and the workers that still have connections to them.
-    draining: HashMap<DestId, Vec<WorkerId>>,
+    /// How many workers may still have connections to a removed server, by its
+    /// number.
+    draining: Vec<u16>,
+    /// What the routes in force were made of.
+    routes: Vec<Route>,
     settings: Option<Arc<Settings>>,
 }
 
 impl Publisher {
     pub(crate) fn new(workers: usize) -> Publisher {
         Publisher {
-            current: Snapshot::default(),
+            current: Snapshot {
+                services: ServiceTable::keyed(random()),
+                locals: Locals::keyed(random()),
+                ..Snapshot::default()
+            },
             epochs: vec![0; workers],
-            draining: HashMap::new(),
+            draining: Vec::new(),
+            routes: Vec::new(),
             settings: None,
         }
     }
@@ -68,17 +77,16 @@ impl Publisher {
         }
     }
 
+    /// A worker has no connection to a removed server, which it says once.
     /// Returns true when that was the last worker.
-    pub(crate) fn drained(&mut self, worker: WorkerId, dest: DestId) -> bool {
-        let Some(left) = self.draining.get_mut(&dest) else {
-            return false;
-        };
-        left.retain(|w| *w != worker);
-        let last = left.is_empty();
-        if last {
-            self.draining.remove(&dest);
+    pub(crate) fn drained(&mut self, dest: DestId) -> bool {
+        match self.draining.get_mut(dest.0 as usize) {
+            Some(left @ 1..) => {
+                *left -= 1;
+                *left == 0
+            }
+            _ => false,
         }
-        last
     }
 
     /// The next snapshot and the servers that left with it, if anything changed.
@@ -102,12 +110,13 @@ impl Publisher {
                 }
             }
         }
-        let all: Vec<WorkerId> = (0u8..)
-            .zip(&self.epochs)
-            .map(|(n, _)| WorkerId(n))
-            .collect();
+        let workers = u16::try_from(self.epochs.len()).unwrap_or(u16::MAX);
         for id in &removed {
-            self.draining.insert(*id, all.clone());
+            let at = id.0 as usize;
+            if at >= self.draining.len() {
+                self.draining.resize(at + 1, 0);
+            }
+            self.draining[at] = workers;
         }
         Some((Arc::new(self.current.clone()), removed))
     }
@@ -172,7 +181,22 @@ impl Publisher {
                 }
             }
         }
-        self.current.locals = Arc::new(locals);
+        // Only what differs, so that the rest is shared with the last snapshot.
+        let gone: Vec<IpAddr> = self
+            .current
+            .locals
+            .iter()
+            .map(|(addr, _)| *addr)
+            .filter(|addr| !locals.contains_key(addr))
+            .collect();
+        for addr in gone {
+            self.current.locals.remove(&addr);
+        }
+        for (addr, local) in locals {
+            if self.current.locals.get(&addr) != Some(&local) {
+                self.current.locals.insert(addr, local);
+            }
+        }
         let routes: Vec<Route> = state
             .routes
             .iter()
@@ -190,6 +214,14 @@ impl Publisher {
                 },
             })
             .collect();
-        self.current.fib = Arc::new(Fib::new(&routes));
+        if routes != self.routes {
+            self.current.fib = Arc::new(Fib::new(&routes));
+            self.routes = routes;
+        }
     }
+}
+
+/// A key nobody outside knows, as the maps of the standard library have it.
+fn random() -> [u64; 2] {
+    [0, 1].map(|n| RandomState::new().hash_one(n))
 }

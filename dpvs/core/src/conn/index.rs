@@ -192,7 +192,7 @@ impl Index {
 }
 
 /// Room for `n` values, not touched yet.
-pub(super) fn reserve<T>(n: usize) -> Vec<T> {
+pub(crate) fn reserve<T>(n: usize) -> Vec<T> {
     let mut room = Vec::new();
     if room.try_reserve_exact(n).is_err() {
         // Failing here is start-up without memory: nothing to go on with.

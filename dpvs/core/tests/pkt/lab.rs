@@ -216,7 +216,9 @@ impl Lab {
                         other.handle(message, self.now, &mut self.sink);
                     }
                 }
-                FromWorker::Installed { .. } | FromWorker::Reply { .. } => {}
+                FromWorker::Installed { .. }
+                | FromWorker::Spent { .. }
+                | FromWorker::Reply { .. } => {}
             }
         }
     }
@@ -327,7 +329,9 @@ impl Lab {
                 let mtu = self.port_mut(port)?.mtu;
                 let entry = PortAddr { addr, plen, sapool };
                 self.port_mut(port)?.addrs.push(entry);
-                Arc::make_mut(&mut self.snap.locals).insert(addr, Local::Own { port: id, sapool });
+                self.snap
+                    .locals
+                    .insert(addr, Local::Own { port: id, sapool });
                 self.routes.push(Route {
                     dst: addr,
                     plen,
@@ -343,7 +347,7 @@ impl Lab {
                 for port in Arc::make_mut(&mut self.snap.ports) {
                     port.addrs.retain(|a| a.addr != addr);
                 }
-                Arc::make_mut(&mut self.snap.locals).remove(&addr);
+                self.snap.locals.remove(&addr);
                 self.routes.retain(|r| r.src != Some(addr));
                 self.snap.fib = Arc::new(Fib::new(&self.routes));
             }
@@ -368,7 +372,9 @@ impl Lab {
             }
             ["kni-host", addr, "port", port] => {
                 let port = PortId(number(port)? as u16);
-                Arc::make_mut(&mut self.snap.locals).insert(vars.addr(addr)?, Local::Host { port });
+                self.snap
+                    .locals
+                    .insert(vars.addr(addr)?, Local::Host { port });
             }
             ["mtu", port, n] => {
                 let mtu = number(n)? as u16;

@@ -4,7 +4,6 @@
 
 pub mod frames;
 
-use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -12,7 +11,7 @@ use dpvs_core::frame::{Frame, HeapFrame, Io, Now, PortId, WorkerId, empty_burst}
 use dpvs_core::inet::route::{Fib, Route};
 use dpvs_core::message::{FromWorker, Query, Reply, ToWorker};
 use dpvs_core::service::{Dest, DestId, FwdMode, Laddr, SchedKind, Service, ServiceId, ServiceKey};
-use dpvs_core::snapshot::{Local, Port, PortAddr, Settings, Snapshot};
+use dpvs_core::snapshot::{Local, Locals, Port, PortAddr, Settings, Snapshot};
 use dpvs_core::worker::{Worker, WorkerConf};
 
 /// Collects what a worker sends.
@@ -99,7 +98,7 @@ pub fn snapshot(services: Vec<Service>) -> Snapshot {
             ],
         ),
     ];
-    let mut locals = HashMap::new();
+    let mut locals = Locals::default();
     let mut routes = Vec::new();
     for (i, p) in ports.iter().enumerate() {
         let port = PortId(i as u16);
@@ -125,7 +124,7 @@ pub fn snapshot(services: Vec<Service>) -> Snapshot {
     let mut snap = Snapshot {
         epoch: 1,
         ports: ports.into(),
-        locals: Arc::new(locals),
+        locals,
         fib: Arc::new(Fib::new(&routes)),
         ..Snapshot::default()
     };

@@ -13,7 +13,7 @@ pub(crate) struct Ids {
 
 impl Ids {
     /// How many ids there may be at once.
-    const MAX: u32 = 1 << 24;
+    const MAX: u32 = dpvs_core::service::DESTS_MAX;
 
     /// How many more can be taken.
     pub(crate) fn room(&self) -> usize {

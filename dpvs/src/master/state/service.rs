@@ -222,7 +222,10 @@ impl Services {
         let kept: BTreeSet<DestId> = new.dest_ids().into_iter().collect();
         self.removed
             .extend(old.dest_ids().into_iter().filter(|id| !kept.contains(id)));
-        if new.dests != old.dests || new.options.sched != old.options.sched {
+        if new.dests != old.dests
+            || new.laddrs != old.laddrs
+            || new.options.sched != old.options.sched
+        {
             new.version += 1;
         }
         self.map.insert(*key, new);
