@@ -6,6 +6,7 @@ use std::sync::Arc;
 use zerocopy::FromZeros;
 
 use crate::conn::{Entry, Handle, flags};
+use crate::conn::table::Tuple;
 use crate::frame::{Frame, Now, WorkerId};
 use crate::neigh::Egress;
 use crate::parse::Head;
@@ -13,7 +14,7 @@ use crate::proto::tcp;
 use crate::raw::Net;
 use crate::sched::{Cursor, Load};
 use crate::service::{Dest, FwdMode, Service, ServiceKey, TCP, UDP};
-use crate::snapshot::{Local, Snapshot};
+use crate::snapshot::Snapshot;
 use crate::stats::Reason;
 use crate::worker::Worker;
 
@@ -66,7 +67,14 @@ impl<F: Frame> Worker<F> {
             found => {
                 // A service's own packets come before those of a local port, for
                 // addresses that are both.
-                if let Some(owner) = self.owner_elsewhere(snap, dst_ip, port) {
+                let tuple = Tuple {
+                    src,
+                    dst,
+                    sport: head.sport,
+                    dport: head.dport,
+                    proto: head.proto,
+                };
+                if let Some(owner) = self.owner_elsewhere(snap, &tuple) {
                     return Admitted::HandOver(owner);
                 }
                 return self.no_service(snap, &key, found.is_some());
@@ -78,26 +86,6 @@ impl<F: Frame> Worker<F> {
         match self.create::<A>(snap, from, service, frame, head, now) {
             Ok(conn) => Admitted::Conn(conn),
             Err(reason) => Admitted::Drop(reason),
-        }
-    }
-
-    /// The other worker whose slice a local port is in.
-    pub(crate) fn owner_elsewhere(
-        &self,
-        snap: &Snapshot,
-        laddr: IpAddr,
-        port: u16,
-    ) -> Option<WorkerId> {
-        if self.conf.workers < 2 {
-            return None;
-        }
-        match snap.locals.get(&laddr) {
-            Some(Local::Own { sapool: true, .. }) => self
-                .pools
-                .slices()
-                .owner(port)
-                .filter(|owner| *owner != self.conf.id),
-            _ => None,
         }
     }
 

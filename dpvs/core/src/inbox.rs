@@ -6,6 +6,7 @@ use crate::conn::table::{Family, Tuple};
 use crate::conn::{ConnTable, Handle};
 use crate::frame::{Frame, Io, Now};
 use crate::message::{ConnInfo, ConnTuple, DestCounters, FromWorker, Query, Reply, ToWorker};
+use crate::owner::local_addresses;
 use crate::raw::Net;
 use crate::service::{DESTS_MAX, DestId};
 use crate::snapshot::{Port, Snapshot};
@@ -122,14 +123,14 @@ impl<F: Frame> Worker<F> {
         let old = self.snap.take();
         let (pools_same, ways_same) = match &old {
             Some(old) => (
-                Arc::ptr_eq(old.locals.sapools(), next.locals.sapools()),
+                Arc::ptr_eq(old.locals.sapools(), next.locals.sapools())
+                    && old.returns.same(&next.returns),
                 Arc::ptr_eq(&old.fib, &next.fib) && same_egress(&old.ports, &next.ports),
             ),
             None => (false, false),
         };
         if !pools_same {
-            self.pools
-                .configure(next.locals.sapools().iter().map(|addr| (*addr, None)));
+            self.pools.configure(local_addresses(&next));
         }
         if !ways_same {
             let ports = &next.ports;

@@ -18,6 +18,7 @@ mod lifecycle;
 mod local;
 pub mod message;
 mod neigh;
+mod owner;
 mod parse;
 mod pipeline;
 mod prefetch;

@@ -48,7 +48,7 @@ impl<F: Frame> Worker<F> {
                 mac: p.mac,
                 mtu: p.mtu,
             };
-            if p.forward2kni {
+            if p.forward2kni && !self.handed {
                 for frame in burst.iter().flatten() {
                     self.copy_to_host(port, frame, io);
                 }
@@ -133,10 +133,7 @@ impl<F: Frame> Worker<F> {
             Admitted::Conn(conn) => self.transit::<A, I>(snap, from, frame, head, conn, now, io),
             Admitted::Pass => self.deliver(snap, from, frame, head, now, io),
             Admitted::Drop(reason) => self.drop(reason),
-            Admitted::HandOver(worker) => {
-                self.stats.handed_over += 1;
-                io.hand_over(worker, from.port, frame);
-            }
+            Admitted::HandOver(owner) => self.hand_over::<A, I>(owner, from, frame, head, io),
         }
     }
 

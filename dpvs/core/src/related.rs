@@ -102,12 +102,7 @@ impl<F: Frame> Worker<F> {
         };
         let hash = A::hash(&self.conns, &tuple);
         let Some(conn) = self.conns.find(hash, &tuple) else {
-            if let Some(owner) = self.owner_elsewhere(snap, src.ip(), u16::from_be(tuple.dport)) {
-                self.stats.handed_over += 1;
-                io.hand_over(owner, from.port, frame);
-                return None;
-            }
-            return Some(frame);
+            return self.error_elsewhere::<A, I>(snap, from, frame, head, &tuple, now, io);
         };
         if icmp_sum::<A>(data, l4, end) != 0 {
             self.drop(Reason::BadChecksum);

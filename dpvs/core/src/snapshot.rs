@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use crate::frame::PortId;
 use crate::inet::route::Fib;
+use crate::rss::Returns;
 use crate::service::ServiceTable;
 use crate::sharemap::ShareMap;
 
@@ -29,6 +30,8 @@ pub struct Snapshot {
     pub fib: Arc<Fib>,
     /// Virtual services.
     pub services: ServiceTable,
+    /// How replies to local addresses find their worker.
+    pub returns: Returns,
     /// Time-outs and switches of dpvs.conf.
     pub settings: Arc<Settings>,
 }

@@ -86,6 +86,10 @@ pub struct Worker<F: Frame> {
     pub(crate) isn: IsnMaker,
     /// Milliseconds and errors sent within that second, for the ICMP rate limit.
     pub(crate) icmp_sent: (u64, u32),
+    /// The burst in work came from another worker.
+    pub(crate) handed: bool,
+    /// Second, and ICMP errors copied to the other workers within it.
+    pub(crate) copied: (u64, u32),
 }
 
 impl<F: Frame> Worker<F> {
@@ -109,6 +113,8 @@ impl<F: Frame> Worker<F> {
             stats: WorkerStats::default(),
             isn: IsnMaker::new(a.rotate_left(23) ^ c, b.rotate_left(41) ^ d),
             icmp_sent: (0, 0),
+            handed: false,
+            copied: (0, 0),
             conf,
         }
     }

@@ -1,0 +1,169 @@
+//! Packets that belong to another worker's connections.
+//!
+//! Replies of servers name a local port, which says whose it is; an ICMP error
+//! quotes a packet of the connection, but is itself spread by other fields.
+//! Either is handed over once: what comes out of the ring and still finds no
+//! connection stays here. Does not decide how ports are split (`laddr`, `rss`).
+
+use std::net::IpAddr;
+
+use crate::conn::table::Tuple;
+use crate::frame::{Burst, Frame, Io, Now, PortId, WorkerId};
+use crate::neigh::Egress;
+use crate::parse::Head;
+use crate::raw::Net;
+use crate::service::ServiceKey;
+use crate::snapshot::{Local, Snapshot};
+use crate::stats::Reason;
+use crate::worker::Worker;
+
+/// ICMP errors a worker copies to all others in a second, at most: only where
+/// nobody can tell whose connection they are about.
+const COPIES: u32 = 1000;
+
+impl<F: Frame> Worker<F> {
+    /// Like [`Worker::process`], for frames that another worker handed over.
+    pub fn process_handed<I: Io<Frame = F>>(
+        &mut self,
+        port: PortId,
+        burst: &mut Burst<F>,
+        n: usize,
+        now: Now,
+        io: &mut I,
+    ) {
+        self.handed = true;
+        self.process(port, burst, n, now, io);
+        self.handed = false;
+    }
+
+    /// The other worker that has the connection of a packet for a local address,
+    /// if it has one.
+    pub(crate) fn owner_elsewhere<A: Net>(
+        &self,
+        snap: &Snapshot,
+        tuple: &Tuple<A>,
+    ) -> Option<WorkerId> {
+        if self.conf.workers < 2 || self.handed {
+            return None;
+        }
+        let laddr = tuple.dst.ip();
+        let Some(Local::Own { sapool: true, .. }) = snap.locals.get(&laddr) else {
+            return None;
+        };
+        let (sport, dport) = (u16::from_be(tuple.sport), u16::from_be(tuple.dport));
+        let owner = match snap.returns.matched(laddr) {
+            Some(nic) if nic.matches(tuple.proto, A::V6) => {
+                nic.owner(tuple.proto, tuple.src.ip(), laddr, (sport, dport))
+            }
+            _ => self.pools.slices().owner(dport),
+        };
+        owner.filter(|owner| *owner != self.conf.id)
+    }
+
+    /// Gives a frame to its owner.
+    pub(crate) fn hand_over<A: Net, I: Io<Frame = F>>(
+        &mut self,
+        owner: WorkerId,
+        from: &Egress,
+        frame: F,
+        head: &Head,
+        io: &mut I,
+    ) {
+        // The owner counts it as received.
+        let inet = if A::V6 {
+            &mut self.stats.ip6
+        } else {
+            &mut self.stats.ip4
+        };
+        inet.in_pkts -= 1;
+        inet.in_octets -= u64::from(head.ip_len);
+        self.stats.handed_over += 1;
+        io.hand_over(owner, from.port, frame);
+    }
+
+    /// An ICMP error about a connection this worker does not have; `tuple` is
+    /// the connection's packet that would come in where the quoted one went out.
+    /// Gives the frame back if it is nobody else's either.
+    pub(crate) fn error_elsewhere<A: Net, I: Io<Frame = F>>(
+        &mut self,
+        snap: &Snapshot,
+        from: &Egress,
+        frame: F,
+        head: &Head,
+        tuple: &Tuple<A>,
+        now: Now,
+        io: &mut I,
+    ) -> Option<F> {
+        if self.handed {
+            // The first worker has answered for it where it is nobody's.
+            self.drop(Reason::Consumed);
+            return None;
+        }
+        if let Some(owner) = self.owner_elsewhere(snap, tuple) {
+            self.hand_over::<A, I>(owner, from, frame, head, io);
+            return None;
+        }
+        let key = ServiceKey {
+            proto: tuple.proto,
+            addr: tuple.dst.ip(),
+            port: u16::from_be(tuple.dport),
+        };
+        if self.conf.workers < 2 || snap.services.get(&key).is_none() {
+            return Some(frame);
+        }
+        // About a packet to a client: the client's packets say whose it is.
+        let ports = (u16::from_be(tuple.sport), key.port);
+        match snap.returns.nic(from.port) {
+            Some(nic) => {
+                let owner = nic.owner(tuple.proto, tuple.src.ip(), key.addr, ports);
+                match owner.filter(|owner| *owner != self.conf.id) {
+                    Some(owner) => {
+                        self.hand_over::<A, I>(owner, from, frame, head, io);
+                        None
+                    }
+                    None => Some(frame),
+                }
+            }
+            None => {
+                self.copy_to_all(from, &frame, now, io);
+                Some(frame)
+            }
+        }
+    }
+
+    /// Every other worker gets a copy.
+    fn copy_to_all<I: Io<Frame = F>>(&mut self, from: &Egress, frame: &F, now: Now, io: &mut I) {
+        let second = now.millis() / 1000;
+        if self.copied.0 != second {
+            self.copied = (second, 0);
+        }
+        let data = frame.data();
+        if data.len() != frame.total_len() {
+            return;
+        }
+        for n in (0..self.conf.workers).map(WorkerId) {
+            if n == self.conf.id || self.copied.1 >= COPIES {
+                continue;
+            }
+            let Some(mut copy) = io.alloc() else { return };
+            if !copy.push_back(data.len()) {
+                return;
+            }
+            copy.data_mut().copy_from_slice(data);
+            self.copied.1 += 1;
+            self.stats.handed_over += 1;
+            io.hand_over(n, from.port, copy);
+        }
+    }
+}
+
+/// The addresses whose replies this worker's ports decide, each with the
+/// spreading they are matched to.
+pub(crate) fn local_addresses(
+    snap: &Snapshot,
+) -> impl Iterator<Item = (IpAddr, Option<std::sync::Arc<crate::rss::Nic>>)> + '_ {
+    snap.locals
+        .sapools()
+        .iter()
+        .map(|addr| (*addr, snap.returns.matched(*addr).cloned()))
+}
