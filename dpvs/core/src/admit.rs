@@ -5,18 +5,20 @@ use std::sync::Arc;
 
 use zerocopy::FromZeros;
 
-use crate::conn::{Entry, Handle, flags};
 use crate::conn::table::Tuple;
+use crate::conn::{Entry, Handle, flags};
 use crate::frame::{Frame, Now, WorkerId};
+use crate::lifecycle::timeout_ms;
 use crate::neigh::Egress;
 use crate::parse::Head;
-use crate::proto::tcp;
+use crate::proto::{Dir, tcp, udp};
 use crate::raw::Net;
 use crate::sched::{Cursor, Load};
 use crate::service::{Dest, FwdMode, Service, ServiceKey, TCP, UDP};
 use crate::snapshot::Snapshot;
 use crate::stats::Reason;
 use crate::worker::Worker;
+use crate::xmit::fullnat::SYN;
 
 /// Local addresses tried for one connection.
 const LADDR_TRIES: usize = 16;
@@ -38,7 +40,24 @@ pub(crate) struct ServiceState {
     uid: u64,
     version: u64,
     cursor: Cursor,
-    next_laddr: usize,
+    /// Local addresses that feed a port pool, with the number of their pools, as
+    /// of `epoch`.
+    sources: Vec<(IpAddr, u32)>,
+    epoch: u32,
+    next_source: usize,
+}
+
+/// Of every service a worker may know.
+pub(crate) type ServiceStates = Vec<Option<Box<ServiceState>>>;
+
+/// Services a worker keeps room for from the start.
+const SERVICES: usize = 65_536;
+
+/// Room for the services, so that no packet waits for it.
+pub(crate) fn service_states() -> ServiceStates {
+    let mut states = Vec::new();
+    states.resize_with(SERVICES, || None);
+    states
 }
 
 impl<F: Frame> Worker<F> {
@@ -142,7 +161,19 @@ impl<F: Frame> Worker<F> {
         }
         entry.pool = pool + 1;
         entry.conn_timeout = service.conn_timeout;
-        entry.timeout = snap.settings.timeouts.conn_init.saturating_mul(1000);
+        // The time-out of the state this packet leads to, so that the wheel need
+        // not look at it once more.
+        let first = if head.proto == TCP {
+            tcp::next(Dir::In, tcp::State::None, SYN) as u8
+        } else {
+            udp::next(Dir::In, udp::State::from_u8(0)) as u8
+        };
+        entry.timeout = timeout_ms(
+            &snap.settings.timeouts,
+            head.proto,
+            first,
+            service.conn_timeout,
+        );
         let now_ms = now.millis();
         entry.seen = now_ms as u32;
         if snap.settings.fast_xmit && data[6] & 1 == 0 && data[6..12] != [0; 6] {
@@ -156,7 +187,7 @@ impl<F: Frame> Worker<F> {
                 .unwrap_or(0);
         }
         let timeout = entry.timeout;
-        let Some(conn) = self.conns.insert(&entry) else {
+        let Some(conn) = self.conns.admit(&entry, head.hash) else {
             self.pools
                 .give(pool, head.proto, dest.addr, dest.port, lport);
             return Err(Reason::ConnTableFull);
@@ -171,22 +202,20 @@ impl<F: Frame> Worker<F> {
 
     fn schedule(&mut self, service: &Arc<Service>) -> Result<Dest, Reason> {
         let i = service.id.0 as usize;
-        if i >= self.services.len() {
-            self.services.resize_with(i + 1, || None);
-        }
         let (me, workers) = (usize::from(self.conf.id.0), usize::from(self.conf.workers));
         let (worker, of) = (me as u32, workers.max(1) as u32);
-        let state = self.services[i].get_or_insert_with(|| ServiceState {
-            uid: service.uid,
-            version: service.version,
-            cursor: Cursor::new(service.sched, &service.dests, me, workers),
-            next_laddr: 0,
+        let epoch = self.pools.epoch();
+        let known = self.services.get(i).is_some_and(|state| {
+            state.as_ref().is_some_and(|s| {
+                s.uid == service.uid && s.version == service.version && s.epoch == epoch
+            })
         });
-        if state.uid != service.uid || state.version != service.version {
-            state.uid = service.uid;
-            state.version = service.version;
-            state.cursor = Cursor::new(service.sched, &service.dests, me, workers);
+        if !known {
+            self.refresh(service);
         }
+        let Some(Some(state)) = self.services.get_mut(i) else {
+            return Err(Reason::NoDest);
+        };
         let dests = &self.dests;
         let picked = state.cursor.pick(&service.dests, |dest| {
             dests
@@ -210,6 +239,41 @@ impl<F: Frame> Worker<F> {
             })
     }
 
+    /// The service, its local addresses or their pools are not what they were.
+    #[cold]
+    fn refresh(&mut self, service: &Arc<Service>) {
+        let i = service.id.0 as usize;
+        if i >= self.services.len() {
+            self.services.resize_with(i + 1, || None);
+        }
+        let (me, workers) = (usize::from(self.conf.id.0), usize::from(self.conf.workers));
+        let cursor = || Cursor::new(service.sched, &service.dests, me, workers);
+        let state = self.services[i].get_or_insert_with(|| {
+            Box::new(ServiceState {
+                uid: service.uid,
+                version: service.version,
+                cursor: cursor(),
+                sources: Vec::new(),
+                epoch: 0,
+                next_source: 0,
+            })
+        });
+        if state.uid != service.uid || state.version != service.version {
+            state.uid = service.uid;
+            state.version = service.version;
+            state.cursor = cursor();
+        }
+        let pools = &self.pools;
+        state.epoch = pools.epoch();
+        state.sources.clear();
+        state.sources.extend(
+            service
+                .laddrs
+                .iter()
+                .filter_map(|l| Some((l.addr, pools.number(l.addr)?))),
+        );
+    }
+
     /// A local address, a port of it (host order), and the pool's number.
     fn local_port<A: Net>(
         &mut self,
@@ -219,15 +283,16 @@ impl<F: Frame> Worker<F> {
         let Some(Some(state)) = self.services.get_mut(service.id.0 as usize) else {
             return Err(Reason::NoLaddr);
         };
-        let n = service.laddrs.len();
         let mut reason = Reason::NoLaddr;
-        for _ in 0..n.min(LADDR_TRIES) {
-            let i = state.next_laddr % n;
-            state.next_laddr = i + 1;
-            let Some(laddr) = A::from_ip(service.laddrs[i].addr) else {
-                continue;
+        for _ in 0..state.sources.len().min(LADDR_TRIES) {
+            let i = if state.next_source < state.sources.len() {
+                state.next_source
+            } else {
+                0
             };
-            let Some(number) = self.pools.number(service.laddrs[i].addr) else {
+            state.next_source = i + 1;
+            let (addr, number) = state.sources[i];
+            let Some(laddr) = A::from_ip(addr) else {
                 continue;
             };
             match self

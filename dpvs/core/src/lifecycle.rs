@@ -3,6 +3,7 @@
 use dpvs_wire::{checksum, eth};
 
 use crate::conn::table::Family;
+use crate::conn::wheel::{BATCH, Due};
 use crate::conn::{Entry, Handle, flags};
 use crate::frame::{Frame, Io, Now};
 use crate::message::{ConnInfo, FromWorker};
@@ -16,6 +17,13 @@ use crate::xmit::fullnat::RST;
 /// Longest time-out that the wrapping millisecond clock of an entry can tell.
 /// DIFFERS: DPVS takes up to a year; ours ends silent connections after 24 days.
 const MAX_TIMEOUT_MS: u32 = 1 << 31;
+
+/// Time-out of a state in milliseconds.
+pub(crate) fn timeout_ms(t: &Timeouts, proto: u8, state: u8, conn_timeout: u32) -> u32 {
+    timeout_secs(t, proto, state, conn_timeout)
+        .saturating_mul(1000)
+        .min(MAX_TIMEOUT_MS)
+}
 
 /// Time-out of a state in seconds (DPVS facts §7, last table).
 fn timeout_secs(t: &Timeouts, proto: u8, state: u8, conn_timeout: u32) -> u32 {
@@ -53,13 +61,12 @@ impl<F: Frame> Worker<F> {
     ) {
         let entry = A::entry_mut(&mut self.conns, conn);
         entry.state = state;
-        let secs = timeout_secs(
+        entry.timeout = timeout_ms(
             &snap.settings.timeouts,
             entry.proto,
             state,
             entry.conn_timeout,
         );
-        entry.timeout = secs.saturating_mul(1000).min(MAX_TIMEOUT_MS);
         let active = entry.proto == TCP && tcp::State::from_u8(state).is_active();
         let was = entry.flags & flags::ACTIVE != 0;
         if active != was {
@@ -85,10 +92,39 @@ impl<F: Frame> Worker<F> {
         now: Now,
         io: &mut I,
     ) {
+        self.wheel.remove(&mut self.conns, conn);
+        let hashes = self.conns.prepare_remove(conn);
+        self.end_hashed(snap, conn, hashes, now, io);
+    }
+
+    /// Ends connections whose time is up, a batch at most. Stage by stage, so that
+    /// the misses of the batch overlap.
+    #[inline(never)]
+    pub(crate) fn expire<I: Io<Frame = F>>(&mut self, snap: &Snapshot, now: Now, io: &mut I) {
+        let mut due = Due::EMPTY;
+        self.wheel.expired(&mut self.conns, now.millis(), &mut due);
+        let mut hashes = [(0, 0); BATCH];
+        for (conn, hashes) in due.iter().zip(&mut hashes) {
+            *hashes = self.conns.prepare_remove(conn);
+        }
+        for (conn, hashes) in due.iter().zip(hashes) {
+            self.end_hashed(snap, conn, hashes, now, io);
+        }
+    }
+
+    /// Ends a connection that is in no list of the wheel any more.
+    fn end_hashed<I: Io<Frame = F>>(
+        &mut self,
+        snap: &Snapshot,
+        conn: Handle,
+        hashes: (u64, u64),
+        now: Now,
+        io: &mut I,
+    ) {
         if conn.is_v6() {
-            self.end_family::<u128, I>(snap, conn, now, io);
+            self.end_family::<u128, I>(snap, conn, hashes, now, io);
         } else {
-            self.end_family::<u32, I>(snap, conn, now, io);
+            self.end_family::<u32, I>(snap, conn, hashes, now, io);
         }
     }
 
@@ -96,22 +132,17 @@ impl<F: Frame> Worker<F> {
         &mut self,
         snap: &Snapshot,
         conn: Handle,
+        hashes: (u64, u64),
         now: Now,
         io: &mut I,
     ) {
-        self.wheel.remove(&mut self.conns, conn);
         let entry = *A::entry(&self.conns, conn);
-        self.conns.remove(conn);
+        self.conns.remove_hashed(conn, hashes);
         self.stats.conns_gone += 1;
         if entry.pool != 0 {
             let (dport, lport) = (u16::from_be(entry.dport), u16::from_be(entry.lport));
-            self.pools.give(
-                entry.pool - 1,
-                entry.proto,
-                entry.daddr.ip(),
-                dport,
-                lport,
-            );
+            self.pools
+                .give(entry.pool - 1, entry.proto, entry.daddr.ip(), dport, lport);
         }
         let dest = &mut self.dests[entry.dest as usize];
         if entry.flags & flags::ACTIVE != 0 {

@@ -71,6 +71,25 @@ pub(crate) struct Hops {
     hops: Vec<Hop>,
     free: Vec<u32>,
     interned: HashMap<(PortId, Mac), u32>,
+    /// The last ones asked for, by a few bits of their key.
+    recent: Recent,
+}
+
+/// Numbers of interned hops at hand: a director hears from few routers.
+struct Recent([(u64, u32); RECENT]);
+
+const RECENT: usize = 64;
+
+impl Default for Recent {
+    fn default() -> Self {
+        Self([(0, 0); RECENT])
+    }
+}
+
+/// A port and a MAC address in a word, never 0.
+fn key_of(port: PortId, mac: Mac) -> u64 {
+    let [a, b, c, d, e, f] = mac;
+    u64::from_be_bytes([0, 0, a, b, c, d, e, f]) | (u64::from(port.0) + 1) << 48
 }
 
 impl Hops {
@@ -121,6 +140,17 @@ impl Hops {
 
     /// The hop that leads to a MAC address, whatever its IP address is.
     pub(crate) fn intern(&mut self, port: PortId, dst: Mac, src: Mac, mtu: u16) -> Option<u32> {
+        let key = key_of(port, dst);
+        let at = (key.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 58) as usize;
+        if self.recent.0[at].0 == key {
+            return Some(self.recent.0[at].1);
+        }
+        let raw = self.intern_slowly(port, dst, src, mtu)?;
+        self.recent.0[at] = (key, raw);
+        Some(raw)
+    }
+
+    fn intern_slowly(&mut self, port: PortId, dst: Mac, src: Mac, mtu: u16) -> Option<u32> {
         if let Some(&raw) = self.interned.get(&(port, dst)) {
             return Some(raw);
         }
@@ -136,6 +166,7 @@ impl Hops {
     /// of ports that are gone go.
     fn refresh(&mut self, egress: &impl Fn(PortId) -> Option<Egress>) {
         let mut gone = Vec::new();
+        self.recent = Recent::default();
         self.interned.retain(|(port, _), raw| {
             let (Some(e), Some(hop)) = (egress(*port), self.hops.get_mut(place(*raw) as usize))
             else {

@@ -8,6 +8,7 @@
 use std::net::IpAddr;
 
 use crate::admit::Admitted;
+use crate::conn::table::Tuple;
 use crate::conn::{Handle, flags};
 use crate::egress::{Way, decrement_ttl};
 use crate::frame::{BURST, Burst, Frame, Io, Now, PortId};
@@ -70,6 +71,7 @@ impl<F: Frame> Worker<F> {
                 let Some(frame) = slot.take() else { continue };
                 self.finish(&snap, &egress, frame, head, now, io);
             }
+            self.conns.settle();
         } else {
             self.refuse(burst, Reason::NotConfigured);
         }
@@ -129,6 +131,22 @@ impl<F: Frame> Worker<F> {
         now: Now,
         io: &mut I,
     ) {
+        if self.conns.is_pending(head.hash) {
+            // A connection made earlier in this burst.
+            self.conns.settle();
+            let (src, dst) = A::addrs(frame.data());
+            let (sport, dport, proto) = (head.sport, head.dport, head.proto);
+            let tuple = Tuple {
+                src,
+                dst,
+                sport,
+                dport,
+                proto,
+            };
+            if let Some(conn) = self.conns.find(head.hash, &tuple) {
+                return self.transit::<A, I>(snap, from, frame, head, conn, now, io);
+            }
+        }
         match self.admit::<A>(snap, from, &frame, head, now) {
             Admitted::Conn(conn) => self.transit::<A, I>(snap, from, frame, head, conn, now, io),
             Admitted::Pass => self.deliver(snap, from, frame, head, now, io),

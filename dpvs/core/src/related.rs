@@ -101,6 +101,7 @@ impl<F: Frame> Worker<F> {
             proto,
         };
         let hash = A::hash(&self.conns, &tuple);
+        self.conns.settle();
         let Some(conn) = self.conns.find(hash, &tuple) else {
             return self.error_elsewhere::<A, I>(snap, from, frame, head, &tuple, now, io);
         };

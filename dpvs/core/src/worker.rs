@@ -9,7 +9,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use crate::admit::ServiceState;
+use crate::admit::{ServiceStates, service_states};
 use crate::conn::ConnTable;
 use crate::conn::index::reserve;
 use crate::conn::wheel::Wheel;
@@ -62,9 +62,6 @@ impl DestState {
     }
 }
 
-/// Connections looked at by the timers in one call of `tick`.
-const TICK_BUDGET: u32 = 64;
-
 /// One forwarding worker.
 pub struct Worker<F: Frame> {
     pub(crate) conf: WorkerConf,
@@ -80,7 +77,7 @@ pub struct Worker<F: Frame> {
     pub(crate) wheel: Wheel,
     pub(crate) neighs: Neighbours<F>,
     pub(crate) pools: PortPools,
-    pub(crate) services: Vec<Option<ServiceState>>,
+    pub(crate) services: ServiceStates,
     pub(crate) dests: Vec<DestState>,
     pub(crate) stats: WorkerStats,
     pub(crate) isn: IsnMaker,
@@ -104,10 +101,10 @@ impl<F: Frame> Worker<F> {
             leaving: VecDeque::with_capacity(16),
             heads: Some(Box::new([Head::EMPTY; BURST])),
             conns: ConnTable::new(conf.conns, conf.seed),
-            wheel: Wheel::new(now.millis()),
+            wheel: Wheel::new(conf.conns * 2, now.millis()),
             neighs: Neighbours::default(),
             pools: PortPools::new(conf.id, conf.workers),
-            services: Vec::new(),
+            services: service_states(),
             // Never moved: the system gives pages as they are used.
             dests: reserve(DESTS_MAX as usize),
             stats: WorkerStats::default(),
@@ -125,12 +122,8 @@ impl<F: Frame> Worker<F> {
             self.chores(io);
         }
         let Some(snap) = self.snap.take() else { return };
-        let mut budget = TICK_BUDGET;
-        while let Some(conn) = self
-            .wheel
-            .expired(&mut self.conns, now.millis(), &mut budget)
-        {
-            self.end(&snap, conn, now, io);
+        if self.wheel.is_behind(now.millis()) {
+            self.expire(&snap, now, io);
         }
         let (ask, dropped) = self.neighs.tick(now.millis());
         self.stats.drops[Reason::NeighUnresolved as usize] += dropped as u64;

@@ -1,7 +1,7 @@
 //! What the benchmarks of the core stand on: frames in slots like mbufs, an `Io`
 //! that keeps what is sent, one service with sixteen servers, and the frames of
 //! numbered flows. Knows nothing of the clock and measures nothing.
-#![allow(dead_code, clippy::unwrap_used)]
+#![allow(dead_code, unreachable_pub, missing_docs, clippy::unwrap_used)]
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;

@@ -87,12 +87,14 @@ pub(crate) struct Entry<A> {
     pub flags: u16,
 
     // Cold from here on.
-    /// Next in the wheel's or the free list, a handle; 0 = none.
+    /// Next embryonic connection, a handle; 0 = none.
     pub next: u32,
-    /// Previous in the wheel's list, a handle; 0 = first.
+    /// Previous embryonic connection, a handle; 0 = none.
     pub prev: u32,
     /// The wheel's list it is in, counted from 1; 0 = none.
     pub list: u32,
+    /// Place within that list.
+    pub slot: u32,
     /// Tick at which that list is looked at.
     pub due: u32,
     /// Time-out of the present state, milliseconds.

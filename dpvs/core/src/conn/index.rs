@@ -30,7 +30,12 @@ const _: () = assert!(size_of::<Bucket>() == 64);
 pub(crate) struct Index {
     buckets: Vec<Bucket>,
     spare: Vec<Bucket>,
+    /// Overflow buckets in a chain.
     spare_used: usize,
+    /// Overflow buckets that were ever in one: those behind are untouched.
+    spare_seen: usize,
+    /// Head of those given back, counted from 1; 0 = none.
+    spare_free: u32,
     used: usize,
 }
 
@@ -62,6 +67,8 @@ impl Index {
             buckets: zeroed(buckets),
             spare: zeroed(buckets / 16 + 16),
             spare_used: 0,
+            spare_seen: 0,
+            spare_free: 0,
             used: 0,
         }
     }
@@ -121,6 +128,12 @@ impl Index {
         }
     }
 
+    /// Overflow buckets left: each insertion takes one at most.
+    #[must_use]
+    pub(crate) fn spare_left(&self) -> usize {
+        self.spare.len() - self.spare_used
+    }
+
     /// Adds a handle; false if the bucket and every overflow bucket is full.
     #[must_use]
     pub(crate) fn insert(&mut self, hash: u64, handle: u32) -> bool {
@@ -129,7 +142,9 @@ impl Index {
         let mut link = 0;
         loop {
             let bucket = self.bucket(home, link);
-            if let Some(i) = bucket.tags.iter().position(|&t| t == 0) {
+            let open = bucket.matches(0);
+            if open != 0 {
+                let i = open.trailing_zeros() as usize;
                 bucket.tags[i] = tag(hash);
                 bucket.slots[i] = handle;
                 self.used += 1;
@@ -137,35 +152,93 @@ impl Index {
             }
             let mut next = bucket.next;
             if next == 0 {
-                if self.spare_used == self.spare.len() {
+                let Some(new) = self.take_spare() else {
                     return false;
-                }
-                self.spare_used += 1;
-                next = self.spare_used as u32;
+                };
+                next = new;
                 self.bucket(home, link).next = next;
             }
             link = next;
         }
     }
 
+    /// An empty overflow bucket: one that was given back, or the next new one.
+    fn take_spare(&mut self) -> Option<u32> {
+        let new = if self.spare_free != 0 {
+            let new = self.spare_free;
+            let bucket = &mut self.spare[new as usize - 1];
+            self.spare_free = bucket.next;
+            bucket.next = 0;
+            new
+        } else if self.spare_seen < self.spare.len() {
+            self.spare_seen += 1;
+            self.spare_seen as u32
+        } else {
+            return None;
+        };
+        self.spare_used += 1;
+        Some(new)
+    }
+
     /// Removes a handle; false if it was not there.
     pub(crate) fn remove(&mut self, hash: u64, handle: u32) -> bool {
         let home = self.at(hash);
+        let tag = tag(hash);
         let mut link = 0;
         loop {
             let bucket = self.bucket(home, link);
-            for i in 0..SLOTS {
-                if bucket.tags[i] == tag(hash) && bucket.slots[i] == handle {
+            let mut mask = bucket.matches(tag);
+            while mask != 0 {
+                let i = mask.trailing_zeros() as usize;
+                if bucket.slots[i] == handle {
                     bucket.tags[i] = 0;
                     bucket.slots[i] = 0;
                     self.used -= 1;
+                    if self.buckets[home].next != 0 {
+                        self.close_up(home, link, i);
+                    }
                     return true;
                 }
+                mask &= mask - 1;
             }
             link = bucket.next;
             if link == 0 {
                 return false;
             }
+        }
+    }
+
+    /// A slot of a chain became free: one of the chain's last bucket moves there,
+    /// and that bucket is given back when it is empty. So a chain is only as long
+    /// as its tuples need, and what overflowed comes home.
+    #[cold]
+    fn close_up(&mut self, home: usize, link: u32, slot: usize) {
+        let (mut before, mut last) = (0, self.buckets[home].next);
+        loop {
+            let next = self.spare[last as usize - 1].next;
+            if next == 0 {
+                break;
+            }
+            (before, last) = (last, next);
+        }
+        let end = &mut self.spare[last as usize - 1];
+        if last != link {
+            let taken = !end.matches(0) & ((1 << SLOTS) - 1);
+            let i = taken.trailing_zeros() as usize;
+            if i < SLOTS {
+                let (tag, handle) = (end.tags[i], end.slots[i]);
+                end.tags[i] = 0;
+                end.slots[i] = 0;
+                let bucket = self.bucket(home, link);
+                bucket.tags[slot] = tag;
+                bucket.slots[slot] = handle;
+            }
+        }
+        if self.spare[last as usize - 1].tags == [0; SLOTS] {
+            self.bucket(home, before).next = 0;
+            self.spare[last as usize - 1].next = self.spare_free;
+            self.spare_free = last;
+            self.spare_used -= 1;
         }
     }
 
@@ -264,7 +337,59 @@ mod tests {
             assert!(index.remove(0xabcd_0000_0000_0001, i as u32 + 1));
         }
         assert_eq!(index.len(), 0);
+        assert_eq!(index.spare_used, 0, "overflow buckets come back");
         assert!(index.insert(0xabcd_0000_0000_0001, 5));
+    }
+
+    /// Tuples in the longest chain, and overflow buckets reachable from chains.
+    fn shape(index: &Index) -> (usize, usize) {
+        let (mut longest, mut chained) = (0, 0);
+        for home in &index.buckets {
+            let mut n = home.tags.iter().filter(|t| **t != 0).count();
+            let mut at = home.next;
+            while at != 0 {
+                chained += 1;
+                let b = &index.spare[at as usize - 1];
+                n += b.tags.iter().filter(|t| **t != 0).count();
+                at = b.next;
+            }
+            longest = longest.max(n);
+        }
+        (longest, chained)
+    }
+
+    /// Weeks of connections coming and going leave no overflow bucket behind.
+    #[test]
+    fn churn_leaks_no_overflow_bucket() {
+        let n = 4000usize;
+        let mut index = Index::new(n);
+        // More than it is made for, so that many chains overflow.
+        let full = n * 6 / 5;
+        let mut live: Vec<(u64, u32)> = Vec::new();
+        let mut x = 1u64;
+        let mut peak = 0;
+        for round in 0..2_000_000u32 {
+            x = mix(x.wrapping_add(0x9e37_79b9_7f4a_7c15));
+            if live.len() < full - 200 || (live.len() < full && x & 1 == 0) {
+                let pair = (mix(x ^ 77), round + 1);
+                assert!(index.insert(pair.0, pair.1), "no room in round {round}");
+                live.push(pair);
+            } else {
+                let pair = live.swap_remove((x >> 8) as usize % live.len());
+                assert!(index.remove(pair.0, pair.1));
+            }
+            peak = peak.max(index.spare_used);
+        }
+        let (_, chained) = shape(&index);
+        assert_eq!(chained, index.spare_used);
+        assert!(peak > 0 && peak < index.spare.len(), "{peak}");
+        for (hash, handle) in &live {
+            assert_eq!(index.find(*hash, |h| h == *handle), Some(*handle));
+        }
+        for (hash, handle) in live {
+            assert!(index.remove(hash, handle));
+        }
+        assert_eq!((index.spare_used, index.len()), (0, 0));
     }
 
     #[test]

@@ -6,6 +6,7 @@
 
 use zerocopy::FromZeros;
 
+use crate::frame::BURST;
 use crate::prefetch::prefetch;
 use crate::proto::Dir;
 
@@ -96,14 +97,17 @@ impl<A: Addr> Entry<A> {
     }
 }
 
-/// Entries of one address family, with a free list and a high-water mark.
+/// A free entry is asked for so many new connections ahead.
+const AHEAD: usize = 6;
+
+/// Entries of one address family, those that are free, and a high-water mark.
 struct Slab<A> {
     entries: Vec<Entry<A>>,
-    /// Head of the free list, an entry number; 0 = none.
-    free: u32,
+    /// Numbers of the free entries below the mark, to be used from the end: a
+    /// list apart, so that the next ones are known ahead.
+    free: Vec<u32>,
     /// Most entries, the unused one counted.
     room: usize,
-    used: usize,
 }
 
 impl<A: Addr> Slab<A> {
@@ -114,25 +118,40 @@ impl<A: Addr> Slab<A> {
         entries.push(Entry::new_zeroed());
         Self {
             entries,
-            free: 0,
+            free: reserve(n),
             room: n + 1,
-            used: 0,
         }
     }
 
-    fn take(&mut self) -> Option<u32> {
-        let num = if self.free != 0 {
-            let num = self.free;
-            self.free = self.entries[num as usize].next;
-            num
+    #[inline]
+    fn put(&mut self, entry: &Entry<A>) -> Option<u32> {
+        if let Some(num) = self.free.pop() {
+            if let Some(&later) = self.free.iter().rev().nth(AHEAD) {
+                self.prefetch(later as usize);
+            }
+            self.entries[num as usize] = *entry;
+            Some(num)
         } else if self.entries.len() < self.room {
-            self.entries.push(Entry::new_zeroed());
-            self.entries.len() as u32 - 1
+            self.entries.push(*entry);
+            Some(self.entries.len() as u32 - 1)
         } else {
-            return None;
-        };
-        self.used += 1;
-        Some(num)
+            None
+        }
+    }
+
+    /// Entries in use.
+    fn used(&self) -> usize {
+        self.entries.len() - 1 - self.free.len()
+    }
+
+    #[inline(always)]
+    fn prefetch(&self, num: usize) {
+        let entry = &self.entries[num];
+        prefetch(entry);
+        prefetch(&entry.next);
+        if A::V6 {
+            prefetch(&entry.seq_delta);
+        }
     }
 
     fn region(&self) -> (*const u8, usize) {
@@ -144,11 +163,8 @@ impl<A: Addr> Slab<A> {
     }
 
     fn give(&mut self, num: u32) {
-        let entry = &mut self.entries[num as usize];
-        entry.proto = 0;
-        entry.next = self.free;
-        self.free = num;
-        self.used -= 1;
+        self.entries[num as usize].proto = 0;
+        self.free.push(num);
     }
 }
 
@@ -158,6 +174,9 @@ pub(crate) struct ConnTable {
     v4: Slab<u32>,
     v6: Slab<u128>,
     key: [u64; 4],
+    /// Tuples of packets from servers that are not in the index yet: their lines
+    /// have been asked for. Never longer than a burst.
+    pending: Vec<(u64, u32)>,
 }
 
 /// Spreads a seed over all bits (SplitMix64's finaliser): multiplying by a key
@@ -184,7 +203,7 @@ pub(crate) trait Family: Addr {
     /// The entry of a handle of this family.
     fn entry_mut(table: &mut ConnTable, handle: Handle) -> &mut Entry<Self>;
     #[doc(hidden)]
-    fn take(table: &mut ConnTable) -> Option<u32>;
+    fn put(table: &mut ConnTable, entry: &Entry<Self>) -> Option<u32>;
 }
 
 impl Family for u32 {
@@ -206,8 +225,8 @@ impl Family for u32 {
         &mut table.v4.entries[handle.num()]
     }
 
-    fn take(table: &mut ConnTable) -> Option<u32> {
-        table.v4.take()
+    fn put(table: &mut ConnTable, entry: &Entry<Self>) -> Option<u32> {
+        table.v4.put(entry)
     }
 }
 
@@ -232,8 +251,8 @@ impl Family for u128 {
         &mut table.v6.entries[handle.num()]
     }
 
-    fn take(table: &mut ConnTable) -> Option<u32> {
-        table.v6.take()
+    fn put(table: &mut ConnTable, entry: &Entry<Self>) -> Option<u32> {
+        table.v6.put(entry)
     }
 }
 
@@ -249,6 +268,7 @@ impl ConnTable {
             v4: Slab::new(conns),
             v6: Slab::new(conns),
             key: seed.map(|k| mix(k) | 1),
+            pending: Vec::with_capacity(BURST),
         }
     }
 
@@ -292,35 +312,94 @@ impl ConnTable {
     }
 
     /// Puts a connection in; `None` if the table is full. `proto` must not be 0.
+    #[cfg(test)]
     pub(crate) fn insert<A: Family>(&mut self, entry: &Entry<A>) -> Option<Handle> {
-        debug_assert_ne!(entry.proto, 0);
-        let num = A::take(self)?;
-        let raw = num | if A::V6 { V6 } else { 0 };
-        let handle = Handle(raw);
-        let hash_in = A::hash(self, &entry.tuple_in());
-        let hash_out = A::hash(self, &entry.tuple_out());
-        *A::entry_mut(self, handle) = *entry;
-        if !self.index.insert(hash_in, raw) {
-            self.give(handle);
-            return None;
-        }
-        if !self.index.insert(hash_out, raw | OUT) {
-            self.index.remove(hash_in, raw);
-            self.give(handle);
-            return None;
-        }
-        Some(handle)
+        let hash = A::hash(self, &entry.tuple_in());
+        let handle = self.admit(entry, hash);
+        self.settle();
+        handle
     }
 
-    /// Takes a connection out; it must not be in a wheel list any more.
-    pub(crate) fn remove(&mut self, handle: Handle) {
-        let raw = handle.raw();
-        let (hash_in, hash_out) = if handle.is_v6() {
+    /// Puts a connection in, found at once by the client's tuple (`hash` is that
+    /// tuple's) and by the server's after [`Self::settle`]; `None` if the table is
+    /// full. `proto` must not be 0.
+    pub(crate) fn admit<A: Family>(&mut self, entry: &Entry<A>, hash: u64) -> Option<Handle> {
+        debug_assert_ne!(entry.proto, 0);
+        debug_assert_eq!(hash, A::hash(self, &entry.tuple_in()));
+        if self.pending.len() == BURST {
+            self.settle();
+        }
+        // Each insertion takes one overflow bucket at most: none will fail.
+        if self.index.spare_left() <= self.pending.len() + 1 {
+            return None;
+        }
+        let num = A::put(self, entry)?;
+        let raw = num | if A::V6 { V6 } else { 0 };
+        let hash_out = A::hash(self, &entry.tuple_out());
+        self.index.prefetch(hash_out);
+        let done = self.index.insert(hash, raw);
+        debug_assert!(done, "there was an overflow bucket");
+        self.pending.push((hash_out, raw | OUT));
+        Some(Handle(raw))
+    }
+
+    /// True if a tuple with that hash waits for [`Self::settle`].
+    #[must_use]
+    pub(crate) fn is_pending(&self, hash: u64) -> bool {
+        self.pending.iter().any(|p| p.0 == hash)
+    }
+
+    /// New connections are found by both tuples from here on.
+    #[inline]
+    pub(crate) fn settle(&mut self) {
+        for &(hash, raw) in &self.pending {
+            let done = self.index.insert(hash, raw);
+            debug_assert!(done, "there was an overflow bucket");
+        }
+        self.pending.clear();
+    }
+
+    /// Asks for all lines of an entry.
+    #[inline]
+    pub(crate) fn prefetch_all(&self, handle: Handle) {
+        if handle.is_v6() {
+            self.v6.prefetch(handle.num());
+        } else {
+            self.v4.prefetch(handle.num());
+        }
+    }
+
+    /// Hashes of a connection's tuples, for [`Self::remove_hashed`]; asks for
+    /// their index lines.
+    #[inline]
+    pub(crate) fn prepare_remove(&self, handle: Handle) -> (u64, u64) {
+        let hashes = self.both_hashes(handle);
+        self.index.prefetch(hashes.0);
+        self.index.prefetch(hashes.1);
+        hashes
+    }
+
+    fn both_hashes(&self, handle: Handle) -> (u64, u64) {
+        if handle.is_v6() {
             self.hashes::<u128>(handle)
         } else {
             self.hashes::<u32>(handle)
-        };
-        let gone = self.index.remove(hash_in, raw) & self.index.remove(hash_out, raw | OUT);
+        }
+    }
+
+    /// Takes a connection out; it must not be in a wheel list any more.
+    #[cfg(test)]
+    pub(crate) fn remove(&mut self, handle: Handle) {
+        let hashes = self.both_hashes(handle);
+        self.remove_hashed(handle, hashes);
+    }
+
+    /// Takes a connection out, with the hashes of both its tuples known; it must
+    /// not be in a wheel list any more.
+    pub(crate) fn remove_hashed(&mut self, handle: Handle, hashes: (u64, u64)) {
+        self.settle();
+        let raw = handle.raw();
+        let gone = self.index.remove(hashes.0, raw) & self.index.remove(hashes.1, raw | OUT);
         debug_assert!(gone, "connection not in the index");
         self.give(Handle(raw));
     }
@@ -345,7 +424,7 @@ impl ConnTable {
     /// Connections in the table.
     #[must_use]
     pub(crate) fn len(&self) -> usize {
-        self.v4.used + self.v6.used
+        self.v4.used() + self.v6.used()
     }
 
     /// Bytes of memory set aside (of which only what is used is resident).
@@ -392,15 +471,14 @@ impl ConnTable {
         }
     }
 
-    /// The wheel's and free list's fields of an entry, whatever its family.
+    /// The wheel's fields of an entry, whatever its family.
     #[inline]
     #[must_use]
     pub(crate) fn links(&mut self, handle: Handle) -> Links<'_> {
         if handle.is_v6() {
             let e = &mut self.v6.entries[handle.num()];
             Links {
-                next: &mut e.next,
-                prev: &mut e.prev,
+                slot: &mut e.slot,
                 list: &mut e.list,
                 due: &mut e.due,
                 seen: e.seen,
@@ -409,8 +487,7 @@ impl ConnTable {
         } else {
             let e = &mut self.v4.entries[handle.num()];
             Links {
-                next: &mut e.next,
-                prev: &mut e.prev,
+                slot: &mut e.slot,
                 list: &mut e.list,
                 due: &mut e.due,
                 seen: e.seen,
@@ -422,10 +499,8 @@ impl ConnTable {
 
 /// What the timer wheel uses of an entry.
 pub(crate) struct Links<'a> {
-    /// Next in the list.
-    pub next: &'a mut u32,
-    /// Previous in the list.
-    pub prev: &'a mut u32,
+    /// Place within the list.
+    pub slot: &'a mut u32,
     /// The list, counted from 1.
     pub list: &'a mut u32,
     /// Tick at which the list is looked at.
