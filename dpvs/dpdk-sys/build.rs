@@ -79,6 +79,7 @@ const FUNCTIONS: &[&str] = &[
     "rte_eth_dev_mac_addr_remove",
     "rte_eth_dev_set_mc_addr_list",
     "rte_eth_dev_rss_hash_conf_get",
+    "rte_eth_dev_rss_reta_query",
     "rte_eth_dev_rss_reta_update",
     "rte_eth_stats_get",
     "rte_eth_stats_reset",
@@ -99,10 +100,12 @@ const TYPES: &[&str] = &[
     "rte_eth_stats",
     "rte_eth_xstat",
     "rte_eth_xstat_name",
+    "rte_eth_rss_conf",
     "rte_eth_rss_reta_entry64",
     "rte_ether_addr",
     "rte_malloc_socket_stats",
     "dpvs_link",
+    "dpvs_steer",
 ];
 
 const VARS: &[&str] = &["DPVS_.*", "RTE_VER_.*"];
@@ -243,7 +246,7 @@ fn bind(cflags: &[String], out: &std::path::Path, here: &std::path::Path, shims:
         .blocklist_var("per_lcore_.*")
         // Only their addresses are used; their members are reached by the
         // offsets in wrapper.h.
-        .opaque_type("rte_mbuf|rte_mempool|rte_ring|rte_device|rte_memzone")
+        .opaque_type("rte_mbuf|rte_mempool|rte_ring|rte_device|rte_memzone|rte_flow")
         // Packed within packed: rustc cannot express them.
         .opaque_type("rte_ether_hdr|rte_arp_.*|rte_l2tpv2_.*|rte_gtp_.*")
         .parse_callbacks(Box::new(bindgen::CargoCallbacks::new()));

@@ -10,8 +10,10 @@
 #ifndef DPVS_DPDK_WRAPPER_H
 #define DPVS_DPDK_WRAPPER_H
 
+#include <errno.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <string.h>
 
 #include <rte_version.h>
@@ -28,6 +30,7 @@
 #include <rte_mbuf.h>
 #include <rte_ring.h>
 #include <rte_ethdev.h>
+#include <rte_flow.h>
 #include <rte_ether.h>
 
 #if RTE_VERSION < RTE_VERSION_NUM(22, 11, 0, 0)
@@ -51,6 +54,12 @@ K(ETH_TX_OFFLOAD_SCTP_CKSUM);
 K(ETH_TX_OFFLOAD_MULTI_SEGS);
 K(ETH_TX_OFFLOAD_MBUF_FAST_FREE);
 
+K(ETH_RSS_IPV4);
+K(ETH_RSS_IPV6);
+K(ETH_RSS_NONFRAG_IPV4_TCP);
+K(ETH_RSS_NONFRAG_IPV4_UDP);
+K(ETH_RSS_NONFRAG_IPV6_TCP);
+K(ETH_RSS_NONFRAG_IPV6_UDP);
 K(ETH_RSS_IP);
 K(ETH_RSS_TCP);
 K(ETH_RSS_UDP);
@@ -162,6 +171,110 @@ static inline uint64_t dpvs_mempool_element_size(uint32_t elt_size)
 static inline void dpvs_pktmbuf_free(struct rte_mbuf *m)
 {
 	rte_pktmbuf_free(m);
+}
+
+/* A flow rule: packets of a protocol for an address and some of its ports go
+ * to a receive queue. Addresses, port and mask as in the packet. */
+struct dpvs_steer {
+	uint8_t v6;
+	uint8_t tcp; /* else UDP */
+	uint8_t fuzzy; /* signature mode of ixgbe's flow director */
+	uint8_t addr[16];
+	uint16_t port;
+	uint16_t port_mask;
+	uint16_t queue;
+};
+
+/* Validates the rule, and creates it where `flow` is not NULL. 0 or a negative
+ * errno; `why` gets the driver's reason, or an empty string. In C, because the
+ * items are bit fields and unions whose names changed between releases. */
+static inline int dpvs_flow_steer(uint16_t port, const struct dpvs_steer *s,
+				  struct rte_flow **flow, char *why, size_t len)
+{
+	struct rte_flow_attr attr = { .ingress = 1 };
+	struct rte_flow_item_fuzzy fz = { .thresh = 1 };
+	struct rte_flow_item_fuzzy fz_last = { .thresh = UINT32_MAX };
+	struct rte_flow_item_fuzzy fz_mask = { .thresh = UINT32_MAX };
+	struct rte_flow_item_ipv4 ip4, ip4_mask;
+	struct rte_flow_item_ipv6 ip6, ip6_mask;
+	struct rte_flow_item_tcp tcp, tcp_mask;
+	struct rte_flow_item_udp udp, udp_mask;
+	struct rte_flow_action_queue to = { .index = s->queue };
+	struct rte_flow_item items[5];
+	struct rte_flow_action actions[2];
+	struct rte_flow_error error;
+	struct rte_flow *made;
+	int n = 0, ret;
+
+	memset(&ip4, 0, sizeof(ip4));
+	memset(&ip4_mask, 0, sizeof(ip4_mask));
+	memset(&ip6, 0, sizeof(ip6));
+	memset(&ip6_mask, 0, sizeof(ip6_mask));
+	memset(&tcp, 0, sizeof(tcp));
+	memset(&tcp_mask, 0, sizeof(tcp_mask));
+	memset(&udp, 0, sizeof(udp));
+	memset(&udp_mask, 0, sizeof(udp_mask));
+	memset(items, 0, sizeof(items));
+	memset(actions, 0, sizeof(actions));
+	memset(&error, 0, sizeof(error));
+
+	if (s->fuzzy) {
+		items[n].type = RTE_FLOW_ITEM_TYPE_FUZZY;
+		items[n].spec = &fz;
+		items[n].last = &fz_last;
+		items[n++].mask = &fz_mask;
+	}
+	items[n++].type = RTE_FLOW_ITEM_TYPE_ETH;
+	if (s->v6) {
+		memcpy(&ip6.hdr.dst_addr, s->addr, 16);
+		memset(&ip6_mask.hdr.dst_addr, 0xff, 16);
+		items[n].type = RTE_FLOW_ITEM_TYPE_IPV6;
+		items[n].spec = &ip6;
+		items[n++].mask = &ip6_mask;
+	} else {
+		memcpy(&ip4.hdr.dst_addr, s->addr, 4);
+		memset(&ip4_mask.hdr.dst_addr, 0xff, 4);
+		items[n].type = RTE_FLOW_ITEM_TYPE_IPV4;
+		items[n].spec = &ip4;
+		items[n++].mask = &ip4_mask;
+	}
+	if (s->tcp) {
+		tcp.hdr.dst_port = s->port;
+		tcp_mask.hdr.dst_port = s->port_mask;
+		items[n].type = RTE_FLOW_ITEM_TYPE_TCP;
+		items[n].spec = &tcp;
+		items[n++].mask = &tcp_mask;
+	} else {
+		udp.hdr.dst_port = s->port;
+		udp_mask.hdr.dst_port = s->port_mask;
+		items[n].type = RTE_FLOW_ITEM_TYPE_UDP;
+		items[n].spec = &udp;
+		items[n++].mask = &udp_mask;
+	}
+	items[n].type = RTE_FLOW_ITEM_TYPE_END;
+	actions[0].type = RTE_FLOW_ACTION_TYPE_QUEUE;
+	actions[0].conf = &to;
+	actions[1].type = RTE_FLOW_ACTION_TYPE_END;
+
+	if (len > 0)
+		why[0] = 0;
+	ret = rte_flow_validate(port, &attr, items, actions, &error);
+	if (ret == 0 && flow != NULL) {
+		made = rte_flow_create(port, &attr, items, actions, &error);
+		*flow = made;
+		if (made == NULL)
+			ret = rte_errno > 0 ? -rte_errno : -EIO;
+	}
+	if (ret != 0 && error.message != NULL && len > 0)
+		snprintf(why, len, "%s", error.message);
+	return ret;
+}
+
+static inline int dpvs_flow_remove(uint16_t port, struct rte_flow *flow)
+{
+	struct rte_flow_error error;
+
+	return rte_flow_destroy(port, flow, &error);
 }
 
 #undef K

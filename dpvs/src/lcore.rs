@@ -356,7 +356,7 @@ impl Lcore {
                 }
             }
             self.worker
-                .process(PortId(mark), &mut self.group, n, now, &mut self.io);
+                .process_handed(PortId(mark), &mut self.group, n, now, &mut self.io);
             left -= n;
         }
         total

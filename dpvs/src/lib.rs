@@ -1,6 +1,7 @@
 //! The dataplane daemon as a library, so that its tests can reach the parts:
 //! the command line, the configuration, the master, and the ports.
 
+pub mod affinity;
 pub mod args;
 pub mod conf;
 pub mod lcore;

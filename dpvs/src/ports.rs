@@ -5,15 +5,18 @@
 //! what the kernel has joined on the host port.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use dpvs_core::frame::PortId;
+use dpvs_core::rss::Returns;
 use dpvs_ctl::msg::{LcoreStats, NicBasic, NicDev, NicStats, nic_flag};
 use dpvs_ctl::{HwAddr, Name};
 
+use crate::affinity::Ways;
 use crate::lcore::LcoreCounters;
-use crate::master::{Link, Netif, PortChange};
-use crate::port::{Pool, Port, PortInfo};
+use crate::master::{Affinity, Link, Netif, PortChange};
+use crate::port::{Pool, Port, PortInfo, Rule};
 
 /// A started port.
 #[derive(Debug)]
@@ -49,6 +52,8 @@ pub struct Ports {
     pub counters: BTreeMap<u8, Arc<LcoreCounters>>,
     /// NUMA node by EAL lcore id.
     pub sockets: BTreeMap<u8, u8>,
+    /// How replies find their worker.
+    pub ways: Ways<Rule>,
 }
 
 impl Device {
@@ -273,6 +278,14 @@ impl Netif for Ports {
 
     fn socket_of(&self, lcore: u8) -> u8 {
         self.sockets.get(&lcore).copied().unwrap_or(0)
+    }
+
+    fn laddrs(&mut self, wanted: &[(PortId, IpAddr)]) -> Returns {
+        self.ways.set(self.devices.as_slice(), wanted)
+    }
+
+    fn affinity(&self, port: PortId) -> Option<Affinity> {
+        self.ways.affinity(port)
     }
 
     fn every_second(&mut self) {

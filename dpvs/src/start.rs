@@ -18,12 +18,13 @@ use dpvs_core::frame::{PortId, WorkerId};
 use dpvs_core::message::FromWorker;
 use dpvs_core::worker::WorkerConf;
 
-use crate::conf::{Conf, Device as DeviceConf, Plan, Rss, WorkerPlan};
+use crate::affinity::{Ways, Wish};
+use crate::conf::{Conf, Device as DeviceConf, FdirMode, Plan, Rss, WorkerPlan};
 use crate::lcore::{self, LcoreCounters};
 use crate::master::{LcoreQueues, Topology, WorkerLink};
 use crate::port::{
-    self, Eal, HostBridge, HostPort, Pool, Port, PortConf, Ready, RxQueue, SharedSender, TxQueue,
-    ring, rss_types,
+    self, Eal, HostBridge, HostPort, Pool, Port, PortConf, Ready, RssKey, RxQueue, SharedSender,
+    TxQueue, ring, rss_types,
 };
 use crate::ports::{Device, Ports};
 
@@ -243,7 +244,13 @@ pub fn start(conf: &Conf, plan: &Plan, eal: Eal) -> Result<(Running, Parts), Sta
             );
         }
     }
-    let devices = bound.into_iter().map(|b| b.device).collect();
+    let devices: Vec<Device> = bound.into_iter().map(|b| b.device).collect();
+    let names: Vec<String> = devices.iter().map(|d| d.name.clone()).collect();
+    let wish = Wish {
+        rules: conf.misc.flow_enable,
+        fuzzy: conf.netif.fdir_mode == FdirMode::Signature,
+    };
+    let ways = Ways::choose(devices.as_slice(), &names, &topology, wish);
     Ok((
         Running {
             eal,
@@ -256,6 +263,7 @@ pub fn start(conf: &Conf, plan: &Plan, eal: Eal) -> Result<(Running, Parts), Sta
                 devices,
                 counters,
                 sockets,
+                ways,
             },
             topology,
             links,
@@ -354,6 +362,7 @@ fn port_conf(d: &DeviceConf, plan: &Plan, at: usize, single_pool: bool) -> PortC
             0
         },
         rss_queues: rx.saturating_sub(kni_queues),
+        rss_key: RssKey::Standard,
         promiscuous: d.promisc,
         allmulticast: d.allmulticast,
         // The driver may look at one pool only.

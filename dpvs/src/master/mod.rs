@@ -27,7 +27,7 @@ use dpvs_core::frame::PortId;
 use dpvs_core::message::{FromWorker, ToWorker};
 use dpvs_ctl::msg::{ifa_flag, ifa_scope};
 
-pub use netif::{LcoreQueues, Netif, PortChange, Topology};
+pub use netif::{Affinity, LcoreQueues, Netif, PortChange, Topology};
 pub use server::{ClientId, Server, check as check_socket};
 pub use settings::settings;
 pub use state::link::Link;
@@ -190,7 +190,8 @@ impl Master {
     /// Publishes what changed since the last time.
     fn publish(&mut self) {
         let network = self.state.net_changed;
-        let Some((snapshot, removed)) = self.publisher.next(&mut self.state) else {
+        let Some((snapshot, removed)) = self.publisher.next(&mut self.state, &mut *self.netif)
+        else {
             return;
         };
         if network {

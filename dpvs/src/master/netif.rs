@@ -2,7 +2,10 @@
 //!
 //! The daemon implements it over `port/`, tests with plain values.
 
+use std::net::IpAddr;
+
 use dpvs_core::frame::PortId;
+use dpvs_core::rss::Returns;
 use dpvs_ctl::msg::{LcoreStats, NicBasic, NicDev, NicStats};
 
 use super::state::link::Link;
@@ -20,6 +23,19 @@ pub enum PortChange {
     Forward2Kni(bool),
     /// Hardware address.
     Mac([u8; 6]),
+}
+
+/// How the replies that a port receives find their worker.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Affinity {
+    /// In a word or two: `single`, `flow-rules`, `rss`, `hand-over`.
+    pub way: String,
+    /// Why that way, in a sentence.
+    pub why: String,
+    /// Flow rules in force.
+    pub rules: u32,
+    /// Workers that receive from the port.
+    pub workers: u16,
 }
 
 /// The ports and what the lcores count. A port that is not there gives `None`.
@@ -47,6 +63,16 @@ pub trait Netif {
     fn lcore_stats(&self, lcore: u8) -> LcoreStats;
     /// NUMA node of an lcore.
     fn socket_of(&self, lcore: u8) -> u8;
+    /// These are the addresses whose ports connections towards servers use, and
+    /// the port each is on: says how replies to each find their worker, which
+    /// never changes for an address.
+    fn laddrs(&mut self, _wanted: &[(PortId, IpAddr)]) -> Returns {
+        Returns::default()
+    }
+    /// How replies find their worker; `None` for a port that is not there.
+    fn affinity(&self, _port: PortId) -> Option<Affinity> {
+        None
+    }
     /// Called once a second, for what has to be looked at again.
     fn every_second(&mut self) {}
 }

@@ -8,12 +8,13 @@ use std::hash::{BuildHasher, RandomState};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use dpvs_core::frame::WorkerId;
+use dpvs_core::frame::{PortId, WorkerId};
 use dpvs_core::inet::route::{Fib, Route};
 use dpvs_core::service::{DestId, ServiceTable};
 use dpvs_core::snapshot::{Local, Locals, Port, PortAddr, Settings, Snapshot};
 use dpvs_ctl::msg::ifa_flag;
 
+use super::netif::Netif;
 use super::state::State;
 use super::state::route::Kind;
 use super::state::service::Change;
@@ -90,7 +91,11 @@ impl Publisher {
     }
 
     /// The next snapshot and the servers that left with it, if anything changed.
-    pub(crate) fn next(&mut self, state: &mut State) -> Option<(Arc<Snapshot>, Vec<DestId>)> {
+    pub(crate) fn next(
+        &mut self,
+        state: &mut State,
+        netif: &mut dyn Netif,
+    ) -> Option<(Arc<Snapshot>, Vec<DestId>)> {
         if !state.net_changed && !state.services.is_changed() && self.settings.is_none() {
             return None;
         }
@@ -99,7 +104,7 @@ impl Publisher {
             self.current.settings = settings;
         }
         if std::mem::take(&mut state.net_changed) {
-            self.network(state);
+            self.network(state, netif);
         }
         let (changes, removed) = state.services.take_changes();
         for change in changes {
@@ -121,7 +126,7 @@ impl Publisher {
         Some((Arc::new(self.current.clone()), removed))
     }
 
-    fn network(&mut self, state: &State) {
+    fn network(&mut self, state: &State, netif: &mut dyn Netif) {
         self.current.ports = state
             .links
             .ids()
@@ -197,6 +202,18 @@ impl Publisher {
                 self.current.locals.insert(addr, local);
             }
         }
+        // Rules of a new local address are in force before its first connection.
+        let laddrs: Vec<(PortId, IpAddr)> = self
+            .current
+            .locals
+            .sapools()
+            .iter()
+            .filter_map(|addr| match self.current.locals.get(addr) {
+                Some(Local::Own { port, .. }) => Some((*port, *addr)),
+                _ => None,
+            })
+            .collect();
+        self.current.returns = netif.laddrs(&laddrs);
         let routes: Vec<Route> = state
             .routes
             .iter()

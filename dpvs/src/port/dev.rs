@@ -358,6 +358,12 @@ impl Port {
                 raw.rx_adv_conf.rss_conf.rss_key = key.as_mut_ptr();
                 raw.rx_adv_conf.rss_conf.rss_key_len = key.len().min(255) as u8;
             }
+            if rss != conf.rss {
+                notes.push(format!(
+                    "of the packet types {:#x} to hash the driver knows {rss:#x}",
+                    conf.rss
+                ));
+            }
         } else if conf.rx_queues > 1 {
             notes.push(
                 "the driver does not hash: it decides itself which queue a packet is on".into(),
@@ -365,17 +371,24 @@ impl Port {
         }
 
         let (mut rx_desc, mut tx_desc) = (conf.rx_desc, conf.tx_desc);
-        // SAFETY: `raw` and the key it points to outlive the call.
-        let mut ret = unsafe {
-            sys::rte_eth_dev_configure(self.id, conf.rx_queues, conf.tx_queues, &raw const raw)
+        // SAFETY: `raw` and the key it points to outlive every call.
+        let configure = |raw: &sys::rte_eth_conf| unsafe {
+            sys::rte_eth_dev_configure(self.id, conf.rx_queues, conf.tx_queues, raw)
         };
+        let mut ret = configure(&raw);
+        if ret < 0 && !raw.rx_adv_conf.rss_conf.rss_key.is_null() {
+            // Some drivers have a key of their own and no other.
+            raw.rx_adv_conf.rss_conf.rss_key = std::ptr::null_mut();
+            raw.rx_adv_conf.rss_conf.rss_key_len = 0;
+            ret = configure(&raw);
+            if ret >= 0 {
+                notes.push("the driver keeps its own hash key".into());
+            }
+        }
         if ret == -libc::EINVAL {
             // Some virtual drivers only know their default MTU.
             raw.rxmode.mtu = 0;
-            // SAFETY: as above.
-            ret = unsafe {
-                sys::rte_eth_dev_configure(self.id, conf.rx_queues, conf.tx_queues, &raw const raw)
-            };
+            ret = configure(&raw);
         }
         check(ret, || self.what("configure"))?;
 

@@ -17,7 +17,7 @@ pub type Result<T> = std::result::Result<T, Error>;
 
 impl Error {
     /// `errno` may be given as DPDK returns it (negative) or as errno (positive).
-    pub(super) fn new(what: impl Into<String>, errno: i32) -> Self {
+    pub(crate) fn new(what: impl Into<String>, errno: i32) -> Self {
         Self {
             what: what.into(),
             errno: errno.saturating_abs(),

@@ -2,7 +2,8 @@
 //!
 //! Each file wraps one thing: the environment ([`eal`]), packet pools
 //! ([`pool`]), packets ([`mbuf`]), devices ([`dev`]) and their queues
-//! ([`queue`]), rings between threads ([`ring`]), the kernel's end of a port
+//! ([`queue`]), which packet goes to which queue ([`rss`], [`flow`]), rings
+//! between threads ([`ring`]), the kernel's end of a port
 //! ([`host`]) and memory advice ([`mem`]). Nothing here knows a protocol, a
 //! service or the configuration file. What differs between DPDK releases is
 //! settled here and in `dpdk-sys`.
@@ -11,6 +12,7 @@
 pub mod dev;
 pub mod eal;
 pub mod error;
+pub mod flow;
 pub mod host;
 pub mod mbuf;
 pub mod mem;
@@ -24,10 +26,11 @@ mod stats;
 pub use dev::{Port, PortConf, PortInfo, PortStats, Ready};
 pub use eal::{Clock, Eal};
 pub use error::Error;
+pub use flow::{Rule, Steer};
 pub use host::{HostBridge, HostPort};
 pub use mbuf::{Batch, Mbuf};
 pub use pool::Pool;
 pub use queue::{RxQueue, TxQueue};
 pub use ring::{Receiver, Sender, SharedSender};
-pub use rss::{RssKey, rss_types};
+pub use rss::{RssKey, Spreading, rss_types};
 pub use settings::Link;
