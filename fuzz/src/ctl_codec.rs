@@ -5,7 +5,7 @@
 use std::fmt::Debug;
 
 use dpvs_ctl::msg::*;
-use dpvs_ctl::server::{RequestDecoder, encode_reply, encode_request};
+use dpvs_ctl::server::{Request, RequestDecoder, encode_reply, encode_request};
 use dpvs_ctl::wire::{Tail, count_of, decode_bare, decode_counted, decode_list};
 use dpvs_ctl::{ErrCode, Kind, ReplyHead, RequestHead, Wire, id};
 
@@ -47,7 +47,7 @@ fn requests(bytes: &[u8], step: usize) {
                 assert!(request.body.len() <= id::max_request(request.id));
                 let again = encode_request(request.id, request.kind, &request.body);
                 let twice = RequestDecoder::new().push(&again);
-                assert_eq!(twice, Ok(Some(request)));
+                assert_eq!(twice, Ok(Some(Request { keep: false, ..request })));
             }
             Err(error) => {
                 assert!(!error.to_string().is_empty());

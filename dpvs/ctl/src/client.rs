@@ -6,7 +6,9 @@
 
 use std::env;
 use std::io::{self, ErrorKind};
+use std::mem::MaybeUninit;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -20,6 +22,9 @@ use crate::wire::{DecodeError, Wire};
 mod extras;
 pub(crate) mod net;
 mod services;
+mod session;
+
+pub use session::Session;
 mod table_ext;
 
 /// Where the daemon listens unless told otherwise.
@@ -38,6 +43,7 @@ const MAX_REPLY: u64 = 256 << 20;
 pub struct Client {
     path: PathBuf,
     timeout: Duration,
+    pool: Option<Arc<Mutex<Session>>>,
 }
 
 impl Default for Client {
@@ -60,6 +66,7 @@ impl Client {
         Self {
             path: path.into(),
             timeout: DEFAULT_TIMEOUT,
+            pool: None,
         }
     }
 
@@ -101,32 +108,68 @@ impl Client {
         T::decode(&reply).map_err(|e| malformed(id, e))
     }
 
+    /// The same client, but its requests go over one connection, kept open
+    /// between them, if the daemon offers that. Clones share it.
+    #[must_use]
+    pub fn pooled(mut self) -> Self {
+        let session = Session::new(self.clone());
+        self.pool = Some(Arc::new(Mutex::new(session)));
+        self
+    }
+
+    /// Many requests over one connection, sent ahead of their answers.
+    #[must_use]
+    pub fn session(&self) -> Session {
+        let mut own = self.clone();
+        own.pool = None;
+        Session::new(own)
+    }
+
     fn call(&self, id: u32, kind: Kind, body: &[u8]) -> Result<Vec<u8>, CtlError> {
+        match &self.pool {
+            Some(pool) => {
+                // A panic elsewhere leaves a session that is still in order or
+                // fails by itself.
+                let mut session = pool.lock().unwrap_or_else(PoisonError::into_inner);
+                session.call(id, kind, body)
+            }
+            None => self.call_once(id, kind, body),
+        }
+    }
+
+    /// One request over a connection of its own.
+    fn call_once(&self, id: u32, kind: Kind, body: &[u8]) -> Result<Vec<u8>, CtlError> {
         let mut conn = Conn::open(self, id)?;
         conn.send(&encode_request(id, kind, body))?;
         let head = ReplyHead::take(&conn.receive(ReplyHead::SIZE)?);
-        // Before anything else of the header is believed.
-        if head.version != PROTOCOL_VERSION {
-            return Err(CtlError::Version {
-                id,
-                got: head.version,
-            });
+        let len = outcome(id, &head)?;
+        conn.receive(len)
+    }
+}
+
+/// What a reply's header says: the length of the body, or why there is none.
+fn outcome(id: u32, head: &ReplyHead) -> Result<usize, CtlError> {
+    // Before anything else of the header is believed.
+    if head.version != PROTOCOL_VERSION {
+        return Err(CtlError::Version {
+            id,
+            got: head.version,
+        });
+    }
+    if head.code != ErrCode::OK {
+        let mut text = head.text.text().into_owned();
+        if text.is_empty() {
+            head.code.text().clone_into(&mut text);
         }
-        if head.code != ErrCode::OK {
-            let mut text = head.text.text().into_owned();
-            if text.is_empty() {
-                head.code.text().clone_into(&mut text);
-            }
-            return Err(CtlError::Server {
-                id,
-                code: head.code,
-                text,
-            });
-        }
-        match usize::try_from(head.len) {
-            Ok(len) if head.len <= MAX_REPLY => conn.receive(len),
-            _ => Err(CtlError::TooLarge { id, len: head.len }),
-        }
+        return Err(CtlError::Server {
+            id,
+            code: head.code,
+            text,
+        });
+    }
+    match usize::try_from(head.len) {
+        Ok(len) if head.len <= MAX_REPLY => Ok(len),
+        _ => Err(CtlError::TooLarge { id, len: head.len }),
     }
 }
 
@@ -135,15 +178,16 @@ pub(crate) fn malformed(id: u32, source: DecodeError) -> CtlError {
 }
 
 /// One connection: one request.
-struct Conn<'a> {
-    client: &'a Client,
+#[derive(Debug)]
+struct Conn {
+    client: Client,
     id: u32,
     socket: Socket,
     deadline: Instant,
 }
 
-impl<'a> Conn<'a> {
-    fn open(client: &'a Client, id: u32) -> Result<Self, CtlError> {
+impl Conn {
+    fn open(client: &Client, id: u32) -> Result<Self, CtlError> {
         let deadline = Instant::now() + client.timeout;
         let fail = |e| client.connect_error(e);
         let address = SockAddr::unix(&client.path).map_err(fail)?;
@@ -168,7 +212,7 @@ impl<'a> Conn<'a> {
         }
         socket.set_nonblocking(false).map_err(fail)?;
         Ok(Self {
-            client,
+            client: client.clone(),
             id,
             socket,
             deadline,
@@ -197,17 +241,40 @@ impl<'a> Conn<'a> {
         Ok(())
     }
 
+    /// Starts the time of another request.
+    fn begin(&mut self, id: u32) {
+        self.id = id;
+        self.deadline = Instant::now() + self.client.timeout;
+    }
+
+    /// Whether the daemon has closed it.
+    fn is_closed(&self) -> bool {
+        let mut byte = [MaybeUninit::uninit(); 1];
+        let flags = libc::MSG_PEEK | libc::MSG_DONTWAIT;
+        match self.socket.recv_with_flags(&mut byte, flags) {
+            Ok(n) => n == 0,
+            Err(e) => e.kind() != ErrorKind::WouldBlock,
+        }
+    }
+
     fn receive(&mut self, need: usize) -> Result<Vec<u8>, CtlError> {
+        let mut out = Vec::with_capacity(need.min(1 << 16));
+        self.fill(&mut out, need, 0)?;
+        Ok(out)
+    }
+
+    /// Reads until `out` has `need` bytes; takes up to `more` bytes at once if
+    /// they are there already.
+    fn fill(&mut self, out: &mut Vec<u8>, need: usize, more: usize) -> Result<(), CtlError> {
         const PHASE: &str = "answer";
         // Grown as bytes come: the length is the daemon's word only.
-        let mut out = Vec::with_capacity(need.min(1 << 16));
-        let mut buf = vec![0u8; need.clamp(1, 1 << 16)];
+        let mut buf = vec![0u8; need.saturating_sub(out.len()).clamp(1, 1 << 16).max(more)];
         while out.len() < need {
             let left = self.left(PHASE)?;
             self.socket
                 .set_read_timeout(Some(left))
                 .map_err(|e| self.io("read from", e))?;
-            let want = (need - out.len()).min(buf.len());
+            let want = (need - out.len()).max(more).min(buf.len());
             let room = buf.get_mut(..want).unwrap_or(&mut []);
             match io::Read::read(&mut &self.socket, room) {
                 Ok(0) => {
@@ -232,7 +299,7 @@ impl<'a> Conn<'a> {
                 Err(e) => return Err(self.io("read from", e)),
             }
         }
-        Ok(out)
+        Ok(())
     }
 
     /// Time left, never zero (the kernel reads zero as "for ever").

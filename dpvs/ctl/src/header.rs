@@ -8,6 +8,15 @@ use crate::wire::{Wire, put_at, take_at, wire_struct};
 /// The protocol version in every header: 1.0.0.
 pub const PROTOCOL_VERSION: u32 = 0x0001_0000;
 
+/// In `padding` of a request: more requests follow on this connection. In the
+/// last four bytes of a reply's text (behind its NUL, where C clients do not
+/// look): the daemon has understood and leaves the connection open. The C daemon
+/// ignores the padding and closes as ever.
+pub const KEEP: u32 = u32::from_ne_bytes(*b"KEEP");
+
+/// Where [`KEEP`] stands in a reply.
+const KEPT_AT: usize = 76;
+
 /// What a request wants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Kind {
@@ -97,6 +106,19 @@ impl ReplyHead {
             text: Name::truncated(code.text()),
             len: if code == ErrCode::OK { len as u64 } else { 0 },
         }
+    }
+}
+
+impl ReplyHead {
+    /// Says in an encoded reply that the connection stays open.
+    pub fn mark_kept(reply: &mut [u8]) {
+        put_at(reply, KEPT_AT, &KEEP);
+    }
+
+    /// Whether an encoded header says that the connection stays open.
+    #[must_use]
+    pub fn is_kept(head: &[u8]) -> bool {
+        take_at::<u32>(head, KEPT_AT) == KEEP
     }
 }
 

@@ -17,8 +17,8 @@ mod error;
 mod header;
 
 pub use client::net::IfAddrView;
-pub use client::{Client, DEFAULT_SOCKET, SOCKET_ENV};
+pub use client::{Client, DEFAULT_SOCKET, SOCKET_ENV, Session};
 pub use error::{CtlError, ErrCode};
-pub use header::{Kind, PROTOCOL_VERSION, ReplyHead, RequestHead};
+pub use header::{KEEP, Kind, PROTOCOL_VERSION, ReplyHead, RequestHead};
 pub use types::{Af, Be16, Be32, HwAddr, Ip16, Name};
 pub use wire::{DecodeError, Wire};

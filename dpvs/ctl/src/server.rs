@@ -5,7 +5,7 @@
 use std::fmt;
 
 use crate::error::ErrCode;
-use crate::header::{Kind, PROTOCOL_VERSION, ReplyHead, RequestHead};
+use crate::header::{KEEP, Kind, PROTOCOL_VERSION, ReplyHead, RequestHead};
 use crate::id;
 use crate::wire::Wire;
 
@@ -18,6 +18,8 @@ pub struct Request {
     pub kind: Kind,
     /// The body; its length has been checked against [`id::max_request`] only.
     pub body: Vec<u8>,
+    /// More requests follow on this connection, see [`KEEP`].
+    pub keep: bool,
 }
 
 impl Request {
@@ -99,6 +101,8 @@ impl std::error::Error for RequestError {}
 #[derive(Debug, Default)]
 pub struct RequestDecoder {
     buf: Vec<u8>,
+    /// Bytes of `buf` that belong to requests given out.
+    done: usize,
     head: Option<(RequestHead, Kind, usize)>,
 }
 
@@ -115,26 +119,31 @@ impl RequestDecoder {
         let goal = self
             .head
             .map_or(RequestHead::SIZE, |(_, _, len)| RequestHead::SIZE + len);
-        goal.saturating_sub(self.buf.len())
+        goal.saturating_sub(self.buf.len() - self.done)
     }
 
     /// Whether nothing has come yet.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.buf.is_empty()
+        self.buf.len() == self.done
     }
 
-    /// Takes what was read. Returns the request once it is complete; bytes
-    /// behind it are dropped, there is one request a connection.
+    /// Takes what was read. Returns the request once it is complete. Bytes
+    /// behind it are kept if it says that more follow (push nothing to have the
+    /// next one), else dropped.
     ///
     /// # Errors
     /// When the header cannot belong to a request of this protocol; the
     /// connection is then to be closed.
     pub fn push(&mut self, bytes: &[u8]) -> Result<Option<Request>, RequestError> {
-        self.buf.extend_from_slice(bytes);
+        if !bytes.is_empty() {
+            self.buf.drain(..std::mem::take(&mut self.done));
+            self.buf.extend_from_slice(bytes);
+        }
+        let left = self.buf.get(self.done..).unwrap_or_default();
         let (head, kind, len) = match self.head {
             Some(known) => known,
-            None => match RequestHead::decode_prefix(&self.buf) {
+            None => match RequestHead::decode_prefix(left) {
                 Err(_) => return Ok(None),
                 Ok((head, _)) => {
                     let checked = check(head)?;
@@ -143,18 +152,22 @@ impl RequestDecoder {
                 }
             },
         };
-        match self.buf.get(RequestHead::SIZE..RequestHead::SIZE + len) {
-            None => Ok(None),
-            Some(body) => {
-                let request = Request {
-                    id: head.id,
-                    kind,
-                    body: body.to_vec(),
-                };
-                *self = Self::new();
-                Ok(Some(request))
-            }
+        let Some(body) = left.get(RequestHead::SIZE..RequestHead::SIZE + len) else {
+            return Ok(None);
+        };
+        let request = Request {
+            id: head.id,
+            kind,
+            body: body.to_vec(),
+            keep: head.padding == KEEP,
+        };
+        self.head = None;
+        self.done += RequestHead::SIZE + len;
+        if !request.keep || self.is_empty() {
+            self.buf.clear();
+            self.done = 0;
         }
+        Ok(Some(request))
     }
 }
 

@@ -11,24 +11,38 @@ use dpvs_ctl::{ErrCode, Kind, id};
 use super::Master;
 use super::error::{Fault, Result};
 use super::serve::{Answer, Dump, Finish, Part, Step};
-use super::server::{ClientId, Server};
+use super::server::{Server, Ticket};
 
 /// How long a client waits for a change to reach every worker. It is in force
 /// anyway: after that the answer is only no longer held back.
 const INSTALL_TIME: Duration = Duration::from_secs(2);
 
-/// A request that is not answered yet.
-pub(super) struct Job {
-    client: ClientId,
+/// How often it is looked whether a job is late.
+const LOOK: Duration = Duration::from_millis(5);
+
+/// Where a reply goes.
+#[derive(Clone, Copy)]
+struct Return {
+    ticket: Ticket,
     id: u32,
     kind: Kind,
+}
+
+/// A change that is not in force everywhere yet.
+pub(super) struct Change {
+    to: Return,
+    deadline: Instant,
+    epoch: u64,
+}
+
+/// A request that workers have been asked about.
+pub(super) struct Job {
+    to: Return,
     deadline: Instant,
     wants: Wants,
 }
 
 enum Wants {
-    /// All workers at that epoch.
-    Epoch(u64),
     /// Answers: how many are missing, those that came, what becomes of them.
     Answers(usize, Vec<Part>, Finish),
     /// The next piece of a connection listing.
@@ -40,23 +54,22 @@ impl Master {
     pub(super) fn take(
         &mut self,
         server: &mut Server,
-        client: ClientId,
+        ticket: Ticket,
         request: &Request,
         now: Instant,
     ) {
-        let mut job = Job {
-            client,
+        let to = Return {
+            ticket,
             id: request.id,
             kind: request.kind,
-            deadline: now + self.query_time,
-            wants: Wants::Epoch(0),
         };
+        let deadline = now + self.query_time;
         match self.serve(request) {
             Err(fault) => {
                 tracing::debug!("{}: {fault}", id::describe(request.id));
-                job.reply(server, Err(fault), now);
+                to.reply(server, Err(fault));
             }
-            Ok(Answer::Body(body)) => job.reply(server, Ok(body), now),
+            Ok(Answer::Body(body)) => to.reply(server, Ok(body)),
             Ok(Answer::Done) => {
                 let epoch = if self.state.net_changed || self.state.services.is_changed() {
                     self.publisher.next_epoch()
@@ -64,25 +77,44 @@ impl Master {
                     self.publisher.epoch()
                 };
                 if self.publisher.reached(epoch) {
-                    job.reply(server, Ok(Vec::new()), now);
+                    to.reply(server, Ok(Vec::new()));
                     return;
                 }
-                job.deadline = now + INSTALL_TIME;
-                job.wants = Wants::Epoch(epoch);
-                self.keep(job);
+                // Epochs only grow: the list is in their order.
+                self.changes.push_back(Change {
+                    to,
+                    deadline: now + INSTALL_TIME,
+                    epoch,
+                });
             }
             Ok(Answer::Gather(gather)) => {
                 if gather.questions.is_empty() {
-                    job.reply(server, (gather.finish)(Vec::new()), now);
+                    to.reply(server, (gather.finish)(Vec::new()));
                     return;
                 }
-                job.wants = Wants::Answers(gather.questions.len(), Vec::new(), gather.finish);
-                self.ask(server, job, gather.questions, now);
+                let wants = Wants::Answers(gather.questions.len(), Vec::new(), gather.finish);
+                self.ask(
+                    server,
+                    Job {
+                        to,
+                        deadline,
+                        wants,
+                    },
+                    gather.questions,
+                );
             }
             Ok(Answer::Conns(dump)) => {
                 let question = dump.ask();
-                job.wants = Wants::Conns(dump);
-                self.ask(server, job, vec![question], now);
+                let wants = Wants::Conns(dump);
+                self.ask(
+                    server,
+                    Job {
+                        to,
+                        deadline,
+                        wants,
+                    },
+                    vec![question],
+                );
             }
         }
     }
@@ -100,19 +132,13 @@ impl Master {
 
     /// Keeps a job and sends its questions. They come after any change made so
     /// far, so that a worker knows every id it is asked about.
-    fn ask(
-        &mut self,
-        server: &mut Server,
-        job: Job,
-        questions: Vec<(WorkerId, Query)>,
-        now: Instant,
-    ) {
+    fn ask(&mut self, server: &mut Server, job: Job, questions: Vec<(WorkerId, Query)>) {
         self.publish();
         let id = self.keep(job);
         for (n, (worker, query)) in questions.into_iter().enumerate() {
             let token = self.fresh();
             if !self.workers.send(worker, ToWorker::Query { token, query }) {
-                self.finish(server, id, Err(Fault::WorkerSilent), now);
+                self.finish(server, id, Err(Fault::WorkerSilent));
                 return;
             }
             self.tokens.insert(token, (id, n));
@@ -120,24 +146,18 @@ impl Master {
     }
 
     /// Answers the client of a job and forgets it.
-    fn finish(&mut self, server: &mut Server, id: u64, result: Result<Vec<u8>>, now: Instant) {
+    fn finish(&mut self, server: &mut Server, id: u64, result: Result<Vec<u8>>) {
         if let Some(job) = self.jobs.remove(&id) {
             self.tokens.retain(|_, (of, _)| *of != id);
-            job.reply(server, result, now);
+            job.to.reply(server, result);
         }
     }
 
     /// A worker reached an epoch: who waited for it?
-    pub(super) fn reached(&mut self, server: &mut Server, now: Instant) {
+    pub(super) fn reached(&mut self, server: &mut Server) {
         let publisher = &self.publisher;
-        let done: Vec<u64> = self
-            .jobs
-            .iter()
-            .filter(|(_, job)| matches!(job.wants, Wants::Epoch(e) if publisher.reached(e)))
-            .map(|(id, _)| *id)
-            .collect();
-        for id in done {
-            self.finish(server, id, Ok(Vec::new()), now);
+        while let Some(change) = self.changes.pop_front_if(|c| publisher.reached(c.epoch)) {
+            change.to.reply(server, Ok(Vec::new()));
         }
     }
 
@@ -160,7 +180,6 @@ impl Master {
             return;
         };
         match &mut job.wants {
-            Wants::Epoch(_) => {}
             Wants::Answers(missing, parts, _) => {
                 parts.push(Part {
                     worker,
@@ -171,24 +190,22 @@ impl Master {
                 if *missing > 0 {
                     return;
                 }
-                let Some(mut job) = self.jobs.remove(&id) else {
+                let Some(job) = self.jobs.remove(&id) else {
                     return;
                 };
-                if let Wants::Answers(_, parts, finish) =
-                    std::mem::replace(&mut job.wants, Wants::Epoch(0))
-                {
-                    job.reply(server, finish(parts), now);
+                if let Wants::Answers(_, parts, finish) = job.wants {
+                    job.to.reply(server, finish(parts));
                 }
             }
             Wants::Conns(dump) => match dump.take(reply, lcore, workers, &mut self.cursors, now) {
-                Step::Finished(body) => self.finish(server, id, Ok(body), now),
+                Step::Finished(body) => self.finish(server, id, Ok(body)),
                 Step::Ask(worker, query) => {
                     job.deadline = now + self.query_time;
                     let token = self.fresh();
                     if self.workers.send(worker, ToWorker::Query { token, query }) {
                         self.tokens.insert(token, (id, 0));
                     } else {
-                        self.finish(server, id, Err(Fault::WorkerSilent), now);
+                        self.finish(server, id, Err(Fault::WorkerSilent));
                     }
                 }
             },
@@ -197,35 +214,35 @@ impl Master {
 
     /// Answers what waited too long, and forgets clients that left.
     pub(super) fn overdue(&mut self, server: &mut Server, now: Instant) {
+        if self.jobs.is_empty() && self.changes.is_empty() || now < self.next_look {
+            return;
+        }
+        self.next_look = now + LOOK;
+        while let Some(change) = self.changes.pop_front_if(|c| c.deadline <= now) {
+            tracing::warn!(
+                "not all workers have taken configuration {} yet",
+                change.epoch
+            );
+            change.to.reply(server, Ok(Vec::new()));
+        }
         let late: Vec<u64> = self
             .jobs
             .iter()
-            .filter(|(_, job)| job.deadline <= now || !server.is_open(job.client))
+            .filter(|(_, job)| job.deadline <= now || !server.is_open(job.to.ticket))
             .map(|(id, _)| *id)
             .collect();
         for id in late {
-            let result = match self.jobs.get(&id).map(|j| &j.wants) {
-                Some(Wants::Epoch(epoch)) if server.is_open(self.jobs[&id].client) => {
-                    tracing::warn!("not all workers have taken configuration {epoch} yet");
-                    Ok(Vec::new())
-                }
-                _ => Err(Fault::WorkerSilent),
-            };
-            self.finish(server, id, result, now);
+            self.finish(server, id, Err(Fault::WorkerSilent));
         }
     }
 }
 
-impl Job {
-    fn reply(&self, server: &mut Server, result: Result<Vec<u8>>, now: Instant) {
+impl Return {
+    fn reply(self, server: &mut Server, result: Result<Vec<u8>>) {
         let (code, body) = match result {
             Ok(body) => (ErrCode::OK, body),
             Err(fault) => (fault.code(), Vec::new()),
         };
-        server.answer(
-            self.client,
-            encode_reply(self.id, self.kind, code, &body),
-            now,
-        );
+        server.answer(self.ticket, encode_reply(self.id, self.kind, code, &body));
     }
 }

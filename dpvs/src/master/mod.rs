@@ -18,7 +18,7 @@ mod state;
 mod waste;
 mod workers;
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
@@ -28,13 +28,13 @@ use dpvs_core::message::{FromWorker, ToWorker};
 use dpvs_ctl::msg::{ifa_flag, ifa_scope};
 
 pub use netif::{Affinity, LcoreQueues, Netif, PortChange, Topology};
-pub use server::{ClientId, Server, check as check_socket};
+pub use server::{Server, Ticket, check as check_socket};
 pub use settings::settings;
 pub use state::link::Link;
 pub use workers::WorkerLink;
 
 use crate::conf::{AddrGen, Conf};
-use jobs::Job;
+use jobs::{Change, Job};
 use publish::Publisher;
 use serve::Cursors;
 use state::State;
@@ -59,6 +59,10 @@ pub struct Master {
     /// What was logged once already.
     said: BTreeSet<String>,
     jobs: HashMap<u64, Job>,
+    /// Changes that are not in force everywhere, by epoch.
+    changes: VecDeque<Change>,
+    /// When it is next looked for what is late.
+    next_look: Instant,
     /// Token of a question: which job and which of its questions.
     tokens: HashMap<u64, (u64, usize)>,
     last_id: u64,
@@ -87,6 +91,8 @@ impl Master {
             kept: None,
             said: BTreeSet::new(),
             jobs: HashMap::new(),
+            changes: VecDeque::new(),
+            next_look: Instant::now(),
             tokens: HashMap::new(),
             last_id: 0,
             query_time: QUERY_TIME,
@@ -116,14 +122,15 @@ impl Master {
         let requests = server.poll(wait, Instant::now());
         let mut busy = !requests.is_empty();
         let now = Instant::now();
-        for (client, request) in requests {
-            self.take(server, client, &request, now);
+        for (ticket, request) in requests {
+            self.take(server, ticket, &request, now);
         }
         // One snapshot for all that came together.
         self.publish();
         busy |= self.hear(server, now);
         self.workers.flush();
         self.overdue(server, now);
+        server.flush(now);
         self.waste.clear(now);
         if now >= self.next_second {
             self.next_second = now + Duration::from_secs(1);
@@ -156,7 +163,7 @@ impl Master {
                 } => {
                     self.waste.extend(retired);
                     self.publisher.installed(worker, epoch);
-                    self.reached(server, now);
+                    self.reached(server);
                 }
                 FromWorker::Spent { snapshot, .. } => self.waste.extend(snapshot),
                 FromWorker::DestDrained { dest, .. } => {

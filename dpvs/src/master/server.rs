@@ -2,10 +2,11 @@
 //! daemon or another client.
 //!
 //! Bytes in, whole requests out; whole replies in, bytes out. A client has a
-//! deadline for its request and one for taking the reply. Knows the framing
-//! and nothing of what a request means.
+//! deadline for its request and one for taking the reply. A client that asks for
+//! it may send many requests over its connection, and has the replies in the
+//! order of its requests. Knows the framing and nothing of what a request means.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::fs;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
@@ -14,6 +15,7 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use dpvs_ctl::ReplyHead;
 use dpvs_ctl::server::{Request, RequestDecoder};
 use nix::poll::{PollFd, PollFlags, ppoll};
 use nix::sys::socket::{self, AddressFamily, Backlog, SockFlag, SockType, UnixAddr};
@@ -22,30 +24,91 @@ use nix::unistd::{AccessFlags, access};
 
 /// A connection, for as long as it is open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct ClientId(u64);
+struct ClientId(u64);
+
+/// A request whose reply is due.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Ticket {
+    client: ClientId,
+    /// The number of the request on its connection.
+    turn: u64,
+}
 
 /// Clients served at once. One more makes the longest silent one leave.
 const CLIENTS_MAX: usize = 512;
-/// For a whole request from the connection on.
+/// For a whole request from its beginning on.
 const REQUEST_TIME: Duration = Duration::from_secs(5);
+/// For the next request on a connection that is kept open.
+const KEPT_TIME: Duration = Duration::from_secs(60);
 /// For the next bytes of a reply to be taken.
 const REPLY_TIME: Duration = Duration::from_secs(5);
 /// Bytes read from one client before the others have their turn.
 const READ_TURN: usize = 64 << 10;
-
-enum Phase {
-    /// The request is not complete.
-    Reading(RequestDecoder),
-    /// The request is being served.
-    Serving,
-    /// The reply and how much of it is sent.
-    Writing(Vec<u8>, usize),
-}
+/// Requests of one client in service; more of them wait in its socket.
+const SERVING_MAX: usize = 512;
+/// Bytes of replies that may wait for a client before it is heard again.
+const UNREAD_MAX: usize = 1 << 20;
 
 struct Client {
     stream: UnixStream,
-    phase: Phase,
+    decoder: RequestDecoder,
+    /// More than one request may come.
+    kept: bool,
+    /// Replies in the order of the requests; none: still in service.
+    serving: VecDeque<Option<Vec<u8>>>,
+    /// Requests that have left `serving`.
+    answered: u64,
+    /// On their way, and how much of them is sent.
+    out: Vec<u8>,
+    sent: usize,
     deadline: Instant,
+}
+
+impl Client {
+    fn wants_read(&self) -> bool {
+        if self.kept {
+            self.serving.len() < SERVING_MAX && self.unsent() < UNREAD_MAX
+        } else {
+            self.answered == 0 && self.serving.is_empty()
+        }
+    }
+
+    fn unsent(&self) -> usize {
+        self.out.len() - self.sent
+    }
+
+    /// It is not the client that makes us wait.
+    fn is_patient(&self) -> bool {
+        self.unsent() == 0 && !self.serving.is_empty()
+    }
+
+    /// Requests may be in the decoder that there was no room to serve.
+    fn has_backlog(&self) -> bool {
+        self.kept && !self.decoder.is_empty() && self.wants_read()
+    }
+
+    fn events(&self) -> PollFlags {
+        let mut events = PollFlags::empty();
+        events.set(PollFlags::POLLIN, self.wants_read());
+        events.set(PollFlags::POLLOUT, self.unsent() > 0);
+        events
+    }
+
+    /// Moves replies that have no earlier one before them to the way out.
+    fn collect(&mut self) {
+        while let Some(Some(_)) = self.serving.front() {
+            let mut reply = self.serving.pop_front().flatten().unwrap_or_default();
+            self.answered += 1;
+            if self.kept {
+                ReplyHead::mark_kept(&mut reply);
+            }
+            if self.out.is_empty() {
+                self.out = reply;
+            } else {
+                self.out.append(&mut reply);
+            }
+        }
+    }
 }
 
 /// The listening socket and its clients.
@@ -56,6 +119,10 @@ pub struct Server {
     inode: (u64, u64),
     clients: HashMap<ClientId, Client>,
     next: u64,
+    /// Clients with replies that are not on their way.
+    answered: Vec<ClientId>,
+    /// What is read goes through here.
+    buffer: Vec<u8>,
 }
 
 /// A non-blocking socket at `path`. Its mode is set before it listens, so
@@ -140,33 +207,33 @@ impl Server {
             inode,
             clients: HashMap::new(),
             next: 0,
+            answered: Vec::new(),
+            buffer: vec![0; READ_TURN],
         })
     }
 
     /// Waits at most `wait` for something to do, then moves bytes. Returns the
     /// requests that became complete.
-    pub fn poll(&mut self, wait: Duration, now: Instant) -> Vec<(ClientId, Request)> {
+    pub fn poll(&mut self, wait: Duration, now: Instant) -> Vec<(Ticket, Request)> {
+        self.flush(now);
+        let backlog = self.clients.values().any(Client::has_backlog);
         let wait = self
             .clients
             .values()
-            .filter(|c| !matches!(c.phase, Phase::Serving))
+            .filter(|c| !c.is_patient())
             .map(|c| c.deadline.saturating_duration_since(now))
-            .fold(wait, Duration::min);
+            .fold(if backlog { Duration::ZERO } else { wait }, Duration::min);
         let order: Vec<ClientId> = self.clients.keys().copied().collect();
         let ready = {
             let mut fds: Vec<PollFd<'_>> =
                 vec![PollFd::new(self.listener.as_fd(), PollFlags::POLLIN)];
-            fds.extend(order.iter().filter_map(|id| self.clients.get(id)).map(|c| {
-                PollFd::new(
-                    c.stream.as_fd(),
-                    match c.phase {
-                        Phase::Reading(_) => PollFlags::POLLIN,
-                        // Only whether it went away.
-                        Phase::Serving => PollFlags::empty(),
-                        Phase::Writing(..) => PollFlags::POLLOUT,
-                    },
-                )
-            }));
+            // No events asked for: only whether it went away.
+            fds.extend(
+                order
+                    .iter()
+                    .filter_map(|id| self.clients.get(id))
+                    .map(|c| PollFd::new(c.stream.as_fd(), c.events())),
+            );
             let wait = TimeSpec::nanoseconds(i64::try_from(wait.as_nanos()).unwrap_or(i64::MAX));
             match ppoll(&mut fds, Some(wait), None) {
                 Ok(n) if n > 0 => fds
@@ -174,17 +241,15 @@ impl Server {
                     .map(|f| f.any().unwrap_or(true))
                     .collect::<Vec<bool>>(),
                 // A signal, or nothing: only deadlines matter.
-                _ => Vec::new(),
+                _ => vec![false; fds.len()],
             }
         };
         let now = Instant::now().max(now);
         let mut requests = Vec::new();
-        for (id, _) in order
-            .iter()
-            .zip(ready.iter().skip(1))
-            .filter(|(_, ready)| **ready)
-        {
-            self.drive(*id, now, &mut requests);
+        for (id, ready) in order.iter().zip(ready.iter().skip(1)) {
+            if *ready || self.clients.get(id).is_some_and(Client::has_backlog) {
+                self.drive(*id, *ready, now, &mut requests);
+            }
         }
         if ready.first().copied().unwrap_or(false) {
             self.accept(now, &mut requests);
@@ -193,7 +258,7 @@ impl Server {
         requests
     }
 
-    fn accept(&mut self, now: Instant, requests: &mut Vec<(ClientId, Request)>) {
+    fn accept(&mut self, now: Instant, requests: &mut Vec<(Ticket, Request)>) {
         // Bounded, so that a flood of connections leaves time for the rest.
         for _ in 0..64 {
             let stream = match self.listener.accept() {
@@ -215,17 +280,21 @@ impl Server {
             }
             let id = ClientId(self.next);
             self.next += 1;
-            let phase = Phase::Reading(RequestDecoder::new());
             self.clients.insert(
                 id,
                 Client {
                     stream,
-                    phase,
+                    decoder: RequestDecoder::new(),
+                    kept: false,
+                    serving: VecDeque::new(),
+                    answered: 0,
+                    out: Vec::new(),
+                    sent: 0,
                     deadline: now + REQUEST_TIME,
                 },
             );
             // Clients send at once: most requests are there already.
-            self.drive(id, now, requests);
+            self.drive(id, true, now, requests);
         }
     }
 
@@ -234,7 +303,7 @@ impl Server {
         let oldest = self
             .clients
             .iter()
-            .filter(|(_, c)| !matches!(c.phase, Phase::Serving))
+            .filter(|(_, c)| !c.is_patient())
             .min_by_key(|(id, c)| (c.deadline, **id))
             .map(|(id, _)| *id);
         if let Some(id) = oldest {
@@ -247,63 +316,84 @@ impl Server {
 
     fn expire(&mut self, now: Instant) {
         self.clients.retain(|_, c| {
-            let late = !matches!(c.phase, Phase::Serving) && c.deadline <= now;
+            let late = !c.is_patient() && c.deadline <= now;
             if late {
-                let what = if matches!(c.phase, Phase::Reading(_)) {
-                    "sent no request"
-                } else {
+                let what = if c.unsent() > 0 {
                     "took no reply"
+                } else {
+                    "sent no request"
                 };
-                tracing::warn!("control socket: a client {what} in time and is closed");
+                // A connection that was only kept open may end without a word.
+                if !c.kept || c.unsent() > 0 || !c.decoder.is_empty() {
+                    tracing::warn!("control socket: a client {what} in time and is closed");
+                }
             }
             !late
         });
     }
 
     /// Moves what can be moved for one client; forgets it when it is done.
-    fn drive(&mut self, id: ClientId, now: Instant, requests: &mut Vec<(ClientId, Request)>) {
+    fn drive(
+        &mut self,
+        id: ClientId,
+        ready: bool,
+        now: Instant,
+        requests: &mut Vec<(Ticket, Request)>,
+    ) {
         let Some(client) = self.clients.get_mut(&id) else {
             return;
         };
-        let keep = match &mut client.phase {
-            // Ready without being asked for anything: it went away.
-            Phase::Serving => false,
-            Phase::Reading(decoder) => match read(&mut client.stream, decoder) {
-                Read1::More => true,
-                Read1::Gone => false,
-                Read1::Whole(request) => {
-                    client.phase = Phase::Serving;
-                    requests.push((id, request));
-                    true
-                }
-            },
-            Phase::Writing(bytes, sent) => match write(&mut client.stream, bytes, sent) {
-                Ok(0) => true,
-                Ok(_) if *sent < bytes.len() => {
-                    client.deadline = now + REPLY_TIME;
-                    true
-                }
-                _ => false,
-            },
-        };
+        let events = client.events();
+        // Ready without being asked for anything: it went away.
+        let mut keep = !(ready && events.is_empty());
+        if keep && events.contains(PollFlags::POLLOUT) {
+            keep = write(client, now);
+        }
+        if keep && client.wants_read() {
+            keep = read(client, id, &mut self.buffer, ready, now, requests);
+        }
         if !keep {
             self.clients.remove(&id);
         }
     }
 
-    /// Sends a reply; the connection ends with it. A client that left is forgotten.
-    pub fn answer(&mut self, id: ClientId, reply: Vec<u8>, now: Instant) {
-        if let Some(client) = self.clients.get_mut(&id) {
-            client.phase = Phase::Writing(reply, 0);
-            client.deadline = now + REPLY_TIME;
-            self.drive(id, now, &mut Vec::new());
+    /// Takes the reply to a request. It is sent with [`Server::flush`]; if its
+    /// client has left, it is forgotten.
+    pub fn answer(&mut self, ticket: Ticket, reply: Vec<u8>) {
+        let Some(client) = self.clients.get_mut(&ticket.client) else {
+            return;
+        };
+        let at = ticket.turn.checked_sub(client.answered);
+        let slot = at.and_then(|at| client.serving.get_mut(usize::try_from(at).ok()?));
+        if let Some(slot) = slot {
+            *slot = Some(reply);
+            if self.answered.last() != Some(&ticket.client) {
+                self.answered.push(ticket.client);
+            }
         }
     }
 
-    /// Whether a client is still there.
+    /// Sends the replies there are. A connection that is not kept ends with its
+    /// reply.
+    pub fn flush(&mut self, now: Instant) {
+        for id in std::mem::take(&mut self.answered) {
+            let Some(client) = self.clients.get_mut(&id) else {
+                continue;
+            };
+            if client.unsent() == 0 {
+                client.deadline = now + REPLY_TIME;
+            }
+            client.collect();
+            if client.unsent() > 0 && !write(client, now) {
+                self.clients.remove(&id);
+            }
+        }
+    }
+
+    /// Whether the client of a request is still there.
     #[must_use]
-    pub fn is_open(&self, id: ClientId) -> bool {
-        self.clients.contains_key(&id)
+    pub fn is_open(&self, ticket: Ticket) -> bool {
+        self.clients.contains_key(&ticket.client)
     }
 }
 
@@ -322,63 +412,97 @@ impl AsFd for Server {
     }
 }
 
-enum Read1 {
-    More,
-    Whole(Request),
-    Gone,
-}
-
-fn read(stream: &mut UnixStream, decoder: &mut RequestDecoder) -> Read1 {
-    let mut buf = [0; 4096];
+/// Reads what is there, as far as there is room to serve it. False: the
+/// connection is to be closed.
+fn read(
+    client: &mut Client,
+    id: ClientId,
+    buffer: &mut [u8],
+    ready: bool,
+    now: Instant,
+    requests: &mut Vec<(Ticket, Request)>,
+) -> bool {
     let mut total = 0;
-    while total < READ_TURN {
-        // Never past the request: what follows it belongs to nobody.
-        let want = decoder.missing().clamp(1, buf.len());
-        let Some(room) = buf.get_mut(..want) else {
-            return Read1::Gone;
-        };
-        match stream.read(room) {
-            Ok(0) => return Read1::Gone,
-            Ok(n) => {
-                total += n;
-                match decoder.push(buf.get(..n).unwrap_or(&[])) {
-                    Ok(None) => {}
-                    Ok(Some(request)) => return Read1::Whole(request),
-                    Err(e) => {
-                        tracing::warn!("control socket: {e}; closed without a reply");
-                        return Read1::Gone;
-                    }
+    let mut fresh = 0;
+    loop {
+        // What came with earlier ones first.
+        let waiting = client.decoder.is_empty();
+        while client.wants_read() {
+            let bytes = buffer.get(..std::mem::take(&mut fresh)).unwrap_or_default();
+            match client.decoder.push(bytes) {
+                Ok(None) => break,
+                Ok(Some(request)) => {
+                    client.kept |= request.keep;
+                    let turn = client.answered + client.serving.len() as u64;
+                    client.serving.push_back(None);
+                    client.deadline = now + REQUEST_TIME;
+                    requests.push((Ticket { client: id, turn }, request));
+                }
+                Err(e) => {
+                    tracing::warn!("control socket: {e}; closed without a reply");
+                    return false;
                 }
             }
+        }
+        if waiting && client.kept {
+            let idle = client.decoder.is_empty();
+            client.deadline = now + if idle { KEPT_TIME } else { REQUEST_TIME };
+        }
+        if !ready || total >= READ_TURN || !client.wants_read() {
+            return true;
+        }
+        // A client with one request: never past it, what follows belongs to nobody.
+        let want = if client.kept {
+            READ_TURN
+        } else {
+            client.decoder.missing()
+        };
+        let room = buffer.len();
+        let Some(room) = buffer.get_mut(..want.clamp(1, room)) else {
+            return false;
+        };
+        match client.stream.read(room) {
+            Ok(0) => return false,
+            Ok(n) => {
+                total += n;
+                fresh = n;
+            }
             Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-            Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Read1::More,
-            Err(_) => return Read1::Gone,
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => return true,
+            Err(_) => return false,
         }
     }
-    Read1::More
 }
 
-/// Bytes written this time.
-fn write(stream: &mut UnixStream, bytes: &[u8], sent: &mut usize) -> io::Result<usize> {
-    let before = *sent;
-    while let Some(left) = bytes.get(*sent..).filter(|l| !l.is_empty()) {
+/// Writes what the client takes. False: the connection is to be closed, or
+/// has had its reply.
+fn write(client: &mut Client, now: Instant) -> bool {
+    while let Some(left) = client.out.get(client.sent..).filter(|l| !l.is_empty()) {
         // Rust ignores SIGPIPE: a closed peer is an error, not a signal.
-        match stream.write(left) {
-            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-            Ok(n) => *sent += n,
+        match client.stream.write(left) {
+            Ok(n) if n > 0 => {
+                client.sent += n;
+                client.deadline = now + REPLY_TIME;
+            }
             Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-            Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(*sent - before),
-            Err(e) => return Err(e),
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => return true,
+            _ => return false,
         }
+    }
+    client.out.clear();
+    client.sent = 0;
+    if client.kept {
+        client.deadline = now + KEPT_TIME;
+        return true;
     }
     // Closing a unix socket with unread bytes would make the peer's read fail
     // before it sees the reply.
     let mut junk = [0; 4096];
     for _ in 0..16 {
-        match stream.read(&mut junk) {
+        match client.stream.read(&mut junk) {
             Ok(n) if n > 0 => {}
             _ => break,
         }
     }
-    Ok(*sent - before)
+    false
 }
