@@ -5,8 +5,8 @@
 //! serves many servers at once while the tuple towards a server stays unique.
 //! A port says by itself which worker owns it: by its low bits (DPVS sa_pool),
 //! or, where the port's spreading is known, because the NIC sends the server's
-//! replies to the worker that took it (`lanes`). A pool is a bitmap in lanes,
-//! each with a rotating cursor: a port rests as long as possible before it is
+//! replies to the worker that took it (`lanes`). A pool is a bitmap in lanes
+//! that are gone through in turn: a port rests as long as possible before it is
 //! given again, and finding a free one never walks (summary words say which
 //! lanes are open and which words are full).
 
@@ -15,7 +15,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use crate::frame::WorkerId;
-use crate::lanes::{Layout, MAX_LANES, Picker};
+use crate::lanes::{Layout, MAX_LANES, Open, Picker};
 use crate::message::LaddrUse;
 use crate::prefetch::prefetch;
 use crate::rss::Nic;
@@ -61,9 +61,9 @@ struct Pool {
     /// Bit set: that word is full.
     full: [u64; WORDS / 64],
     /// Bit set: that lane has a free port.
-    open: [u64; MAX_LANES / 64],
-    /// Where the search goes on within each lane.
-    cursors: Box<[u16]>,
+    open: Open,
+    /// Where the search starts within a lane.
+    cursor: u32,
     /// Entry of the redirection table that the next search starts at.
     entry: u32,
     used: u32,
@@ -78,8 +78,8 @@ impl Pool {
             words: vec![0; WORDS].into(),
             full: [0; WORDS / 64],
             open: [0; MAX_LANES / 64],
-            cursors: vec![0; layout.lanes() as usize].into(),
-            entry: 0,
+            cursor: 0,
+            entry: u32::MAX,
             used: 0,
             #[cfg(test)]
             looks: 0,
@@ -95,54 +95,65 @@ impl Pool {
     }
 
     /// Takes one place.
+    #[inline]
     fn mark(&mut self, layout: &Layout, place: usize) {
         let w = place / 64;
         self.words[w] |= 1 << (place % 64);
-        if self.words[w] == !0 {
-            self.full[w / 64] |= 1 << (w % 64);
-            let lane = layout.lane(place);
-            let first = layout.first_word(lane);
-            if self.open_word(first, first + layout.words()).is_none() {
-                self.open[lane / 64] &= !(1 << (lane % 64));
-            }
-        }
         self.used += 1;
+        if self.words[w] == !0 {
+            self.filled(layout, w);
+        }
     }
 
-    /// A free place in a lane that leads to this worker.
+    /// A word has become full.
+    #[inline(never)]
+    fn filled(&mut self, layout: &Layout, w: usize) {
+        self.full[w / 64] |= 1 << (w % 64);
+        let lane = layout.lane(w * 64);
+        let first = layout.first_word(lane);
+        if self.open_word(first, first + layout.words()).is_none() {
+            self.open[lane / 64] &= !(1 << (lane % 64));
+        }
+    }
+
+    /// A free place in a lane that leads to this worker. Lanes take turns, and
+    /// within them places: a port rests until all others had theirs.
     #[inline]
     fn take(&mut self, layout: &Layout, picker: &Picker, rest: u32) -> Option<u16> {
-        let lanes = layout.lanes();
-        let (lane, entry) = picker.pick(
-            rest,
-            &self.open[..(lanes as usize).div_ceil(64)],
-            self.entry,
-        )?;
-        self.entry = (entry + 1) & (lanes - 1);
-        let cursor = usize::from(self.cursors[lane as usize]);
+        let (lane, entry) = picker.pick(rest, &self.open, self.entry)?;
         let first = layout.first_word(lane as usize);
-        let end = first + layout.words();
-        let w = first + cursor / 64;
-        let here = !self.words[w] & (!0 << (cursor % 64));
+        let w = first + self.cursor as usize / 64;
+        let here = !self.words[w] & (!0 << (self.cursor % 64));
+        self.look();
         let place = if here != 0 {
             w * 64 + here.trailing_zeros() as usize
         } else {
-            let w = self
-                .open_word(w + 1, end)
-                .or_else(|| self.open_word(first, end))?;
-            #[cfg(test)]
-            {
-                self.looks += 1;
-            }
-            w * 64 + (!self.words[w]).trailing_zeros() as usize
+            self.elsewhere(first, w, first + layout.words())?
         };
+        self.mark(layout, place);
+        if entry < self.entry {
+            self.cursor = (place as u32 + 1) & (layout.ports_per_lane() - 1);
+        }
+        self.entry = entry + 1;
+        Some(place as u16)
+    }
+
+    /// A free place of a lane behind word `w`, or from its start.
+    #[inline(never)]
+    fn elsewhere(&mut self, first: usize, w: usize, end: usize) -> Option<usize> {
+        let w = self
+            .open_word(w + 1, end)
+            .or_else(|| self.open_word(first, end))?;
+        self.look();
+        Some(w * 64 + (!self.words[w]).trailing_zeros() as usize)
+    }
+
+    #[inline(always)]
+    fn look(&mut self) {
         #[cfg(test)]
         {
             self.looks += 1;
         }
-        self.mark(layout, place);
-        self.cursors[lane as usize] = ((place + 1) & (layout.ports_per_lane() as usize - 1)) as u16;
-        Some(place as u16)
     }
 
     /// First word that is not full in `from..end`.
@@ -178,6 +189,11 @@ impl Pool {
     }
 }
 
+#[cold]
+fn new_pool(layout: &Layout) -> Box<Pool> {
+    Box::new(Pool::new(layout))
+}
+
 /// One way to own ports: how they are laid out, and which lanes are ours.
 struct Way<'a> {
     layout: &'a Layout,
@@ -208,20 +224,26 @@ impl LocalAddr {
     /// How ports towards a server are owned.
     #[inline]
     fn way<'a>(&'a mut self, sliced: &'a Sliced, proto: u8, server: IpAddr, port: u16) -> Way<'a> {
-        let v6 = server.is_ipv6();
         match &mut self.matched {
-            Some(m) if m.nic.matches(proto, v6) => Way {
-                rest: m.nic.rest_of_reply(server, port, self.addr),
-                layout: m.nic.layout(v6),
-                picker: &m.picker,
-                pools: &mut m.pools,
-            },
+            Some(m) if m.nic.matches(proto, server.is_ipv6()) => m.way(self.addr, server, port),
             _ => Way {
                 rest: 0,
                 layout: &sliced.layout,
                 picker: &sliced.picker,
                 pools: &mut self.pools,
             },
+        }
+    }
+}
+
+impl Matched {
+    #[inline(never)]
+    fn way(&mut self, laddr: IpAddr, server: IpAddr, port: u16) -> Way<'_> {
+        Way {
+            rest: self.nic.rest_of_reply(server, port, laddr),
+            layout: self.nic.layout(server.is_ipv6()),
+            picker: &self.picker,
+            pools: &mut self.pools,
         }
     }
 }
@@ -375,8 +397,10 @@ impl PortPools {
     ) -> Option<u16> {
         let a = self.addrs.get_mut(number as usize)?.as_mut()?;
         let way = a.way(&self.sliced, proto, server, port);
-        let pool =
-            way.pools[pool_of(server, port)].get_or_insert_with(|| Box::new(Pool::new(way.layout)));
+        let pool = match &mut way.pools[pool_of(server, port)] {
+            Some(pool) => pool,
+            none => none.insert(new_pool(way.layout)),
+        };
         let Some(place) = pool.take(way.layout, way.picker, way.rest) else {
             a.miss += 1;
             return None;

@@ -126,6 +126,27 @@ fn a_port_rests_before_it_is_given_again() {
     assert_eq!(pools.take(n, TCP, server(), 80), Some(first));
 }
 
+/// The same where a worker has many lanes: all others come first.
+#[test]
+fn a_port_of_many_lanes_rests_too() {
+    let nic = nic(3, true);
+    let (mut pools, n) = pools(1, 3, Some(&nic));
+    let mut all = 0;
+    while pools.take(n, TCP, server(), 80).is_some() {
+        all += 1;
+    }
+    let (mut pools, n) = self::pools(1, 3, Some(&nic));
+    let mut last = std::collections::HashMap::new();
+    for i in 0..100_000 {
+        let port = pools.take(n, TCP, server(), 80).unwrap();
+        if let Some(before) = last.insert(port, i) {
+            assert!(i - before > all * 9 / 10, "{port} after {}", i - before);
+        }
+        pools.give(n, TCP, server(), 80, port);
+    }
+    assert!(last.len() > all as usize * 9 / 10);
+}
+
 /// With 95 of 100 ports in use, in random order, and 100 of 100 for a while, a
 /// search looks at two words of the bitmap at most.
 #[test]

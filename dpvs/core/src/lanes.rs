@@ -137,18 +137,25 @@ fn look(tables: &[[u16; 256]; 2], x: u16) -> u16 {
     tables[0][usize::from(x & 255)] ^ tables[1][usize::from(x >> 8)]
 }
 
+/// A bit for each lane that has a free port.
+pub(crate) type Open = [u64; MAX_LANES / 64];
+
 /// Finds a lane for a connection.
 #[derive(Clone, Debug)]
 pub(crate) struct Picker {
     /// A bit for each entry of the table that leads to the own worker.
     mine: Box<[u64]>,
     lanes: u32,
+    /// The one entry, where it is one: slices, and as many entries as workers.
+    only: Option<u32>,
 }
 
 impl Picker {
     /// For the entries whose bits are set, of as many as there are lanes.
     pub(crate) fn new(mine: Box<[u64]>, lanes: u32) -> Self {
-        Self { mine, lanes }
+        let entries = || (0..lanes).filter(|e| mine[*e as usize / 64] >> (e % 64) & 1 != 0);
+        let only = entries().next().filter(|_| entries().count() == 1);
+        Self { mine, lanes, only }
     }
 
     /// How many entries lead to the own worker, and how many there are.
@@ -158,13 +165,25 @@ impl Picker {
 
     /// A lane with its bit in `open` set that leads to an own entry when the
     /// rest's share is `rest`; the first whose entry is at or after `from`,
-    /// wrapping. Gives the lane and its entry.
+    /// wrapping (any number). Gives the lane and its entry.
     #[inline]
-    pub(crate) fn pick(&self, rest: u32, open: &[u64], from: u32) -> Option<(u32, u32)> {
-        let words = self.mine.len();
+    pub(crate) fn pick(&self, rest: u32, open: &Open, from: u32) -> Option<(u32, u32)> {
         let rest = rest & (self.lanes - 1);
+        match self.only {
+            Some(entry) => {
+                let lane = entry ^ rest;
+                (open[lane as usize / 64] >> (lane % 64) & 1 != 0).then_some((lane, entry))
+            }
+            None => self.search(rest, open, from),
+        }
+    }
+
+    #[inline(never)]
+    fn search(&self, rest: u32, open: &Open, from: u32) -> Option<(u32, u32)> {
+        let words = self.mine.len();
+        let from = if from < self.lanes { from } else { 0 };
         let (far, near) = ((rest / 64) as usize, rest % 64);
-        let first = (from / 64) as usize % words;
+        let first = (from / 64) as usize;
         // The first word twice: from `from` on, and at the end up to it.
         for step in 0..=words {
             let w = (first + step) % words;
@@ -255,7 +274,7 @@ mod tests {
 
     #[test]
     fn picks_are_open_mine_and_go_round() {
-        for (lanes, seed) in [(1u32, 1u64), (2, 2), (8, 3), (64, 4), (128, 5), (512, 6)] {
+        for (lanes, seed) in [(1u32, 1u64), (2, 2), (8, 3), (64, 4), (128, 5), (1024, 6)] {
             let words = lanes.div_ceil(64) as usize;
             let mut x = seed;
             let mut random = || {
@@ -267,8 +286,9 @@ mod tests {
             let cut = if lanes < 64 { (1 << lanes) - 1 } else { !0 };
             for _ in 0..200 {
                 let mine: Box<[u64]> = (0..words).map(|_| random() & cut).collect();
-                let open: Vec<u64> = (0..words).map(|_| random() & random() & cut).collect();
-                let (rest, from) = (random() as u32, random() as u32 % lanes);
+                let mut open = [0; MAX_LANES / 64];
+                open[..words].fill_with(|| random() & random() & cut);
+                let (rest, from) = (random() as u32, random() as u32 % (lanes + 1));
                 let has = |bits: &[u64], i: u32| bits[i as usize / 64] >> (i % 64) & 1 != 0;
                 let want = (0..lanes)
                     .map(|i| (from + i) % lanes)

@@ -153,7 +153,7 @@ fn lanes_lead_to_the_own_worker() {
             let mut ports = std::collections::HashSet::new();
             for w in 0..workers {
                 let picker = nic.picker(WorkerId(w));
-                let mut open = vec![0u64; layout.lanes().div_ceil(64) as usize];
+                let mut open = [0; crate::lanes::MAX_LANES / 64];
                 for lane in 0..layout.lanes() {
                     open[lane as usize / 64] |= 1 << (lane % 64);
                 }
