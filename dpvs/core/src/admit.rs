@@ -14,10 +14,10 @@ use crate::parse::Head;
 use crate::proto::{Dir, tcp, udp};
 use crate::raw::Net;
 use crate::sched::{Cursor, Load};
-use crate::service::{Dest, FwdMode, Service, ServiceKey, TCP, UDP};
+use crate::service::{Dest, FwdMode, SchedKind, Service, ServiceKey, TCP, UDP};
 use crate::snapshot::Snapshot;
 use crate::stats::Reason;
-use crate::worker::Worker;
+use crate::worker::{DestState, Worker};
 use crate::xmit::fullnat::SYN;
 
 /// Local addresses tried for one connection.
@@ -39,7 +39,7 @@ pub(crate) enum Admitted {
 pub(crate) struct ServiceState {
     uid: u64,
     version: u64,
-    cursor: Cursor,
+    pub(crate) cursor: Cursor,
     /// Local addresses that feed a port pool, with the number of their pools, as
     /// of `epoch`.
     sources: Vec<(IpAddr, u32)>,
@@ -247,8 +247,18 @@ impl<F: Frame> Worker<F> {
             self.services.resize_with(i + 1, || None);
         }
         let (me, workers) = (usize::from(self.conf.id.0), usize::from(self.conf.workers));
-        let cursor = || Cursor::new(service.sched, &service.dests, me, workers);
-        let state = self.services[i].get_or_insert_with(|| {
+        let dests = &self.dests;
+        let cursor = || {
+            let load = |d: &Dest| {
+                dests
+                    .get(d.id.0 as usize)
+                    .map_or(Load::default(), DestState::load)
+            };
+            Cursor::new(service.sched, &service.dests, me, workers, load)
+        };
+        let slot = &mut self.services[i];
+        let fresh = slot.is_none();
+        let state = slot.get_or_insert_with(|| {
             Box::new(ServiceState {
                 uid: service.uid,
                 version: service.version,
@@ -258,10 +268,23 @@ impl<F: Frame> Worker<F> {
                 next_source: 0,
             })
         });
-        if state.uid != service.uid || state.version != service.version {
+        let changed = state.uid != service.uid || state.version != service.version;
+        if changed {
             state.uid = service.uid;
             state.version = service.version;
             state.cursor = cursor();
+        }
+        if fresh || changed {
+            for (dest, place) in service.dests.iter().zip(0..) {
+                if let Some(d) = self.dests.get_mut(dest.id.0 as usize) {
+                    let watched = service.sched == SchedKind::Wlc || dest.max_conn > 0;
+                    d.watch = if watched {
+                        (i as u32 + 1, place)
+                    } else {
+                        (0, 0)
+                    };
+                }
+            }
         }
         let pools = &self.pools;
         state.epoch = pools.epoch();

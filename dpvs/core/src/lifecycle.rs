@@ -79,6 +79,10 @@ impl<F: Frame> Worker<F> {
             };
             *up += 1;
             *down -= 1;
+            let dest = DestId(entry.dest);
+            if was {
+                self.lighter(dest);
+            }
         }
         self.wheel.rearm(&mut self.conns, conn, now.millis());
     }
@@ -150,7 +154,9 @@ impl<F: Frame> Worker<F> {
         } else {
             dest.counters.inactive -= 1;
         }
-        if dest.removed && dest.conns_now() == 0 {
+        let removed = dest.removed && dest.conns_now() == 0;
+        self.lighter(DestId(entry.dest));
+        if removed {
             self.drained(DestId(entry.dest), io);
         }
         if entry.proto == TCP
@@ -158,6 +164,19 @@ impl<F: Frame> Worker<F> {
             && entry.flags & flags::RS_SEEN != 0
         {
             self.reset_both(snap, &entry, now, io);
+        }
+    }
+
+    /// A server has fewer connections, or fewer active ones: its scheduler may have
+    /// to know.
+    #[inline]
+    fn lighter(&mut self, dest: DestId) {
+        let state = &self.dests[dest.0 as usize];
+        let (service, place) = state.watch;
+        if service != 0
+            && let Some(Some(service)) = self.services.get_mut(service as usize - 1)
+        {
+            service.cursor.lighter(place as usize, dest, state.load());
         }
     }
 

@@ -19,6 +19,7 @@ use crate::laddr::PortPools;
 use crate::message::DestCounters;
 use crate::neigh::Neighbours;
 use crate::parse::Head;
+use crate::sched::Load;
 use crate::service::{DESTS_MAX, Dest, DestId};
 use crate::snapshot::Snapshot;
 use crate::stats::{Reason, WorkerStats};
@@ -41,11 +42,25 @@ pub struct WorkerConf {
 #[repr(align(64))]
 pub(crate) struct DestState {
     pub counters: DestCounters,
+    /// The service (its number plus 1; 0 = none) whose scheduler has to be told
+    /// when the server gets lighter, and the server's place in it.
+    pub watch: (u32, u32),
     /// Removed from its service; the master wants to know when it is unused.
     pub removed: bool,
 }
 
+const _: () = assert!(size_of::<DestState>() == 64);
+
 impl DestState {
+    /// As schedulers see it, thresholds aside.
+    pub(crate) fn load(&self) -> Load {
+        Load {
+            active: self.counters.active,
+            inactive: self.counters.inactive,
+            overloaded: false,
+        }
+    }
+
     /// Has as many connections as this worker, `me` of `workers`, may make.
     pub(crate) fn overloaded(&self, dest: &Dest, me: u32, workers: u32) -> bool {
         if dest.max_conn == 0 {

@@ -3,13 +3,16 @@
 //! A [`Cursor`] is a worker's place in one service's servers. It is made anew
 //! whenever the servers or the scheduler change, and every worker starts at a
 //! different server, so that a fresh configuration does not send all workers'
-//! first connections to the same one. Counters come from the caller.
+//! first connections to the same one. Counters come from the caller. No choice
+//! walks the servers: it costs the logarithm of their number at most, besides those
+//! found at their threshold, which are left out until they are said to be lighter.
 
 mod rr;
+mod tree;
 mod wlc;
 mod wrr;
 
-use crate::service::{Dest, SchedKind};
+use crate::service::{Dest, DestId, SchedKind};
 
 /// What a worker knows of a server's use.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -24,7 +27,11 @@ pub struct Load {
 
 /// A worker's place in one service's servers.
 #[derive(Clone, Debug)]
-pub struct Cursor(Inner);
+pub struct Cursor {
+    inner: Inner,
+    /// The servers it was made for, and their weights, 0 if not usable.
+    servers: Box<[(DestId, u16)]>,
+}
 
 #[derive(Clone, Debug)]
 enum Inner {
@@ -36,30 +43,51 @@ enum Inner {
 impl Cursor {
     /// A fresh cursor of a worker (counted from 0) out of `workers`.
     #[must_use]
-    pub fn new(kind: SchedKind, dests: &[Dest], worker: usize, workers: usize) -> Self {
+    pub fn new(
+        kind: SchedKind,
+        dests: &[Dest],
+        worker: usize,
+        workers: usize,
+        load: impl Fn(&Dest) -> Load,
+    ) -> Self {
         let start = start(dests.len(), worker, workers);
-        Self(match kind {
-            SchedKind::Rr => Inner::Rr(rr::Rr::new(start)),
-            SchedKind::Wrr => Inner::Wrr(wrr::Wrr::new(dests, start)),
-            SchedKind::Wlc => Inner::Wlc(wlc::Wlc::new(start)),
-        })
+        Self {
+            inner: match kind {
+                SchedKind::Rr => Inner::Rr(rr::Rr::new(dests, start)),
+                SchedKind::Wrr => Inner::Wrr(wrr::Wrr::new(dests, start)),
+                SchedKind::Wlc => Inner::Wlc(wlc::Wlc::new(dests, start, load)),
+            },
+            servers: dests
+                .iter()
+                .map(|d| (d.id, if d.usable() { d.weight } else { 0 }))
+                .collect(),
+        }
     }
 
     /// Index of the server for a new connection; `None` if no server is usable.
-    /// `dests` are those the cursor was made for.
+    /// `dests` are those the cursor was made for. A load that has become lighter
+    /// since has to have been told by [`Self::lighter`].
     #[inline]
     pub fn pick(&mut self, dests: &[Dest], load: impl Fn(&Dest) -> Load) -> Option<usize> {
-        match &mut self.0 {
-            Inner::Rr(rr) => rr.pick(dests, |d| usable(d, &load)),
-            Inner::Wrr(wrr) => wrr.pick(dests, |d| usable(d, &load)),
+        match &mut self.inner {
+            Inner::Rr(rr) => rr.pick(dests, |d| load(d).overloaded),
+            Inner::Wrr(wrr) => wrr.pick(dests, |d| load(d).overloaded),
             Inner::Wlc(wlc) => wlc.pick(dests, load),
         }
     }
-}
 
-#[inline]
-fn usable(dest: &Dest, load: &impl Fn(&Dest) -> Load) -> bool {
-    dest.usable() && !load(dest).overloaded
+    /// The server at that place has fewer connections than before, or fewer
+    /// active ones. Nothing happens if another server stands there now.
+    pub fn lighter(&mut self, place: usize, dest: DestId, load: Load) {
+        match self.servers.get(place) {
+            Some(&(id, weight)) if id == dest && weight > 0 => match &mut self.inner {
+                Inner::Rr(rr) => rr.lighter(place),
+                Inner::Wrr(wrr) => wrr.lighter(place, weight),
+                Inner::Wlc(wlc) => wlc.lighter(place, weight, load),
+            },
+            _ => {}
+        }
+    }
 }
 
 /// Start position of a worker, as DPVS spreads it: worker i of n counts as lcore

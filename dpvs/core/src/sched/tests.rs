@@ -4,7 +4,7 @@ use std::net::Ipv4Addr;
 use proptest::prelude::*;
 
 use super::*;
-use crate::service::{DestId, FwdMode};
+use crate::service::FwdMode;
 
 fn dests(weights: &[u16]) -> Vec<Dest> {
     weights
@@ -63,16 +63,16 @@ fn start_positions() {
 #[test]
 fn no_servers() {
     for kind in [SchedKind::Rr, SchedKind::Wrr, SchedKind::Wlc] {
-        let mut cursor = Cursor::new(kind, &[], 0, 1);
+        let mut cursor = Cursor::new(kind, &[], 0, 1, idle);
         assert_eq!(cursor.pick(&[], idle), None);
         // All drained, or all at their limit.
         let drained = dests(&[0, 0, 0]);
-        let mut cursor = Cursor::new(kind, &drained, 0, 1);
+        let mut cursor = Cursor::new(kind, &drained, 0, 1, idle);
         for _ in 0..4 {
             assert_eq!(cursor.pick(&drained, idle), None);
         }
         let full = dests(&[1, u16::MAX]);
-        let mut cursor = Cursor::new(kind, &full, 0, 1);
+        let mut cursor = Cursor::new(kind, &full, 0, 1, idle);
         for _ in 0..4 {
             let load = |_: &Dest| Load {
                 overloaded: true,
@@ -80,7 +80,8 @@ fn no_servers() {
             };
             assert_eq!(cursor.pick(&full, load), None);
         }
-        assert!(cursor.pick(&full, idle).is_some());
+        cursor.lighter(1, full[1].id, Load::default());
+        assert_eq!(cursor.pick(&full, idle), Some(1));
     }
 }
 
@@ -94,7 +95,7 @@ fn only_usable_servers() {
             ..Load::default()
         };
         for worker in 0..5 {
-            let mut cursor = Cursor::new(kind, &list, worker, 5);
+            let mut cursor = Cursor::new(kind, &list, worker, 5, idle);
             for _ in 0..30 {
                 assert!(matches!(cursor.pick(&list, load), Some(0 | 3)), "{kind:?}");
             }
@@ -107,7 +108,7 @@ fn fewer_servers_than_the_cursor_was_made_for() {
     // The caller makes a new cursor on every change; if it did not, nothing breaks.
     for kind in [SchedKind::Rr, SchedKind::Wrr, SchedKind::Wlc] {
         let many = dests(&[1; 9]);
-        let mut cursor = Cursor::new(kind, &many, 7, 9);
+        let mut cursor = Cursor::new(kind, &many, 7, 9, idle);
         for list in [&many[..2], &many[..1], &many[..0], &many[..5]] {
             let picked = cursor.pick(list, idle);
             assert_eq!(picked.is_some(), !list.is_empty());
@@ -119,9 +120,9 @@ fn fewer_servers_than_the_cursor_was_made_for() {
 #[test]
 fn rr_begins_behind_the_start() {
     let list = dests(&[1, 7, 1, 1]);
-    let mut one = Cursor::new(SchedKind::Rr, &list, 0, 1);
+    let mut one = Cursor::new(SchedKind::Rr, &list, 0, 1, idle);
     assert_eq!(picks(&mut one, &list, 6), [1, 2, 3, 0, 1, 2]);
-    let mut second_of_two = Cursor::new(SchedKind::Rr, &list, 0, 2);
+    let mut second_of_two = Cursor::new(SchedKind::Rr, &list, 0, 2, idle);
     assert_eq!(picks(&mut second_of_two, &list, 5), [3, 0, 1, 2, 3]);
 }
 
@@ -130,7 +131,7 @@ fn wrr_order() {
     // Weights 4 3 2, divisor 1, from the top: the order of the LVS document,
     // entered behind the first server.
     let list = dests(&[4, 3, 2]);
-    let mut cursor = Cursor::new(SchedKind::Wrr, &list, 0, 1);
+    let mut cursor = Cursor::new(SchedKind::Wrr, &list, 0, 1, idle);
     // cw 4: B C no; cw 3: A B; cw 2: A B C; cw 1: A B C; cw 4: A; ...
     assert_eq!(picks(&mut cursor, &list, 9), [0, 1, 0, 1, 2, 0, 1, 2, 0]);
     assert_eq!(picks(&mut cursor, &list, 9), [0, 1, 0, 1, 2, 0, 1, 2, 0]);
@@ -147,7 +148,7 @@ fn wrr_skips_a_heavy_server_quickly() {
             ..Load::default()
         }
     };
-    let mut cursor = Cursor::new(SchedKind::Wrr, &list, 0, 1);
+    let mut cursor = Cursor::new(SchedKind::Wrr, &list, 0, 1, idle);
     let mut counts = [0; 3];
     for _ in 0..300 {
         counts[cursor.pick(&list, load).unwrap()] += 1;
@@ -169,12 +170,12 @@ fn wlc_takes_the_lowest() {
         }
     };
     // 2560, (19 * 256 + 255) / 2 = 2559.5, 2604.
-    let mut cursor = Cursor::new(SchedKind::Wlc, &list, 0, 1);
+    let mut cursor = Cursor::new(SchedKind::Wlc, &list, 0, 1, idle);
     assert_eq!(cursor.pick(&list, load), Some(1));
     // Of equals, the first from the worker's start on.
     let list = dests(&[1, 1, 1]);
     for worker in 0..3 {
-        let mut cursor = Cursor::new(SchedKind::Wlc, &list, worker, 3);
+        let mut cursor = Cursor::new(SchedKind::Wlc, &list, worker, 3, idle);
         assert_eq!(cursor.pick(&list, idle), Some((worker + 1) % 3));
     }
     // The largest numbers there are.
@@ -184,14 +185,14 @@ fn wlc_takes_the_lowest() {
         inactive: u32::MAX - d.id.0,
         overloaded: false,
     };
-    let mut cursor = Cursor::new(SchedKind::Wlc, &list, 0, 1);
+    let mut cursor = Cursor::new(SchedKind::Wlc, &list, 0, 1, idle);
     assert_eq!(cursor.pick(&list, load), Some(1));
 }
 
 #[test]
 fn wlc_shares_by_weight() {
     let list = dests(&[1, 2, 5]);
-    let mut cursor = Cursor::new(SchedKind::Wlc, &list, 0, 1);
+    let mut cursor = Cursor::new(SchedKind::Wlc, &list, 0, 1, idle);
     let mut active = [0u32; 3];
     for _ in 0..800 {
         let load = |d: &Dest| Load {
@@ -241,7 +242,7 @@ proptest! {
     #[test]
     fn rr_is_even(n in 1usize..20, rounds in 1usize..5, worker in 0usize..8, workers in 1usize..8) {
         let list = dests(&vec![3; n]);
-        let mut cursor = Cursor::new(SchedKind::Rr, &list, worker, workers);
+        let mut cursor = Cursor::new(SchedKind::Rr, &list, worker, workers, idle);
         prop_assert_eq!(count(&picks(&mut cursor, &list, n * rounds), n), vec![rounds; n]);
     }
 
@@ -257,7 +258,7 @@ proptest! {
         let list = dests(&weights.iter().map(|w| w * factor).collect::<Vec<_>>());
         let gcd = (1..12).rev().find(|g| weights.iter().all(|w| w.is_multiple_of(*g))).unwrap();
         let want: Vec<usize> = weights.iter().map(|w| usize::from(w / gcd)).collect();
-        let mut cursor = Cursor::new(SchedKind::Wrr, &list, worker, workers);
+        let mut cursor = Cursor::new(SchedKind::Wrr, &list, worker, workers, idle);
         // In any window of one period, wherever it begins.
         picks(&mut cursor, &list, skip);
         let period = want.iter().sum();
@@ -271,7 +272,7 @@ proptest! {
         worker in 0usize..4,
     ) {
         let list = dests(&weights);
-        let mut cursor = Cursor::new(SchedKind::Wrr, &list, worker, 4);
+        let mut cursor = Cursor::new(SchedKind::Wrr, &list, worker, 4, idle);
         let mut slow = SlowWrr {
             last: start(list.len(), worker, 4),
             current: *weights.iter().max().unwrap(),
@@ -283,6 +284,9 @@ proptest! {
                 continue;
             }
             let load = |d: &Dest| Load { overloaded: over(d), ..Load::default() };
+            for (place, d) in list.iter().enumerate().filter(|(_, d)| !over(d)) {
+                cursor.lighter(place, d.id, load(d));
+            }
             let want = slow.pick(&list, |d| d.usable() && !over(d));
             prop_assert_eq!(cursor.pick(&list, load), want);
         }
@@ -303,7 +307,7 @@ proptest! {
             f64::from(l.active * 256 + l.inactive) / f64::from(d.weight)
         };
         let usable = || list.iter().filter(|d| d.usable() && !load(d).overloaded);
-        let mut cursor = Cursor::new(SchedKind::Wlc, &list, worker, 4);
+        let mut cursor = Cursor::new(SchedKind::Wlc, &list, worker, 4, idle);
         match cursor.pick(&list, load) {
             None => prop_assert_eq!(usable().count(), 0),
             Some(p) => {
@@ -311,5 +315,139 @@ proptest! {
                 prop_assert!((cost(&list[p]) - lowest).abs() < 1e-9);
             }
         }
+    }
+}
+
+/// The scan that wlc stands for.
+fn slow_wlc(dests: &[Dest], start: usize, load: impl Fn(&Dest) -> Load) -> Option<usize> {
+    let list = || dests.iter().enumerate();
+    let mut best: Option<(usize, u64, u64)> = None;
+    for (index, dest) in list().skip(start).chain(list().take(start)) {
+        let l = load(dest);
+        if !dest.usable() || l.overloaded {
+            continue;
+        }
+        let cost = u64::from(l.active) * 256 + u64::from(l.inactive);
+        let weight = u64::from(dest.weight);
+        if best.is_none_or(|(_, c, w)| c * weight > cost * w) {
+            best = Some((index, cost, weight));
+        }
+    }
+    best.map(|(index, _, _)| index)
+}
+
+fn slow_rr(dests: &[Dest], last: &mut usize, full: impl Fn(&Dest) -> bool) -> Option<usize> {
+    let n = dests.len();
+    let found = (1..=n)
+        .map(|step| (*last + step) % n)
+        .find(|&i| dests[i].usable() && !full(&dests[i]))?;
+    *last = found;
+    Some(found)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(200))]
+    /// Connections are made, become active, cease to be and end, at servers with
+    /// and without a threshold: the trees choose what the scans choose.
+    #[test]
+    fn trees_choose_what_scans_choose(
+        servers in prop::collection::vec((0u16..6, 0u32..5, any::<u8>()), 1..40),
+        events in prop::collection::vec((0u8..6, any::<u16>()), 1..200),
+        worker in 0usize..4,
+    ) {
+        let mut list = dests(&servers.iter().map(|s| s.0 * 7).collect::<Vec<_>>());
+        for (dest, (_, _, odd)) in list.iter_mut().zip(&servers) {
+            dest.inhibited = *odd < 20;
+        }
+        let list = list;
+        let limit = |d: &Dest| servers[d.id.0 as usize].1;
+        let counts = std::cell::RefCell::new(vec![(0u32, 0u32); list.len()]);
+        let load = |d: &Dest| {
+            let (active, inactive) = counts.borrow()[d.id.0 as usize];
+            Load {
+                active,
+                inactive,
+                overloaded: limit(d) != 0 && active + inactive >= limit(d),
+            }
+        };
+        for kind in [SchedKind::Rr, SchedKind::Wrr, SchedKind::Wlc] {
+            counts.borrow_mut().fill((0, 0));
+            let first = start(list.len(), worker, 4);
+            let mut cursor = Cursor::new(kind, &list, worker, 4, load);
+            let mut last = first;
+            let mut slow = SlowWrr {
+                last: first,
+                current: list.iter().map(|d| d.weight).max().unwrap(),
+            };
+            for &(what, which) in &events {
+                let place = usize::from(which) % list.len();
+                let (active, inactive) = counts.borrow()[place];
+                match what {
+                    0..3 => {
+                        let want = match kind {
+                            SchedKind::Rr => slow_rr(&list, &mut last, |d| load(d).overloaded),
+                            SchedKind::Wrr => {
+                                slow.pick(&list, |d| d.usable() && !load(d).overloaded)
+                            }
+                            SchedKind::Wlc => slow_wlc(&list, first, load),
+                        };
+                        prop_assert_eq!(cursor.pick(&list, load), want, "{:?}", kind);
+                        if let Some(picked) = want {
+                            counts.borrow_mut()[picked].1 += 1;
+                        }
+                        continue;
+                    }
+                    3 if inactive > 0 => {
+                        counts.borrow_mut()[place] = (active + 1, inactive - 1);
+                        continue;
+                    }
+                    4 if active > 0 => counts.borrow_mut()[place] = (active - 1, inactive + 1),
+                    5 if inactive > 0 => counts.borrow_mut()[place] = (active, inactive - 1),
+                    _ => continue,
+                }
+                cursor.lighter(place, list[place].id, load(&list[place]));
+            }
+        }
+    }
+}
+
+/// A thousand servers, most of them drained or full: how many are looked at for a
+/// connection does not depend on how many there are.
+#[test]
+fn a_thousand_servers_are_not_walked() {
+    let weights: Vec<u16> = (0..1000u16)
+        .map(|i| match i % 10 {
+            0 => 1,
+            1 => 100 + i,
+            _ => 0,
+        })
+        .collect();
+    let list = dests(&weights);
+    let counts = std::cell::RefCell::new(vec![0u32; list.len()]);
+    let looks = Cell::new(0u32);
+    let load = |d: &Dest| {
+        looks.set(looks.get() + 1);
+        let active = counts.borrow()[d.id.0 as usize];
+        Load {
+            active,
+            inactive: 0,
+            overloaded: d.id.0 % 50 == 1 && active >= 3,
+        }
+    };
+    for kind in [SchedKind::Rr, SchedKind::Wrr, SchedKind::Wlc] {
+        counts.borrow_mut().fill(0);
+        let mut cursor = Cursor::new(kind, &list, 0, 1, load);
+        looks.set(0);
+        let n = 20_000;
+        for i in 0..n {
+            let picked = cursor.pick(&list, load).unwrap();
+            counts.borrow_mut()[picked] += 1;
+            if i % 3 == 0 {
+                // One of them ends.
+                counts.borrow_mut()[picked] -= 1;
+                cursor.lighter(picked, list[picked].id, load(&list[picked]));
+            }
+        }
+        assert!(looks.get() < n * 3, "{kind:?}: {} looks", looks.get());
     }
 }

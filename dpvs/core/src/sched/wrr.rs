@@ -4,7 +4,9 @@
 //! the end of the list is passed, and from its lowest value goes back to the
 //! highest weight; a server is taken when its weight reaches the current weight.
 //! Over (sum of weights / gcd) connections every server gets exactly its share.
+//! The next such server is found in a tree, not by walking.
 
+use super::tree::MaxTree;
 use crate::service::Dest;
 
 #[derive(Clone, Debug)]
@@ -13,6 +15,8 @@ pub(super) struct Wrr {
     current: u16,
     max: u16,
     gcd: u16,
+    /// Weights of the servers that may get connections.
+    weights: MaxTree,
 }
 
 impl Wrr {
@@ -25,44 +29,47 @@ impl Wrr {
             current: max,
             max,
             gcd,
+            weights: MaxTree::new(dests.iter().map(|d| if d.usable() { d.weight } else { 0 })),
         }
     }
 
     #[inline]
-    pub(super) fn pick(&mut self, dests: &[Dest], usable: impl Fn(&Dest) -> bool) -> Option<usize> {
-        if let Some(found) = self.walk(dests, self.max, &usable) {
-            return Some(found);
+    pub(super) fn pick(&mut self, dests: &[Dest], full: impl Fn(&Dest) -> bool) -> Option<usize> {
+        if dests.is_empty() {
+            return None;
         }
-        // A whole pass without a server. The passes that cannot give one either
-        // are skipped, so that a heavy server which is not usable costs nothing:
-        // weights are multiples of the divisor, so the current weight would come
-        // to the heaviest usable one exactly.
-        let top = dests.iter().filter(|d| usable(d)).map(|d| d.weight).max()?;
-        self.walk(dests, top, &usable)
-            .or_else(|| self.walk(dests, top, &usable))
-    }
-
-    /// Looks at every server once, those behind the last one first; at the end
-    /// of the list the current weight goes to the next value, at most `top`.
-    #[inline]
-    fn walk(&mut self, dests: &[Dest], top: u16, usable: &impl Fn(&Dest) -> bool) -> Option<usize> {
-        for _ in 0..dests.len() {
-            self.last += 1;
-            if self.last >= dests.len() {
-                self.last = 0;
-                let next = if self.current > self.gcd {
-                    self.current - self.gcd
-                } else {
-                    self.max
-                };
-                self.current = next.min(top);
-            }
-            let dest = dests.get(self.last)?;
-            if dest.weight >= self.current && usable(dest) {
-                return Some(self.last);
+        let mut from = self.last + 1;
+        let before = self.current;
+        while self.weights.top() > 0 {
+            match self.weights.next(from, self.current.max(1)) {
+                Some(found) if dests.get(found).is_some_and(|d| !full(d)) => {
+                    self.last = found;
+                    return Some(found);
+                }
+                // Left out until it has fewer connections.
+                Some(found) => self.weights.set(found, 0),
+                None => {
+                    from = 0;
+                    let next = if self.current > self.gcd {
+                        self.current - self.gcd
+                    } else {
+                        self.max
+                    };
+                    // Passes that cannot give a server are skipped: weights are
+                    // multiples of the divisor, so the current weight would come
+                    // to the heaviest usable one exactly.
+                    self.current = next.min(self.weights.top());
+                }
             }
         }
+        // Whoever found nobody has not moved.
+        self.current = before;
         None
+    }
+
+    /// That server is no longer full.
+    pub(super) fn lighter(&mut self, place: usize, weight: u16) {
+        self.weights.set(place, weight);
     }
 }
 
