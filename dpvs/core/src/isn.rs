@@ -46,15 +46,13 @@ impl IsnMaker {
         (hash.finish() as u32).wrapping_add((now.0.wrapping_mul(1000) >> 6) as u32)
     }
 
-    /// What a SYN or SYN-ACK changes: the sequence delta is chosen at the client's
+    /// What a SYN or SYN-ACK says: the sequence delta is chosen at the client's
     /// SYN; the server's answer says where its data starts.
     pub(crate) fn handshake<A: Net>(
         &self,
         entry: &mut Entry<A>,
         dir: Dir,
         seg: &Segment,
-        data: &mut [u8],
-        l4: usize,
         now: Now,
     ) {
         match dir {
@@ -74,21 +72,30 @@ impl IsnMaker {
                     entry.flags |= flags::SEQ;
                     entry.flags &= !(flags::FDATA | flags::RS_SEEN);
                 }
-                // Timestamps of many clients behind one address would not rise.
-                let delta = tcpopt::blank_timestamp(&mut data[l4..]);
-                fix_checksum(data, l4, delta);
             }
             Dir::Out if seg.flags & (SYN | ACK) == SYN | ACK => {
                 entry.fdata = seg.seq.wrapping_add(1);
                 entry.flags |= flags::FDATA;
-                if entry.flags & flags::TOA != 0 {
-                    let delta = tcpopt::reduce_mss(&mut data[l4..], A::TOA_LEN);
-                    fix_checksum(data, l4, delta);
-                }
             }
             _ => {}
         }
     }
+}
+
+/// What a SYN or SYN-ACK has changed in its options on its way. Done when it is
+/// sure to go on: errors quote a packet as it came.
+#[inline(never)]
+pub(crate) fn edit_options<A: Net>(entry: &Entry<A>, dir: Dir, data: &mut [u8], l4: usize) {
+    let acked = data[l4 + 13] & ACK != 0;
+    let delta = match dir {
+        // Timestamps of many clients behind one address would not rise.
+        Dir::In if !acked => tcpopt::blank_timestamp(&mut data[l4..]),
+        Dir::Out if acked && entry.flags & flags::TOA != 0 => {
+            tcpopt::reduce_mss(&mut data[l4..], A::TOA_LEN)
+        }
+        _ => return,
+    };
+    fix_checksum(data, l4, delta);
 }
 
 fn fix_checksum(data: &mut [u8], l4: usize, delta: Delta) {

@@ -12,6 +12,7 @@ use crate::conn::table::Tuple;
 use crate::conn::{Handle, flags};
 use crate::egress::{Way, decrement_ttl};
 use crate::frame::{BURST, Burst, Frame, Io, Now, PortId};
+use crate::isn::edit_options;
 use crate::neigh::Egress;
 use crate::parse::{Head, Kind, parse};
 use crate::prefetch::prefetch;
@@ -177,7 +178,7 @@ impl<F: Frame> Worker<F> {
             return self.drop(Reason::Quiescent);
         }
         entry.seen = now.millis() as u32;
-        let mut toa = false;
+        let (mut toa, mut syn) = (false, false);
         let mut state = entry.state;
         if head.proto == TCP {
             let seg = Segment::read(frame.data(), l4, L3 + usize::from(head.ip_len));
@@ -185,8 +186,8 @@ impl<F: Frame> Worker<F> {
             {
                 state = tcp::next(dir, tcp::State::from_u8(state), seg.flags) as u8;
                 if seg.flags & SYN != 0 {
-                    self.isn
-                        .handshake(entry, dir, &seg, frame.data_mut(), l4, now);
+                    syn = true;
+                    self.isn.handshake(entry, dir, &seg, now);
                 }
             }
             match dir {
@@ -221,6 +222,9 @@ impl<F: Frame> Worker<F> {
         match self.neighs.hops.get(hop) {
             Some(hop) if head.ip_len <= hop.mtu && !snap.settings.xmit_ttl => {
                 let entry = A::entry(&self.conns, conn);
+                if syn {
+                    edit_options(entry, dir, frame.data_mut(), l4);
+                }
                 fullnat::translate(entry, dir, frame.data_mut(), l4);
                 if toa {
                     let client = (entry.caddr.ip(), u16::from_be(entry.cport));
@@ -290,6 +294,9 @@ impl<F: Frame> Worker<F> {
         }
         let l4 = usize::from(head.l4);
         let entry = A::entry(&self.conns, conn);
+        if head.proto == TCP && frame.data()[l4 + 13] & SYN != 0 {
+            edit_options(entry, dir, frame.data_mut(), l4);
+        }
         fullnat::translate(entry, dir, frame.data_mut(), l4);
         if toa && !fragment {
             let client = (entry.caddr.ip(), u16::from_be(entry.cport));

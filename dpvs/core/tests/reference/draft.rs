@@ -1,0 +1,110 @@
+//! A frame about to leave whose sequence shift may not be known yet.
+
+use std::net::IpAddr;
+
+use super::tcp::{self, SYN};
+use super::wire::{ETH, Parts, TCP, be16, be32, pieces};
+
+/// A frame without its MAC addresses.
+#[derive(Clone, Debug)]
+pub struct Draft {
+    what: What,
+    /// Number of the shift that applies.
+    pub shift: Option<u64>,
+    from_server: bool,
+    /// One piece of it: which, at what MTU.
+    piece: Option<(usize, usize)>,
+    /// A reset made at expiry: those of one moment may leave in any order.
+    pub reset: bool,
+}
+
+#[derive(Clone, Debug)]
+enum What {
+    Whole(Vec<u8>),
+    Parts(Parts),
+}
+
+impl Draft {
+    pub fn whole(bytes: Vec<u8>) -> Self {
+        Self {
+            what: What::Whole(bytes),
+            shift: None,
+            from_server: false,
+            piece: None,
+            reset: false,
+        }
+    }
+
+    pub fn parts(parts: Parts, shift: Option<u64>, from_server: bool) -> Self {
+        Self {
+            what: What::Parts(parts),
+            shift,
+            from_server,
+            piece: None,
+            reset: false,
+        }
+    }
+
+    pub fn piece(&self, n: usize, mtu: usize) -> Self {
+        Self {
+            piece: Some((n, mtu)),
+            ..self.clone()
+        }
+    }
+
+    /// The frame with its sequence numbers shifted by so much.
+    pub fn bytes(&self, shift: u32) -> Vec<u8> {
+        let whole = match &self.what {
+            What::Whole(bytes) => bytes.clone(),
+            What::Parts(parts) => {
+                let mut parts = parts.clone();
+                if parts.proto == TCP && self.shift.is_some() {
+                    if self.from_server {
+                        tcp::shift_out(&mut parts.l4, shift);
+                    } else {
+                        tcp::shift_in(&mut parts.l4, shift);
+                    }
+                }
+                parts.join()
+            }
+        };
+        match self.piece {
+            Some((n, mtu)) => pieces(&whole, mtu).unwrap().swap_remove(n),
+            None => whole,
+        }
+    }
+
+    /// The shift by which a frame that was sent differs from this one. `None` if
+    /// it does not tell.
+    pub fn shift_in(&self, sent: &[u8]) -> Option<u32> {
+        let What::Parts(parts) = &self.what else {
+            return None;
+        };
+        if self.piece.is_some_and(|(n, _)| n > 0) {
+            return None;
+        }
+        let l4 = ETH + parts.ip.len();
+        if sent.len() < l4 + 20 {
+            return None;
+        }
+        if self.from_server {
+            (parts.l4[13] & tcp::ACK != 0)
+                .then(|| be32(&parts.l4, 8).wrapping_sub(be32(sent, l4 + 8)))
+        } else {
+            Some(be32(sent, l4 + 4).wrapping_sub(be32(&parts.l4, 4)))
+        }
+    }
+
+    /// Of a client's SYN: both ends towards the server and the initial number.
+    pub fn isn(&self, shift: u32) -> Option<((IpAddr, u16, IpAddr, u16), u32)> {
+        let What::Parts(parts) = &self.what else {
+            return None;
+        };
+        if self.from_server || parts.l4[13] & SYN == 0 {
+            return None;
+        }
+        let (src, dst) = parts.addrs();
+        let key = (src, be16(&parts.l4, 0), dst, be16(&parts.l4, 2));
+        Some((key, be32(&parts.l4, 4).wrapping_add(shift)))
+    }
+}
