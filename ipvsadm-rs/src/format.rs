@@ -1,11 +1,14 @@
 //! The lines of listings, as text. Nothing here asks the daemon.
 
-use dpvs_ctl::Af;
-use dpvs_ctl::msg::{Dest, Service, Stats, dest_flag, fwd_mode, svc_flag};
+use std::fmt::Write as _;
+
+use dpvs_ctl::msg::{Dest, Service, Stats, dest_flag, encap_kind, fwd_mode, svc_flag};
+use dpvs_ctl::{Af, Name};
 
 use crate::args::View;
 use crate::names::{Names, is_match, port_proto, proto};
 use crate::specs;
+use crate::table::{DestRow, Row};
 
 /// IPv4 names are cut to this, so that columns stay in place.
 const NAME_WIDTH: usize = 28;
@@ -92,23 +95,29 @@ fn cut(mut name: String, af: Af) -> String {
     name
 }
 
-/// The line of a service; `stats` are those of its dests together.
-#[must_use]
-pub fn service_line(svc: &Service, stats: &Stats, style: &Style<'_>) -> String {
+/// Appends the line of a service.
+pub fn service_line(out: &mut String, row: &Row, style: &Style<'_>) {
+    let svc = &row.service;
     let name = service_name(svc, style);
+    // Writing to a String never fails, here and below.
     match style.view {
-        View::Stats | View::Rate => format!("{name:<33}{}", counters(stats, style)),
-        _ => format!("{name} {}", scheduler_and_flags(svc)),
+        View::Stats | View::Rate => {
+            let _ = write!(out, "{name:<33}");
+            counters(out, &row.stats(), style);
+        }
+        _ => {
+            let _ = write!(out, "{name} {}", scheduler_and_flags(svc, &row.pe));
+        }
     }
+    out.push('\n');
 }
 
-fn scheduler_and_flags(svc: &Service) -> String {
+fn scheduler_and_flags(svc: &Service, pe: &Name<16>) -> String {
     let sched = svc.sched_name.text();
     let mut words = vec![sched.clone().into_owned()];
     let has = |flag| svc.flags & flag != 0;
     let mut add = |text: &str| words.push(text.to_owned());
-    let flags = specs::sched_flags_text(svc.flags, &sched);
-    if !flags.is_empty() {
+    if let Some(flags) = specs::sched_flags_shown(svc.flags, &sched) {
         add(&format!("({flags})"));
     }
     if has(svc_flag::SIP_HASH) {
@@ -125,6 +134,9 @@ fn scheduler_and_flags(svc: &Service) -> String {
     }
     if has(svc_flag::ONEPACKET) {
         add("ops");
+    }
+    if !pe.is_empty() {
+        add(&format!("pe {pe}"));
     }
     if has(svc_flag::SYNPROXY) {
         add("synproxy");
@@ -188,9 +200,9 @@ fn weight(dest: &Dest) -> i32 {
     dest.weight.cast_signed()
 }
 
-/// The line of a dest.
-#[must_use]
-pub fn dest_line(svc: &Service, dest: &Dest, style: &Style<'_>) -> String {
+/// Appends the line of a dest.
+pub fn dest_line(out: &mut String, svc: &Service, row: &DestRow, style: &Style<'_>) {
+    let dest = &row.dest;
     let name = match dest.addr.to_ip(dest.af) {
         Some(ip) => style
             .names
@@ -198,64 +210,80 @@ pub fn dest_line(svc: &Service, dest: &Dest, style: &Style<'_>) -> String {
         None => format!("?:{}", dest.port),
     };
     let name = cut(name, svc.af);
+    let _ = write!(out, "  -> {name:<28}");
     let (active, inactive) = (dest.actconns, dest.inactconns);
-    match style.view {
-        View::Stats | View::Rate => format!("  -> {name:<28}{}", counters(&dest.stats, style)),
-        View::Thresholds => format!(
-            "  -> {name:<28} {:<10} {:<10} {active:<10} {inactive:<10}",
+    let _ = match style.view {
+        View::Stats | View::Rate => {
+            counters(out, &dest.stats, style);
+            Ok(())
+        }
+        View::Thresholds => write!(
+            out,
+            " {:<10} {:<10} {active:<10} {inactive:<10}",
             dest.max_conn, dest.min_conn
         ),
-        View::Persistent => format!(
-            "  -> {name:<28} {:<9} {:<11} {active:<10} {inactive:<10}",
+        View::Persistent => write!(
+            out,
+            " {:<9} {:<11} {active:<10} {inactive:<10}",
             weight(dest),
             dest.persistconns
         ),
         View::Tunnel => {
-            let tunnel = if dest.fwdmode == fwd_mode::TUNNEL {
-                "ipip"
+            let wrapped = dest.fwdmode == fwd_mode::TUNNEL || row.encap.kind == encap_kind::VXLAN;
+            let tunnel = if wrapped {
+                specs::tunnel_info(&row.encap)
             } else {
-                "n/a"
+                "n/a".to_owned()
             };
-            format!(
-                "  -> {name:<28} {:<7} {tunnel:<13} {:<6} {active:<10} {inactive:<10}",
+            write!(
+                out,
+                " {:<7} {tunnel:<13} {:<6} {active:<10} {inactive:<10}",
                 forward(dest.fwdmode),
                 weight(dest)
             )
         }
-        View::Default => format!(
-            "  -> {name:<28} {:<7} {:<6} {active:<10} {inactive:<10}{}",
+        View::Default => write!(
+            out,
+            " {:<7} {:<6} {active:<10} {inactive:<10}{}",
             forward(dest.fwdmode),
             weight(dest),
-            dest_state(dest.flags)
+            dest_state(row)
         ),
-    }
+    };
+    out.push('\n');
 }
 
-/// What is wrong with a dest: ` inhibited`, ` overload` or both.
-fn dest_state(flags: u16) -> String {
+/// What else there is about a dest: ` inhibited`, ` overload` or both, and its
+/// VxLAN.
+fn dest_state(row: &DestRow) -> String {
     let states: Vec<&str> = [
         (dest_flag::INHIBITED, "inhibited"),
         (dest_flag::OVERLOAD, "overload"),
     ]
     .into_iter()
-    .filter(|(flag, _)| flags & flag != 0)
+    .filter(|(flag, _)| row.dest.flags & flag != 0)
     .map(|(_, name)| name)
     .collect();
-    if states.is_empty() {
-        String::new()
-    } else {
-        format!(" {}", states.join(","))
+    let mut out = String::new();
+    if !states.is_empty() {
+        let _ = write!(out, " {}", states.join(","));
     }
+    if let Some(vxlan) = specs::vxlan_text(&row.encap) {
+        let _ = write!(out, " vxlan {vxlan}");
+    }
+    out
 }
 
-/// Five counters.
-fn counters(stats: &Stats, style: &Style<'_>) -> String {
+/// Appends five counters.
+fn counters(out: &mut String, stats: &Stats, style: &Style<'_>) {
     let s = stats;
     let columns = match style.view {
         View::Rate => [s.cps, s.inpps, s.outpps, s.inbps, s.outbps].map(u64::from),
         _ => [s.conns, s.inpkts, s.outpkts, s.inbytes, s.outbytes],
     };
-    columns.iter().map(|n| number(*n, style.exact)).collect()
+    for n in columns {
+        out.push_str(&number(n, style.exact));
+    }
 }
 
 /// A counter in a column of 9, shortened unless `exact`.
@@ -306,18 +334,29 @@ mod tests {
             view: View::Default,
         };
         let mut svc = Service::at(6, "192.168.88.1:80".parse().unwrap());
-        svc.sched_name = dpvs_ctl::Name::new("wlc").unwrap();
+        svc.sched_name = Name::new("wlc").unwrap();
         svc.flags = svc_flag::PERSISTENT | svc_flag::SYNPROXY | svc_flag::EXPIRE_QUIESCENT;
         svc.timeout = 360;
         svc.netmask = Service::netmask_of(svc.af, 32);
         svc.conn_timeout = 120;
         svc.proxy_protocol = 0x12;
         specs::add_dest_check(&mut svc.check_conf, "default").unwrap();
+        let mut row = Row {
+            service: svc,
+            ..Row::default()
+        };
+        let service_text = |row: &Row| {
+            let mut out = String::new();
+            service_line(&mut out, row, &style);
+            out
+        };
         assert_eq!(
-            service_line(&svc, &Stats::default(), &style),
+            service_text(&row),
             "TCP  192.168.88.1:80 wlc persistent 360 synproxy conn-timeout 120 ppv2-insecure \
-             expire-quiescent dest-check internal:default"
+             expire-quiescent dest-check internal:default\n"
         );
+        row.pe = Name::new("sip").unwrap();
+        assert!(service_text(&row).contains(" persistent 360 pe sip synproxy "));
         let mut dest = Dest {
             af: Af::INET,
             actconns: 123_456,
@@ -327,9 +366,25 @@ mod tests {
         dest.port = 8080.into();
         dest.set_fwd_mode(fwd_mode::FULLNAT);
         dest.flags = dest_flag::INHIBITED | dest_flag::OVERLOAD;
+        let dest_text = |dest: DestRow, view: View| {
+            let mut out = String::new();
+            dest_line(&mut out, &svc, &dest, &Style { view, ..style });
+            out
+        };
+        let mut dest = DestRow {
+            dest,
+            encap: dpvs_ctl::msg::Encap::default(),
+        };
         assert_eq!(
-            dest_line(&svc, &dest, &style),
-            "  -> 192.168.88.30:8080           FullNat 0      123456     0          inhibited,overload"
+            dest_text(dest, View::Default),
+            "  -> 192.168.88.30:8080           FullNat 0      123456     0          inhibited,overload\n"
         );
+        dest.encap = specs::parse_vxlan("10.182.6.87-10.182.4.59-5015").unwrap();
+        dest.dest.flags = 0;
+        assert_eq!(
+            dest_text(dest, View::Default),
+            "  -> 192.168.88.30:8080           FullNat 0      123456     0          vxlan 10.182.6.87-10.182.4.59-5015\n"
+        );
+        assert!(dest_text(dest, View::Tunnel).contains(" FullNat vxlan:5015    0 "));
     }
 }

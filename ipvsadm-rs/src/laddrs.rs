@@ -7,10 +7,11 @@ use dpvs_ctl::{Af, Client, Ip16};
 use crate::args::{Cmd, Command, Opt};
 use crate::failure::Failure;
 use crate::format::proto_title;
-use crate::list::find_service;
+use crate::json;
 use crate::names::Names;
 use crate::order;
 use crate::out::{Out, line};
+use crate::table::find_service;
 
 /// The services a command is about: the one given, or all.
 fn chosen(client: &Client, command: &Command) -> Result<Vec<Service>, Failure> {
@@ -28,6 +29,16 @@ fn chosen(client: &Client, command: &Command) -> Result<Vec<Service>, Failure> {
 /// Lists local addresses with their connections.
 pub(crate) fn list(client: &Client, out: &mut Out, command: &Command) -> Result<(), Failure> {
     let names = Names::offline();
+    if command.given.has(Opt::Json) {
+        let mut rows = Vec::new();
+        for svc in chosen(client, command)? {
+            let laddrs = client
+                .laddrs(&svc, command.cpu)
+                .map_err(|e| Failure::of_dpvs(&e))?;
+            rows.push(json::laddrs(&svc, &laddrs));
+        }
+        return line!(out, "{}", json::array(rows));
+    }
     for (i, svc) in chosen(client, command)?.iter().enumerate() {
         let laddrs = client
             .laddrs(svc, command.cpu)
@@ -72,6 +83,13 @@ pub(crate) fn acl(client: &Client, out: &mut Out, command: &Command) -> Result<(
         client.whitelist()
     }
     .map_err(|e| Failure::of_dpvs(&e))?;
+    if command.given.has(Opt::Json) {
+        let of = |svc| {
+            let list = entries.iter().filter(move |e| belongs(e, svc));
+            list.map(move |e| json::acl(svc, e))
+        };
+        return line!(out, "{}", json::array(services.iter().flat_map(of)));
+    }
     let list = if black { "BLACKLIST" } else { "WHITELIST" };
     line!(out, "{:<8} {:<30} {:<30}", "PROTO", "VIP:VPORT", list)?;
     let names = Names::offline();

@@ -13,8 +13,10 @@ pub mod names;
 pub mod order;
 pub mod out;
 pub mod specs;
+pub mod table;
 
 mod conns;
+mod json;
 mod laddrs;
 mod list;
 mod restore;

@@ -1,14 +1,16 @@
-//! `-L`: services and dests.
+//! `-L`: services and dests; and what else the daemon tells of itself
+//! (`--timeout`, `--daemon`).
 
-use dpvs_ctl::msg::{Dest, Service, Stats};
-use dpvs_ctl::{Client, CtlError, ErrCode};
+use dpvs_ctl::msg::{SyncDaemon, sync_role};
+use dpvs_ctl::{Client, CtlError};
 
 use crate::args::{Command, Opt};
 use crate::failure::Failure;
 use crate::format::{Style, dest_line, service_line, title};
+use crate::json::{self, Array};
 use crate::names::Names;
-use crate::order;
 use crate::out::{Out, line};
+use crate::table::{self, Row};
 
 /// Lists one service or all.
 pub(crate) fn run(
@@ -24,114 +26,109 @@ pub(crate) fn run(
         view: command.view(),
     };
     let sort = !command.given.has(Opt::NoSort);
+    let as_json = command.given.has(Opt::Json);
     if command.given.has(Opt::Service) {
-        let svc = find_service(client, &command.service, command.cpu).map_err(|e| {
-            Failure::of(&e, |code| no_service(code).then_some("No such service")).or_code(1)
-        })?;
-        let dests = client
-            .dests(&svc, command.cpu)
-            .map_err(|e| Failure::of(&e, |_| None).or_code(1))?;
+        let row = table::one(client, &command.service, command.cpu, sort)?;
+        if as_json {
+            return line!(out, "{}", json::array([json::service(&row)]));
+        }
         line!(out, "{}", title(style.view))?;
-        return print(out, &svc, dests, sort, &style);
+        return print(out, &row, &style);
+    }
+    if as_json {
+        let mut array = Array::begin(out)?;
+        table::all(client, command.cpu, sort, |row| {
+            array.push(out, &json::service(&row))?;
+            Ok(!out.is_closed())
+        })?;
+        return array.end(out);
     }
     let info = client.info().map_err(|e| Failure::of(&e, |_| None))?;
-    let services = client.services(command.cpu).map_err(|e| {
-        let no_cpu = |code| command.cpu != 0 && code == ErrCode::INVAL;
-        Failure::of(&e, |code| {
-            no_cpu(code).then_some("no worker has this --cpu index")
-        })
-        .or_code(1)
-    })?;
-    let services = if sort {
-        order::services(services)
-    } else {
-        services
-    };
     let [_, major, minor, patch] = info.version.to_be_bytes();
+    let mut begun = false;
+    let begin = |out: &mut Out| {
+        line!(
+            out,
+            "IP Virtual Server version {major}.{minor}.{patch} (size={})",
+            info.size
+        )?;
+        line!(out, "{}", title(style.view))
+    };
+    table::all(client, command.cpu, sort, |row| {
+        if !begun {
+            begin(out)?;
+            begun = true;
+        }
+        print(out, &row, &style)?;
+        Ok(!out.is_closed())
+    })?;
+    if !begun {
+        begin(out)?;
+    }
+    Ok(())
+}
+
+fn print(out: &mut Out, row: &Row, style: &Style<'_>) -> Result<(), Failure> {
+    let text = out.text();
+    service_line(text, row, style);
+    for dest in &row.dests {
+        dest_line(text, &row.service, dest, style);
+    }
+    out.spill()
+}
+
+/// `-L --timeout`.
+pub(crate) fn timeouts(client: &Client, out: &mut Out, as_json: bool) -> Result<(), Failure> {
+    let t = client.timeouts().map_err(untold)?;
+    if as_json {
+        return line!(out, "{}", json::timeouts(&t));
+    }
     line!(
         out,
-        "IP Virtual Server version {major}.{minor}.{patch} (size={})",
-        info.size
-    )?;
-    line!(out, "{}", title(style.view))?;
-    for svc in services {
-        if out.is_closed() {
-            break;
-        }
-        if let Some(dests) = dests_of(client, &svc, command.cpu)? {
-            print(out, &svc, dests, sort, &style)?;
-        }
-    }
-    Ok(())
-}
-
-fn print(
-    out: &mut Out,
-    svc: &Service,
-    dests: Vec<Dest>,
-    sort: bool,
-    style: &Style<'_>,
-) -> Result<(), Failure> {
-    let dests = if sort { order::dests(dests) } else { dests };
-    line!(out, "{}", service_line(svc, &total(svc, &dests), style))?;
-    for dest in &dests {
-        line!(out, "{}", dest_line(svc, dest, style))?;
-    }
-    Ok(())
-}
-
-/// The counters of a service. The C daemon has none: then those of the dests.
-fn total(svc: &Service, dests: &[Dest]) -> Stats {
-    let mut sum = svc.stats;
-    if sum == Stats::default() {
-        for dest in dests {
-            sum.add(&dest.stats);
-        }
-    }
-    sum
-}
-
-/// Whether a code is what a missing service gets: workers fail before the
-/// master can say "not exist".
-pub(crate) fn no_service(code: ErrCode) -> bool {
-    matches!(
-        code,
-        ErrCode::INVAL | ErrCode::NOTEXIST | ErrCode::NOSERV | ErrCode::MSG_FAIL
+        "Timeout (tcp tcpfin udp): {} {} {}",
+        t.tcp,
+        t.tcp_fin,
+        t.udp
     )
 }
 
-/// One service. The C daemon does not find IPv6 services by mark; the list does.
-pub(crate) fn find_service(client: &Client, key: &Service, cpu: u8) -> Result<Service, CtlError> {
-    let wanted = Service {
-        index: cpu,
-        ..key.key()
-    };
-    match client.service(&wanted) {
-        Err(e) if key.fwmark != 0 && e.code().is_some_and(no_service) => {
-            let all = client.services(cpu)?;
-            all.into_iter()
-                .find(|s| s.fwmark == key.fwmark && s.af == key.af)
-                .ok_or(e)
-        }
-        other => other,
+/// `-L --daemon`.
+pub(crate) fn daemons(client: &Client, out: &mut Out, as_json: bool) -> Result<(), Failure> {
+    let list = client.sync_daemons().map_err(untold)?;
+    if as_json {
+        return line!(out, "{}", json::array(list.iter().map(json::sync_daemon)));
+    }
+    for d in list {
+        line!(out, "{}", daemon_line(&d))?;
+    }
+    Ok(())
+}
+
+fn daemon_line(d: &SyncDaemon) -> String {
+    let role = role(d);
+    let group = d
+        .group
+        .to_ip(d.af)
+        .map_or("?".to_owned(), |ip| ip.to_string());
+    format!(
+        "{role} sync daemon (mcast={}, syncid={}, maxlen={}, group={group}, port={}, ttl={})",
+        d.ifname, d.sync_id, d.max_len, d.port, d.ttl
+    )
+}
+
+/// The name of a daemon's role.
+pub(crate) fn role(d: &SyncDaemon) -> &'static str {
+    if d.role == sync_role::MASTER {
+        "master"
+    } else {
+        "backup"
     }
 }
 
-/// The dests of a service from a list; none if it has been removed since.
-pub(crate) fn dests_of(
-    client: &Client,
-    svc: &Service,
-    cpu: u8,
-) -> Result<Option<Vec<Dest>>, Failure> {
-    match client.dests(svc, cpu) {
-        Ok(dests) => Ok(Some(dests)),
-        Err(e) if e.code().is_some_and(no_service) => {
-            if find_service(client, svc, cpu).is_ok() {
-                // It is there: the error means something.
-                return Err(Failure::of(&e, |_| None).or_code(1));
-            }
-            Ok(None)
-        }
-        Err(e) => Err(Failure::of(&e, |_| None).or_code(1)),
+/// A daemon that does not know the question closes the connection.
+fn untold(e: CtlError) -> Failure {
+    if matches!(e, CtlError::ShortReply { got: 0, .. }) {
+        return Failure::refused(1, "this dpvs does not tell");
     }
+    Failure::of(&e, |_| None).or_code(1)
 }

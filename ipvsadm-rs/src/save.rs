@@ -3,18 +3,17 @@
 //! Unlike either C tool, thresholds, local addresses, black and white lists
 //! and every option of DPVS are written, so that nothing is lost.
 
-use dpvs_ctl::msg::{Dest, IfAddr, IfAddrData, Service, fwd_mode, svc_flag};
+use dpvs_ctl::msg::{IfAddr, IfAddrData, Service, fwd_mode, svc_flag};
 use dpvs_ctl::{Af, Client, IfAddrView, Ip16};
 
 use crate::failure::{Failure, warn};
 use crate::format::mask_text;
 use crate::laddrs;
-use crate::list::dests_of;
 use crate::names::{Names, is_match, port_proto, proto};
-use crate::order;
 use crate::out::{Out, line};
 use crate::run::Session;
 use crate::specs;
+use crate::table::{self, DestRow, Row};
 
 /// `ipvsadm-save [-n]`.
 pub(crate) fn main(session: &mut Session, argv: &[String]) -> Result<(), Failure> {
@@ -50,27 +49,19 @@ pub(crate) fn run(
     out: &mut Out,
     numeric: bool,
 ) -> Result<(), Failure> {
-    let listing = |e: dpvs_ctl::CtlError| Failure::of(&e, |_| None).or_code(1);
-    let services = order::services(client.services(0).map_err(listing)?);
     let mut extras = Extras::new(client);
-    for svc in services {
-        let Some(dests) = dests_of(client, &svc, 0)? else {
-            continue;
-        };
-        let name = service_words(&svc, names, numeric);
-        line!(out, "-A {name}{}", service_options(&svc))?;
-        for dest in order::dests(dests) {
-            line!(
-                out,
-                "-a {name}{}",
-                dest_options(&svc, &dest, names, numeric)
-            )?;
+    table::all(client, 0, true, |row| {
+        let svc = &row.service;
+        let name = service_words(svc, names, numeric);
+        line!(out, "-A {name}{}", service_options(&row))?;
+        for dest in &row.dests {
+            line!(out, "-a {name}{}", dest_options(svc, dest, names, numeric))?;
         }
-        for text in extras.lines(&svc, &name) {
+        for text in extras.lines(svc, &name) {
             line!(out, "{text}")?;
         }
-    }
-    Ok(())
+        Ok(!out.is_closed())
+    })
 }
 
 /// What names a service: `-t 192.0.2.1:80`.
@@ -96,7 +87,8 @@ fn service_words(svc: &Service, names: &Names, numeric: bool) -> String {
     format!("{option} {}", names.service(svc, numeric))
 }
 
-fn service_options(svc: &Service) -> String {
+fn service_options(row: &Row) -> String {
+    let svc = &row.service;
     let sched = svc.sched_name.text();
     let has = |flag| svc.flags & flag != 0;
     let mut words = vec![format!(" -s {sched}")];
@@ -108,6 +100,9 @@ fn service_options(svc: &Service) -> String {
     }
     if has(svc_flag::ONEPACKET) {
         words.push(" -o".to_owned());
+    }
+    if !row.pe.is_empty() {
+        words.push(format!(" --pe {}", row.pe));
     }
     let flags = specs::sched_flags_text(svc.flags, &sched);
     if !flags.is_empty() {
@@ -140,7 +135,8 @@ fn service_options(svc: &Service) -> String {
     words.concat()
 }
 
-fn dest_options(svc: &Service, dest: &Dest, names: &Names, numeric: bool) -> String {
+fn dest_options(svc: &Service, row: &DestRow, names: &Names, numeric: bool) -> String {
+    let dest = &row.dest;
     let numeric = numeric || dest.af == Af::INET6;
     let address = match dest.addr.to_ip(dest.af) {
         Some(ip) => names.address(ip, dest.port.get(), port_proto(svc), numeric),
@@ -160,8 +156,12 @@ fn dest_options(svc: &Service, dest: &Dest, names: &Names, numeric: bool) -> Str
     if dest.min_conn != 0 {
         out.push_str(&format!(" -y {}", dest.min_conn));
     }
-    if dest.fwdmode == fwd_mode::TUNNEL {
-        out.push_str(" --tun-type ipip");
+    match specs::vxlan_text(&row.encap) {
+        Some(vxlan) => out.push_str(&format!(" -T {vxlan}")),
+        None if dest.fwdmode == fwd_mode::TUNNEL => {
+            out.push_str(&specs::tunnel_options(&row.encap));
+        }
+        None => {}
     }
     out
 }

@@ -5,7 +5,8 @@
 use std::net::IpAddr;
 
 use dpvs_ctl::msg::{
-    AddrRange, CheckConf, Match, Service, SockPair, check_type, proxy_proto, svc_flag,
+    AddrRange, CheckConf, Encap, Match, Service, SockPair, check_type, encap_csum, encap_kind,
+    proxy_proto, svc_flag,
 };
 use dpvs_ctl::{Af, Be16, Ip16, Name};
 
@@ -342,6 +343,66 @@ fn bracketed(text: &str) -> Option<(&str, &str)> {
     }
 }
 
+/// Reads `SRC-DST-VNI`: outer addresses of one family, a tenant of 24 bits.
+#[must_use]
+pub fn parse_vxlan(text: &str) -> Option<Encap> {
+    let mut parts = text.split('-');
+    let (src, dst, vni) = (parts.next()?, parts.next()?, parts.next()?);
+    let (src, dst): (IpAddr, IpAddr) = (src.parse().ok()?, dst.parse().ok()?);
+    // `parse` would take a sign.
+    let digits = !vni.is_empty() && vni.bytes().all(|b| b.is_ascii_digit());
+    let vni = vni.parse::<u32>().ok().filter(|v| digits && *v < 1 << 24)?;
+    (parts.next().is_none() && Af::of(src) == Af::of(dst)).then(|| Encap {
+        kind: encap_kind::VXLAN,
+        vni,
+        af: Af::of(src),
+        src: Ip16::from_ip(src),
+        dst: Ip16::from_ip(dst),
+        ..Encap::default()
+    })
+}
+
+/// A VxLAN backend as `-T` takes it; nothing if it is none.
+#[must_use]
+pub fn vxlan_text(encap: &Encap) -> Option<String> {
+    if encap.kind != encap_kind::VXLAN {
+        return None;
+    }
+    let (src, dst) = (encap.src.to_ip(encap.af)?, encap.dst.to_ip(encap.af)?);
+    Some(format!("{src}-{dst}-{}", encap.vni))
+}
+
+/// A tunnel in `--tun-info`: `gue:6080:+c`.
+#[must_use]
+pub fn tunnel_info(encap: &Encap) -> String {
+    let sum = match encap.csum {
+        encap_csum::FULL => "+c",
+        encap_csum::REMOTE => "r+c",
+        _ => "-c",
+    };
+    match encap.kind {
+        encap_kind::GUE => format!("gue:{}:{sum}", encap.port),
+        encap_kind::GRE => format!("gre:{sum}"),
+        encap_kind::VXLAN => format!("vxlan:{}", encap.vni),
+        _ => "ipip".to_owned(),
+    }
+}
+
+/// A tunnel as options of `-a`.
+#[must_use]
+pub fn tunnel_options(encap: &Encap) -> String {
+    let sum = match encap.csum {
+        encap_csum::FULL => "--tun-csum",
+        encap_csum::REMOTE => "--tun-remcsum",
+        _ => "--tun-nocsum",
+    };
+    match encap.kind {
+        encap_kind::GUE => format!(" --tun-type gue --tun-port {} {sum}", encap.port),
+        encap_kind::GRE => format!(" --tun-type gre {sum}"),
+        _ => " --tun-type ipip".to_owned(),
+    }
+}
+
 /// Who is on a black or white list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AclSubject {
@@ -399,8 +460,24 @@ pub fn parse_sched_flags(text: &str, sched: &str) -> Result<u32, Failure> {
     Ok(flags)
 }
 
-/// The scheduler flags of a service as a comma list; empty if there are none.
-/// DIFFERS: ipvsadm leaves the third flag of sh and mh out.
+/// The scheduler flags of a service as listings show them; none if it has none.
+/// As in ipvsadm, the third flag of sh and mh has no name to show.
+#[must_use]
+pub fn sched_flags_shown(flags: u32, sched: &str) -> Option<String> {
+    if FLAGS.into_iter().all(|bit| flags & bit == 0) {
+        return None;
+    }
+    let named = NAMED_FLAGS.into_iter().any(|(_, _, owner)| owner == sched);
+    let shown = if named {
+        flags & !svc_flag::SCHED3
+    } else {
+        flags
+    };
+    Some(sched_flags_text(shown, sched))
+}
+
+/// The scheduler flags of a service as a comma list, all of them; empty if
+/// there are none. DIFFERS: ipvsadm loses the third flag of sh and mh.
 #[must_use]
 pub fn sched_flags_text(flags: u32, sched: &str) -> String {
     let named = |bit: u32| {

@@ -1,7 +1,7 @@
 //! What of the options goes together, and what follows from several of them
 //! at once. Runs after all are read.
 
-use dpvs_ctl::msg::{Service, fwd_mode, svc_flag};
+use dpvs_ctl::msg::{Service, encap_kind, fwd_mode, svc_flag};
 use dpvs_ctl::{Af, Be16, Name};
 
 use super::parse::{Command, Late, timeout};
@@ -13,7 +13,7 @@ use crate::specs;
 
 /// `--set` takes three words; returns the words that are left.
 pub(super) fn set_values<'w, 'a>(
-    command: &Command,
+    command: &mut Command,
     words: &'w [&'a str],
 ) -> Result<&'w [&'a str], Failure> {
     if command.cmd != Cmd::SetTimeout {
@@ -22,8 +22,10 @@ pub(super) fn set_values<'w, 'a>(
     let (values, rest) = words
         .split_at_checked(3)
         .ok_or_else(|| Failure::usage("--set option requires 3 timeout values"))?;
-    for value in values {
-        timeout(value, 0)?;
+    let times = &mut command.timeouts;
+    let slots = [&mut times.tcp, &mut times.tcp_fin, &mut times.udp];
+    for (slot, value) in slots.into_iter().zip(values) {
+        *slot = timeout(value, 0)?;
     }
     Ok(rest)
 }
@@ -140,12 +142,6 @@ fn finish_service(c: &mut Command, late: &Late<'_>) -> Result<(), Failure> {
             .map(|mask| u32::from_ne_bytes(mask.octets()))
             .ok_or_else(|| Failure::usage("illegal netmask specified"))?,
     };
-    if c.given.has(Opt::Pe) {
-        return Err(Failure::refused(
-            255,
-            "Scheduler or persistence engine not found",
-        ));
-    }
     Ok(())
 }
 
@@ -171,7 +167,7 @@ fn check_families(c: &Command) -> Result<(), Failure> {
     Ok(())
 }
 
-fn check_tunnel(c: &Command, late: &Late<'_>) -> Result<(), Failure> {
+fn check_tunnel(c: &mut Command, late: &Late<'_>) -> Result<(), Failure> {
     const ALL: [Opt; 5] = [
         Opt::TunType,
         Opt::TunPort,
@@ -179,7 +175,8 @@ fn check_tunnel(c: &Command, late: &Late<'_>) -> Result<(), Failure> {
         Opt::TunCsum,
         Opt::TunRemCsum,
     ];
-    let has = |opt: Opt| c.given.has(opt);
+    let given = c.given;
+    let has = |opt: Opt| given.has(opt);
     if c.dest.fwdmode != fwd_mode::TUNNEL {
         return if ALL.into_iter().any(has) {
             Err(Failure::usage(
@@ -219,11 +216,19 @@ fn check_tunnel(c: &Command, late: &Late<'_>) -> Result<(), Failure> {
             checksum = Some(opt);
         }
     }
-    if kind != "ipip" {
-        return Err(Failure::refused(
-            255,
-            format!("{kind} tunnels are not supported by dpvs; use --tun-type ipip"),
-        ));
+    if c.encap.kind == encap_kind::VXLAN {
+        return if ALL.into_iter().any(has) {
+            Err(Failure::usage(
+                "Tunnel options conflict with the 'vxlan' option",
+            ))
+        } else {
+            Ok(())
+        };
     }
+    c.encap.kind = match kind {
+        "gue" => encap_kind::GUE,
+        "gre" => encap_kind::GRE,
+        _ => encap_kind::PLAIN,
+    };
     Ok(())
 }

@@ -3,7 +3,10 @@
 
 use std::net::IpAddr;
 
-use dpvs_ctl::msg::{Dest, Service, SockPair, fwd_mode, svc_flag};
+use dpvs_ctl::msg::{
+    Dest, Encap, Service, SockPair, SyncDaemon, TableTimeouts, encap_csum, fwd_mode, svc_flag,
+    sync_role,
+};
 use dpvs_ctl::{Af, Be16, Ip16, Name};
 
 use super::check;
@@ -78,6 +81,14 @@ pub struct Command {
     pub acl: Option<AclSubject>,
     /// `-j disable` clears what an edit would keep.
     pub synproxy: bool,
+    /// The persistence engine.
+    pub pe: Name<16>,
+    /// How packets to the dest are wrapped.
+    pub encap: Encap,
+    /// New time-outs.
+    pub timeouts: TableTimeouts,
+    /// The synchronisation daemon.
+    pub sync: SyncDaemon,
 }
 
 impl Command {
@@ -98,6 +109,13 @@ impl Command {
             ifname: Name::EMPTY,
             acl: None,
             synproxy: false,
+            pe: Name::EMPTY,
+            encap: Encap::default(),
+            timeouts: TableTimeouts::default(),
+            sync: SyncDaemon {
+                ifname: Name::truncated("eth0"),
+                ..SyncDaemon::default()
+            },
         }
     }
 
@@ -165,11 +183,15 @@ pub fn parse(
     let mut command = Command::new(cmd);
     match cmd {
         Cmd::Help | Cmd::Version => return Ok(command),
-        Cmd::StartDaemon if !matches!(value, Some("master" | "backup")) => {
-            return Err(Failure::usage("illegal start-daemon parameter specified"));
-        }
-        Cmd::StopDaemon if !matches!(value, Some("master" | "backup")) => {
-            return Err(Failure::usage("illegal start_daemon specified"));
+        Cmd::StartDaemon | Cmd::StopDaemon => {
+            command.sync.role = match (value, cmd) {
+                (Some("master"), _) => sync_role::MASTER,
+                (Some("backup"), _) => sync_role::BACKUP,
+                (_, Cmd::StartDaemon) => {
+                    return Err(Failure::usage("illegal start-daemon parameter specified"));
+                }
+                _ => return Err(Failure::usage("illegal start_daemon specified")),
+            };
         }
         _ => {}
     }
@@ -189,7 +211,7 @@ pub fn parse(
             Some(Ok((key, value))) => option(&mut command, &mut late, key, value, names)?,
         }
     }
-    let words = check::set_values(&command, scanner.words())?;
+    let words = check::set_values(&mut command, scanner.words())?;
     if let Some(word) = words.first() {
         return Err(Failure::usage(format!("unexpected argument {word}")));
     }
@@ -366,27 +388,30 @@ fn plain_option<'a>(
             }
             late.tun_type = value;
         }
-        Opt::TunPort => {
-            address::number(text, 1, 65535).ok_or_else(|| illegal("tunnel port"))?;
+        Opt::TunPort => c.encap.port = within(text, 1, 65535, "tunnel port")?,
+        Opt::TunNoCsum => c.encap.csum = encap_csum::NONE,
+        Opt::TunCsum => c.encap.csum = encap_csum::FULL,
+        Opt::TunRemCsum => c.encap.csum = encap_csum::REMOTE,
+        Opt::Vxlan => {
+            c.encap = specs::parse_vxlan(text).ok_or_else(|| {
+                illegal("vxlan SRC-DST-VNI (two addresses of a family, 0 to 16777215)")
+            })?;
         }
-        Opt::SyncId => {
-            address::number(text, 0, 255).ok_or_else(|| illegal("syncid"))?;
+        Opt::Pe => c.pe = Name::truncated(text),
+        Opt::McastInterface => c.sync.ifname = Name::truncated(text),
+        Opt::SyncId => c.sync.sync_id = within(text, 0, 255, "syncid")?,
+        Opt::SyncMaxLen => c.sync.max_len = within(text, 1, 65507, "sync-maxlen")?,
+        Opt::McastPort => c.sync.port = within(text, 1, 65535, "mcast-port")?,
+        Opt::McastTtl => c.sync.ttl = within(text, 1, 255, "mcast-ttl")?,
+        Opt::McastGroup => {
+            let group = group(text)?;
+            c.sync.af = Af::of(group);
+            c.sync.group = Ip16::from_ip(group);
         }
-        Opt::SyncMaxLen => {
-            address::number(text, 1, 65507).ok_or_else(|| illegal("sync-maxlen"))?;
-        }
-        Opt::McastPort => {
-            address::number(text, 1, 65535).ok_or_else(|| illegal("mcast-port"))?;
-        }
-        Opt::McastTtl => {
-            address::number(text, 1, 255).ok_or_else(|| illegal("mcast-ttl"))?;
-        }
-        Opt::McastGroup => check_group(text)?,
         Opt::Numeric
         | Opt::Connection
         | Opt::Service
         | Opt::Forward
-        | Opt::McastInterface
         | Opt::Timeout
         | Opt::Daemon
         | Opt::Stats
@@ -395,12 +420,8 @@ fn plain_option<'a>(
         | Opt::PersistentConn
         | Opt::NoSort
         | Opt::Exact
-        | Opt::Pe
-        | Opt::TunInfo
-        | Opt::TunNoCsum
-        | Opt::TunCsum
-        | Opt::TunRemCsum
-        | Opt::Vxlan => {}
+        | Opt::Json
+        | Opt::TunInfo => {}
     }
     Ok(())
 }
@@ -410,6 +431,12 @@ fn count(text: &str) -> Option<u32> {
     address::number(text, 0, i32::MAX.into()).and_then(|n| u32::try_from(n).ok())
 }
 
+fn within(text: &str, min: i64, max: i64, what: &str) -> Result<u32, Failure> {
+    address::number(text, min, max)
+        .and_then(|n| u32::try_from(n).ok())
+        .ok_or_else(|| Failure::usage(format!("illegal {what} specified")))
+}
+
 /// Seconds, at most 31 days.
 pub(super) fn timeout(text: &str, min: i64) -> Result<u32, Failure> {
     address::number(text, min, 86400 * 31)
@@ -417,14 +444,14 @@ pub(super) fn timeout(text: &str, min: i64) -> Result<u32, Failure> {
         .ok_or_else(|| Failure::usage(format!("invalid timeout value `{text}' specified")))
 }
 
-fn check_group(text: &str) -> Result<(), Failure> {
-    if text.contains(':') {
-        let multicast = text.parse::<IpAddr>().is_ok_and(|ip| ip.is_multicast());
-        if !multicast {
-            return Err(Failure::usage(format!("invalid IPv6 mcast-group `{text}'")));
-        }
-    } else if !address::inet_aton(text).is_some_and(|ip| ip.is_multicast()) {
-        return Err(Failure::usage(format!("invalid IPv4 mcast-group `{text}'")));
-    }
-    Ok(())
+/// A multicast group.
+fn group(text: &str) -> Result<IpAddr, Failure> {
+    let (family, group) = if text.contains(':') {
+        ("IPv6", text.parse().ok())
+    } else {
+        ("IPv4", address::inet_aton(text).map(IpAddr::V4))
+    };
+    group
+        .filter(IpAddr::is_multicast)
+        .ok_or_else(|| Failure::usage(format!("invalid {family} mcast-group `{text}'")))
 }

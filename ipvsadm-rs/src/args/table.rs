@@ -165,6 +165,7 @@ opts! {
     DestCheck = "dest-check",
     Quic = "quic",
     Vxlan = "vxlan",
+    Json = "json",
 }
 
 /// Whether an option takes a value.
@@ -368,6 +369,7 @@ pub(super) const SPECS: &[Spec] = &[
         Key::Opt(Opt::ProxyProtocol),
     ),
     long("quic", Value::None, Key::Opt(Opt::Quic)),
+    long("json", Value::None, Key::Opt(Opt::Json)),
     long("timeout", Value::None, Key::Opt(Opt::Timeout)),
     long("daemon", Value::None, Key::Opt(Opt::Daemon)),
     long("stats", Value::None, Key::Opt(Opt::Stats)),
@@ -440,6 +442,7 @@ pub(super) fn rules(cmd: Cmd) -> (&'static [Opt], &'static [Opt]) {
                 O::TunInfo,
                 O::Sockpair,
                 O::Cpu,
+                O::Json,
             ],
         ),
         Cmd::AddDest | Cmd::EditDest => (
@@ -459,7 +462,8 @@ pub(super) fn rules(cmd: Cmd) -> (&'static [Opt], &'static [Opt]) {
         ),
         Cmd::DelDest => (&[O::Service, O::Server], &[]),
         Cmd::Save => (&[], &[O::Numeric]),
-        Cmd::Zero | Cmd::GetBlklst | Cmd::GetWhtlst => (&[], &[O::Service]),
+        Cmd::Zero => (&[], &[O::Service]),
+        Cmd::GetBlklst | Cmd::GetWhtlst => (&[], &[O::Service, O::Json]),
         Cmd::StartDaemon => (
             &[],
             &[
@@ -473,7 +477,7 @@ pub(super) fn rules(cmd: Cmd) -> (&'static [Opt], &'static [Opt]) {
         ),
         Cmd::StopDaemon => (&[], &[O::SyncId]),
         Cmd::AddLaddr | Cmd::DelLaddr => (&[O::Service, O::Laddr, O::Ifname], &[]),
-        Cmd::GetLaddr => (&[], &[O::Service, O::Cpu]),
+        Cmd::GetLaddr => (&[], &[O::Service, O::Cpu, O::Json]),
         Cmd::AddBlklst | Cmd::DelBlklst => (&[O::Service, O::Blklst], &[]),
         Cmd::AddWhtlst | Cmd::DelWhtlst => (&[O::Service, O::Whtlst], &[]),
         Cmd::Flush | Cmd::Restore | Cmd::SetTimeout | Cmd::Help | Cmd::Version => (&[], &[]),
