@@ -1,28 +1,30 @@
-//! The director under measurement: the release `dpvs` on a replaying port and
-//! a swallowing one, set up with the real tools as an operator would.
+//! The director under measurement: the release `dpvs` on replaying and
+//! swallowing ports, set up with the real tools as an operator would.
 
+use std::collections::HashMap;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
+use dpvs_ctl::{Af, Client};
+
 use crate::bench::cpu::Thread;
 use crate::bench::hugepages::Memory;
-use crate::bench::pcap::{Proto, VIP, VPORT};
+use crate::bench::pcap::{Chosen, Proto, RPORT, SERVERS, Traffic, VPORT};
 use crate::bench::telemetry::{self, Telemetry};
 use crate::bins;
-use crate::error::{Context, Result};
+use crate::error::{Context, Error, Result};
 use crate::run;
 use crate::spawn::{Lifetime, Process};
 use crate::wait;
 
-/// Servers and local addresses, each.
-const SERVERS: usize = 16;
 /// Room for connections that none of the measurements fills.
 pub const CONNS: usize = (1 << 21) - 1;
 /// How long it may take to read a million frames and answer.
 const START: Duration = Duration::from_secs(60);
 
-/// Packet buffers for a file of so many frames: the file is kept in them.
+/// Packet buffers for files of so many frames: they are kept in them.
 #[must_use]
 pub fn buffers(frames: usize) -> usize {
     // DPVS wants one less than a power of two.
@@ -37,18 +39,51 @@ pub fn memory(frames: usize) -> usize {
     buffers(frames) * 2_560 + (160 << 20)
 }
 
-/// EAL's options for the two ports, the same for testpmd.
-#[must_use]
-pub fn eal_args(prefix: &str, pcap: &Path, memory: &Memory, bytes: usize) -> Vec<String> {
-    let mut args: Vec<String> = ["-l", "0,1", "--no-pci"].map(Into::into).into();
-    args.extend(memory.eal_args(bytes));
-    args.push(format!("--file-prefix={prefix}"));
-    args.push(format!(
-        "--vdev=net_pcap0,rx_pcap={},infinite_rx=1",
-        pcap.display()
-    ));
-    args.push("--vdev=net_null0,no-rx=1".into());
-    args
+/// A port of the process under measurement.
+#[derive(Debug, Clone)]
+pub enum Port {
+    /// Replays a file from memory, without end; swallows.
+    Replay(PathBuf),
+    /// Reads a file or pipe once; swallows.
+    Once(PathBuf),
+    /// Receives nothing; swallows.
+    Sink,
+}
+
+/// A process's ports, how many frames they replay, and where its memory is.
+#[derive(Debug)]
+pub struct Setting<'a> {
+    /// Where its files are.
+    pub dir: &'a Path,
+    /// By DPDK's numbers.
+    pub ports: &'a [Port],
+    /// In all files that are replayed.
+    pub frames: usize,
+    /// Huge or ordinary pages.
+    pub memory: &'a Memory,
+}
+
+impl Setting<'_> {
+    /// EAL's options, the same for the director and testpmd.
+    #[must_use]
+    pub fn eal_args(&self, prefix: &str) -> Vec<String> {
+        let mut args: Vec<String> = ["-l", "0,1", "--no-pci"].map(Into::into).into();
+        args.extend(self.memory.eal_args(memory(self.frames)));
+        args.push(format!("--file-prefix={prefix}"));
+        for (i, port) in self.ports.iter().enumerate() {
+            args.push(match port {
+                Port::Replay(file) => {
+                    format!(
+                        "--vdev=net_pcap{i},rx_pcap={},infinite_rx=1",
+                        file.display()
+                    )
+                }
+                Port::Once(file) => format!("--vdev=net_pcap{i},rx_pcap={}", file.display()),
+                Port::Sink => format!("--vdev=net_null{i},no-rx=1"),
+            });
+        }
+        args
+    }
 }
 
 /// A running director.
@@ -66,48 +101,65 @@ pub struct Director {
 
 impl Director {
     /// Starts it with room for so many connections (one less than a power of
-    /// two), without any service.
+    /// two), without any service. With `seed` (32 bytes) it chooses local ports
+    /// as in any other run with that file, given the same flows in the same
+    /// order.
     ///
     /// # Errors
     /// When it does not start; the error has the end of its log.
-    pub fn start(
-        dir: &Path,
-        pcap: &Path,
-        frames: usize,
-        memory_kind: &Memory,
-        conns: usize,
-    ) -> Result<Self> {
+    pub fn start(setting: &Setting<'_>, conns: usize, seed: Option<&Path>) -> Result<Self> {
+        let dir = setting.dir;
         let prefix = format!("dpvs-bench-{}", std::process::id());
         let conf = dir.join("dpvs.conf");
-        std::fs::write(&conf, configuration(buffers(frames), conns))
-            .what(|| conf.display().to_string())?;
+        let text = configuration(buffers(setting.frames), setting.ports.len(), conns);
+        std::fs::write(&conf, text).what(|| conf.display().to_string())?;
         let socket = dir.join("dpvs.ipc");
-        let mut command = Command::new(bins::path("dpvs")?);
+        let program = bins::path("dpvs")?;
+        let mut command = match seed {
+            None => Command::new(program),
+            Some(seed) => {
+                // Its random numbers are read from this file, in a mount
+                // namespace of its own.
+                let mut command = Command::new("unshare");
+                command.args(["--mount", "sh", "-c"]);
+                command.arg("mount --bind \"$0\" /dev/urandom && exec \"$@\"");
+                command.arg(seed).arg(program);
+                command
+            }
+        };
         command.arg("-c").arg(&conf);
         command.arg("-p").arg(dir.join("dpvs.pid"));
         command.arg("-x").arg(&socket);
         command.arg("--");
-        command.args(eal_args(&prefix, pcap, memory_kind, memory(frames)));
+        command.args(setting.eal_args(&prefix));
         telemetry::home(&mut command, dir);
         let log = dir.join("dpvs.log");
         let mut process = Process::start("dpvs", &command, &log, Lifetime::Bound)?;
-        let telemetry = Telemetry::connect(dir, &prefix, START, || process.still_running())?;
+        let ports = setting.ports.len();
+        let telemetry = Telemetry::connect(dir, &prefix, ports, START, || process.still_running())?;
         let (worker, _) = wait::until("the worker of dpvs", START, || {
             process.still_running()?;
             Ok(Thread::worker(process.pid()).ok())
         })?;
-        let mut director = Self {
+        Ok(Self {
             process,
             socket,
             telemetry,
             worker,
             favoured: false,
-        };
+        })
+    }
+
+    /// Waits until it answers the tools.
+    ///
+    /// # Errors
+    /// When it ends instead.
+    pub fn wait(&mut self) -> Result<()> {
         wait::until_true("dpvs to answer dpip", START, || {
-            director.process.still_running()?;
-            Ok(director.dpip("link show").is_ok())
-        })?;
-        Ok(director)
+            self.still_running()?;
+            Ok(self.dpip("link show").is_ok())
+        })
+        .map(drop)
     }
 
     /// Its process.
@@ -145,33 +197,105 @@ impl Director {
     ///
     /// # Errors
     /// When a tool fails.
-    pub fn prepare(&mut self, proto: Proto) -> Result<()> {
+    pub fn prepare(&mut self, traffic: Traffic) -> Result<()> {
+        self.wait()?;
         self.favoured = self.worker.favour();
-        self.dpip(&format!("addr add {VIP}/32 dev dpdk0"))?;
-        self.dpip("addr add 10.2.0.1/16 dev dpdk1")?;
-        for i in 1..=SERVERS {
+        let vip = traffic.vip();
+        let length = if traffic.v6 { 128 } else { 32 };
+        self.dpip(&format!("addr add {vip}/{length} dev dpdk0"))?;
+        self.dpip(&format!("addr add {} dev dpdk1", traffic.inside()))?;
+        for i in 0..SERVERS {
+            let server = traffic.server(i);
             self.dpip(&format!(
-                "neigh add 10.2.1.{i} lladdr 02:00:00:00:02:{i:02x} dev dpdk1"
+                "neigh add {server} lladdr 02:00:00:00:02:{i:02x} dev dpdk1"
             ))?;
         }
-        let service = service(proto);
+        let service = service(traffic);
         self.ipvsadm(&format!("-A {service} -s wrr"))?;
-        for i in 1..=SERVERS {
-            self.ipvsadm(&format!("-P {service} -z 10.2.2.{i} -F dpdk1"))?;
-        }
-        Ok(())
+        let lines: String = (0..SERVERS)
+            .map(|i| format!("-P {service} -z {} -F dpdk1\n", traffic.laddr(i)))
+            .collect();
+        self.tool("ipvsadm", "-R", &lines).map(drop)
     }
 
     /// Adds the servers, all in one go: forwarding begins.
     ///
     /// # Errors
     /// When `ipvsadm` fails.
-    pub fn go(&self, proto: Proto) -> Result<()> {
-        let service = service(proto);
-        let lines: String = (1..=SERVERS)
-            .map(|i| format!("-a {service} -r 10.2.1.{i}:8080 -b -w 1\n"))
+    pub fn go(&self, traffic: Traffic) -> Result<()> {
+        let service = service(traffic);
+        let lines: String = (0..SERVERS)
+            .map(|i| {
+                let server = end(traffic.server(i), RPORT);
+                format!("-a {service} -r {server} -b -w 1\n")
+            })
             .collect();
         self.tool("ipvsadm", "-R", &lines).map(drop)
+    }
+
+    /// A client of its control socket.
+    #[must_use]
+    pub fn client(&self) -> Client {
+        Client::at(&self.socket).with_timeout(Duration::from_secs(20))
+    }
+
+    /// What it has chosen for each of so many flows.
+    ///
+    /// # Errors
+    /// When one has no connection.
+    pub fn chosen(&self, traffic: Traffic, flows: usize) -> Result<Vec<Chosen>> {
+        let mut found: HashMap<u32, Chosen> = HashMap::with_capacity(flows);
+        let af = Af::from(if traffic.v6 { 10_u16 } else { 2 });
+        self.client()
+            .each_conn(false, |batch| {
+                for conn in batch {
+                    let addresses = (
+                        conn.caddr.to_ip(af),
+                        conn.laddr.to_ip(af),
+                        conn.daddr.to_ip(af),
+                    );
+                    if let (Some(client), Some(laddr), Some(server)) = addresses
+                        && let Some(flow) = traffic.flow(client, conn.cport.get())
+                    {
+                        let lport = conn.lport.get();
+                        found.insert(
+                            flow,
+                            Chosen {
+                                laddr,
+                                lport,
+                                server,
+                            },
+                        );
+                    }
+                }
+                true
+            })
+            .what(|| "listing the connections")?;
+        let chosen: Option<Vec<Chosen>> = (0..u32::try_from(flows).unwrap_or(0))
+            .map(|flow| found.get(&flow).copied())
+            .collect();
+        chosen.ok_or_else(|| {
+            Error::new(format!(
+                "{} of {flows} flows have a connection",
+                found.len()
+            ))
+        })
+    }
+
+    /// Connections the servers have, by state: active (established), others.
+    ///
+    /// # Errors
+    /// When it does not say.
+    pub fn conns(&self) -> Result<(u64, u64)> {
+        let client = self.client();
+        let (mut active, mut others) = (0, 0);
+        for service in client.services(0).what(|| "listing services")? {
+            for dest in client.dests(&service, 0).what(|| "listing servers")? {
+                active += u64::from(dest.actconns);
+                others += u64::from(dest.inactconns);
+            }
+        }
+        Ok((active, others))
     }
 
     /// An error, with the log, when it has ended.
@@ -183,27 +307,46 @@ impl Director {
     }
 }
 
-fn service(proto: Proto) -> String {
-    let option = match proto {
+/// Address and port as the tools want them.
+fn end(address: IpAddr, port: u16) -> String {
+    std::net::SocketAddr::new(address, port).to_string()
+}
+
+/// A service as `ipvsadm` wants it.
+fn service(traffic: Traffic) -> String {
+    let option = match traffic.proto {
         Proto::Udp => "-u",
         Proto::Tcp => "-t",
     };
-    format!("{option} {VIP}:{VPORT}")
+    format!("{option} {}", end(traffic.vip(), VPORT))
 }
 
-fn configuration(pool: usize, conns: usize) -> String {
-    let queues = "rx {
+fn configuration(pool: usize, ports: usize, conns: usize) -> String {
+    let each = |text: fn(usize) -> String| (0..ports).map(text).collect::<String>();
+    let devices = each(|i| {
+        format!(
+            "    device dpdk{i} {{
+        rx {{
             queue_number 1
             descriptor_number 1024
-        }
-        tx {
+        }}
+        tx {{
             queue_number 1
             descriptor_number 1024
-        }";
-    let port = "{
+        }}
+    }}
+"
+        )
+    });
+    let queues = each(|i| {
+        format!(
+            "        port dpdk{i} {{
             rx_queue_ids 0
             tx_queue_ids 0
-        }";
+        }}
+"
+        )
+    });
     format!(
         "global_defs {{
     log_level WARNING
@@ -212,13 +355,7 @@ fn configuration(pool: usize, conns: usize) -> String {
 netif_defs {{
     pktpool_size {pool}
     pktpool_cache 256
-    device dpdk0 {{
-        {queues}
-    }}
-    device dpdk1 {{
-        {queues}
-    }}
-}}
+{devices}}}
 worker_defs {{
     worker cpu0 {{
         type master
@@ -227,9 +364,7 @@ worker_defs {{
     worker cpu1 {{
         type slave
         cpu_id 1
-        port dpdk0 {port}
-        port dpdk1 {port}
-    }}
+{queues}    }}
 }}
 ipvs_defs {{
     conn {{

@@ -1,63 +1,59 @@
 //! Established flows: FullNAT, weighted round robin, 16 servers.
 //!
-//! In each run testpmd (io, then 5tswap) and the director take turns on the
-//! same file, so that neighbours of this machine disturb all alike.
+//! In each run testpmd and the director take turns on the same files, so that
+//! neighbours of this machine disturb all alike.
 
-use serde::Serialize;
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use crate::bench::Options;
-use crate::bench::director::{self, Director};
+use crate::bench::director::{self, Director, Port, Setting};
+use crate::bench::feed::Pipe;
 use crate::bench::hugepages::Memory;
-use crate::bench::pcap::{self, Kind, Proto};
-use crate::bench::report::{self, Lines, Table};
+use crate::bench::pcap::{self, Chosen, Packet, Proto, Traffic};
+use crate::bench::report::{Column, Need, Report, Row};
 use crate::bench::sample::{self, Rate, Spread};
 use crate::bench::testpmd::{self, Mode};
 use crate::error::{Context, Error, Result};
 use crate::wait;
 
-/// Flows of the rows and what the rows call them.
-const FLOWS: [(usize, &str); 4] = [
-    (1, "1"),
-    (1_000, "1k"),
-    (100_000, "100k"),
-    (1_000_000, "1M"),
+/// Flows of the rows, what the rows call them, and the share of testpmd's rate
+/// that UDP over IPv4 has to reach.
+const FLOWS: [(usize, &str, Option<f64>); 4] = [
+    (1, "1", None),
+    (1_000, "1k", Some(0.45)),
+    (100_000, "100k", Some(0.45)),
+    (1_000_000, "1M", Some(0.42)),
+];
+/// How much dearer than UDP a TCP packet may be, than IPv4 an IPv6 packet.
+const TCP_OVER_UDP: f64 = 1.15;
+const V6_OVER_V4: f64 = 1.25;
+/// Share of the packets that have to arrive: those of a flow that was not
+/// opened as foreseen do not.
+const SENT: f64 = 0.999;
+
+const COLUMNS: [Column; 9] = [
+    ("flows", "row", 0),
+    ("Mpps", "mpps", 2),
+    ("ns/packet", "ns_per_packet", 1),
+    ("5tswap", "testpmd_5tswap_mpps", 1),
+    ("io", "testpmd_io_mpps.med", 1),
+    ("share", "share", 3),
+    ("share >=", "needed_share", 3),
+    ("ns <=", "needed_ns_per_packet", 1),
+    ("met", "met", 0),
 ];
 
-/// A row of the report. Rates are in million packets a second: `mpps` of
-/// wall-clock time, `mpps_cpu` of the worker's CPU time.
-#[derive(Debug, Serialize)]
-struct Row {
-    bench: &'static str,
-    row: String,
-    proto: &'static str,
-    flows: usize,
-    memory: &'static str,
-    realtime: bool,
-    mpps: Spread,
-    mpps_cpu: Spread,
-    nanos: Spread,
-    sent_share: Spread,
-    testpmd_io: Yardstick,
-    testpmd_5tswap: Yardstick,
-    needed_mpps_cpu: Option<f64>,
-    met: Option<bool>,
-}
-
-#[derive(Debug, Serialize)]
-struct Yardstick {
-    mpps: Spread,
-    mpps_cpu: Spread,
-    nanos: Spread,
-}
-
-impl Yardstick {
-    fn of(rates: &[Rate]) -> Self {
-        Self {
-            mpps: Spread::of(rates.iter().map(|r| r.mpps)),
-            mpps_cpu: Spread::of(rates.iter().map(Rate::mpps_cpu)),
-            nanos: Spread::of(rates.iter().map(|r| r.nanos)),
-        }
-    }
+/// What a row replays once its connections are there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// The clients' packets.
+    Clients,
+    /// The same, and every one gets the TCP option put in.
+    Toa,
+    /// Packets of clients and servers.
+    Both,
 }
 
 /// Measures and prints every row; false when a target was missed.
@@ -65,88 +61,243 @@ impl Yardstick {
 /// # Errors
 /// When a program does not run.
 pub fn run(options: &Options) -> Result<bool> {
-    println!("forward: 64-byte frames, FullNAT, wrr, 16 servers, one worker");
     println!(
-        "Mpps and ns are the director's, min/median/max of {} runs; Mpps/cpu, io, 5tswap and \
-         needed are millions a second of worker CPU time, medians",
+        "forward: 64-byte frames, FullNAT, wrr, 16 servers, one worker, checksums in software"
+    );
+    println!(
+        "Mpps (wall-clock) and ns (worker's CPU time) are min/median/max of {} runs; share: of \
+         testpmd's 5tswap in the same run, by CPU time",
         options.runs
     );
-    let table = Table::begin(&[
-        ("flows", 9),
-        ("Mpps", 19),
-        ("ns/packet", 19),
-        ("Mpps/cpu", 8),
-        ("io", 6),
-        ("5tswap", 6),
-        ("needed", 6),
-        ("met", 3),
-        ("sent", 6),
-    ]);
-    let mut lines = Lines::create(&options.out, "forward")?;
-    let mut all_met = true;
-    for proto in [Proto::Udp, Proto::Tcp] {
-        for (flows, label) in FLOWS {
-            let name = format!("{}-{label}", proto.name());
-            if options.wants(&name) {
-                let row = measure(options, proto, flows, name)?;
-                table.row(&cells(&row));
-                all_met &= row.met != Some(false);
-                lines.add(&row)?;
+    let mut report = Report::begin(&options.out, "forward", &COLUMNS)?;
+    let mut medians = HashMap::new();
+    for v6 in [false, true] {
+        for proto in [Proto::Udp, Proto::Tcp] {
+            let traffic = Traffic { proto, v6 };
+            for (flows, label, share) in FLOWS {
+                let name = format!("{}{}-{label}", traffic.name(), traffic.af());
+                if options.wants(&name) {
+                    let mut row = measure(options, traffic, Kind::Clients, flows, &name)?;
+                    let ns = row.figure("ns_per_packet").unwrap_or(0.0);
+                    medians.insert((traffic.name(), v6, flows), ns);
+                    if let (Some(share), Proto::Udp, false) = (share, proto, v6) {
+                        row = row.needs("share", Need::AtLeast(share));
+                    }
+                    if let Some(most) = most(&medians, traffic, flows) {
+                        row = row.needs("ns_per_packet", Need::AtMost(most));
+                    }
+                    report.add(&row)?;
+                }
             }
         }
     }
-    println!("written to {}", lines.path().display());
-    Ok(all_met)
+    let tcp = Traffic {
+        proto: Proto::Tcp,
+        v6: false,
+    };
+    for (name, kind, flows) in [
+        ("tcp4-toa-100k", Kind::Toa, 100_000),
+        ("tcp4-both-1k", Kind::Both, 1_000),
+        ("tcp4-both-100k", Kind::Both, 100_000),
+        ("tcp4-both-1M", Kind::Both, 1_000_000),
+    ] {
+        if options.wants(name) {
+            report.add(&measure(options, tcp, kind, flows, name)?)?;
+        }
+    }
+    Ok(report.end())
 }
 
-fn measure(options: &Options, proto: Proto, flows: usize, name: String) -> Result<Row> {
-    let dir = tempfile::tempdir().what(|| "a temporary folder")?;
-    let dir = dir.path();
-    let file = dir.join("flows.pcap");
-    let frames = pcap::write(&file, proto, Kind::Established, flows)?;
-    let memory = Memory::reserve(director::memory(frames));
-    let (mut ours, mut io, mut swap) = (Vec::new(), Vec::new(), Vec::new());
+/// What a packet may cost: by UDP for TCP, by IPv4 for IPv6.
+fn most(
+    medians: &HashMap<(&str, bool, usize), f64>,
+    traffic: Traffic,
+    flows: usize,
+) -> Option<f64> {
+    if traffic.v6 {
+        Some(medians.get(&(traffic.name(), false, flows))? * V6_OVER_V4)
+    } else if traffic.proto == Proto::Tcp {
+        Some(medians.get(&("udp", false, flows))? * TCP_OVER_UDP)
+    } else {
+        None
+    }
+}
+
+/// The files of a row and what was learned for it.
+struct Files {
+    dir: tempfile::TempDir,
+    ports: Vec<Port>,
+    frames: usize,
+    /// For a director that has to choose as in the pass that learned.
+    seed: Option<PathBuf>,
+    chosen: Vec<Chosen>,
+}
+
+fn measure(
+    options: &Options,
+    traffic: Traffic,
+    kind: Kind,
+    flows: usize,
+    name: &str,
+) -> Result<Row> {
+    let mut files = prepare(traffic, kind, flows)?;
+    let memory = Memory::reserve(director::memory(files.frames));
+    if kind == Kind::Both {
+        learn(traffic, flows, &mut files, &memory)?;
+    }
+    let (mut ours, mut io, mut swap, mut shares) = (vec![], vec![], vec![], vec![]);
     let mut realtime = true;
-    for _ in 0..options.runs {
-        for (mode, rates) in [(Mode::Io, &mut io), (Mode::FiveTupleSwap, &mut swap)] {
-            let time = options.yardstick_seconds;
-            rates.push(testpmd::run(dir, &file, frames, &memory, mode, time)?);
+    for run in 0..options.runs {
+        let setting = Setting {
+            dir: files.dir.path(),
+            ports: &files.ports,
+            frames: files.frames,
+            memory: &memory,
+        };
+        let time = options.yardstick_seconds;
+        if run == 0 {
+            io.push(testpmd::run(&setting, Mode::Io, time)?);
         }
-        let mut director = Director::start(dir, &file, frames, &memory, director::CONNS)?;
-        director.prepare(proto)?;
-        director.go(proto)?;
+        let yardstick = testpmd::run(&setting, Mode::FiveTupleSwap, time)?;
+        let mut director = open(traffic, kind, flows, &files, &memory)?;
         realtime &= director.favoured;
-        warm_up(&mut director, frames)?;
         let rate = sample::measure(&director.telemetry, director.worker, options.seconds)?;
         director.still_running()?;
+        if rate.sent_share < SENT {
+            let error = format!("{name}: {:.4} of the packets were sent", rate.sent_share);
+            return Err(Error::new(error));
+        }
+        shares.push(rate.mpps_cpu() / yardstick.mpps_cpu());
         ours.push(rate);
+        swap.push(yardstick);
     }
-    let yardstick = Yardstick::of(&swap);
-    let mpps_cpu = Spread::of(ours.iter().map(Rate::mpps_cpu));
-    let needed = report::needed(&name, yardstick.mpps_cpu.median);
-    Ok(Row {
-        bench: "forward",
-        row: name,
-        proto: proto.name(),
-        flows,
-        memory: memory.name(),
-        realtime,
-        mpps: Spread::of(ours.iter().map(|r| r.mpps)),
-        mpps_cpu,
-        nanos: Spread::of(ours.iter().map(|r| r.nanos)),
-        sent_share: Spread::of(ours.iter().map(|r| r.sent_share)),
-        testpmd_io: Yardstick::of(&io),
-        testpmd_5tswap: yardstick,
-        needed_mpps_cpu: needed,
-        met: needed.map(|needed| mpps_cpu.median >= needed),
+    let spread = |rates: &[Rate], figure: fn(&Rate) -> f64| Spread::of(rates.iter().map(figure));
+    let shares = Spread::of(shares);
+    Ok(Row::default()
+        .with("proto", traffic.name())
+        .with("af", traffic.af())
+        .with("flows", flows)
+        .with("mpps", spread(&ours, |r| r.mpps))
+        .with("ns_per_packet", spread(&ours, |r| r.nanos))
+        .with("testpmd_5tswap_mpps", spread(&swap, |r| r.mpps))
+        .with("share", shares.median)
+        .with("share_min", shares.min)
+        .with("share_max", shares.max)
+        .with("row", name)
+        .with("mpps_cpu", spread(&ours, Rate::mpps_cpu))
+        .with("testpmd_5tswap_mpps_cpu", spread(&swap, Rate::mpps_cpu))
+        .with("testpmd_io_mpps", spread(&io, |r| r.mpps))
+        .with("sent_share", spread(&ours, |r| r.sent_share))
+        .with("toa", kind == Kind::Toa)
+        .with("both_directions", kind == Kind::Both)
+        .with("memory", memory.name())
+        .with("realtime", realtime))
+}
+
+/// Writes the clients' file; the ports are those testpmd has, too.
+fn prepare(traffic: Traffic, kind: Kind, flows: usize) -> Result<Files> {
+    let dir = tempfile::tempdir().what(|| "a temporary folder")?;
+    let file = dir.path().join("clients.pcap");
+    let packet = match kind {
+        Kind::Toa => Packet::FirstData,
+        Kind::Clients | Kind::Both => Packet::Data,
+    };
+    let frames = traffic.write(&file, pcap::mac(0), packet, flows, &[])?;
+    Ok(Files {
+        dir,
+        ports: vec![Port::Replay(file), Port::Sink],
+        // The servers' file has as many.
+        frames: if kind == Kind::Both { 2 * frames } else { frames },
+        seed: None,
+        chosen: Vec::new(),
     })
 }
+
+/// Opens all flows once to learn what the director chooses, and writes the
+/// servers' file.
+fn learn(traffic: Traffic, flows: usize, files: &mut Files, memory: &Memory) -> Result<()> {
+    let seed = files.dir.path().join("seed");
+    std::fs::write(&seed, [0x5a; 64]).what(|| seed.display().to_string())?;
+    files.seed = Some(seed);
+    files.chosen = {
+        let director = open(traffic, Kind::Clients, flows, files, memory)?;
+        director.chosen(traffic, flows)?
+    };
+    let file = files.dir.path().join("servers.pcap");
+    traffic.write(&file, pcap::mac(1), Packet::Reply, flows, &files.chosen)?;
+    files.ports[1] = Port::Replay(file);
+    Ok(())
+}
+
+/// Starts a director and has every flow's connection open and, with TCP,
+/// established.
+fn open(
+    traffic: Traffic,
+    kind: Kind,
+    flows: usize,
+    files: &Files,
+    memory: &Memory,
+) -> Result<Director> {
+    let mut ports = files.ports.clone();
+    let mut setting = Setting {
+        dir: files.dir.path(),
+        ports: &files.ports,
+        frames: files.frames,
+        memory,
+    };
+    if traffic.proto == Proto::Udp {
+        let mut director = Director::start(&setting, director::CONNS, None)?;
+        director.prepare(traffic)?;
+        director.go(traffic)?;
+        warm_up(&mut director, files.frames)?;
+        return Ok(director);
+    }
+    let path = files.dir.path().join("handshakes");
+    remove(&path)?;
+    let pipe = Pipe::create(&path)?;
+    ports.push(Port::Once(path));
+    setting.ports = &ports;
+    // What this port calls itself depends on the others.
+    let nth = ports
+        .iter()
+        .filter(|port| !matches!(port, Port::Sink))
+        .count()
+        - 1;
+    let mac = pcap::mac(u8::try_from(nth).unwrap_or(0));
+    let mut director = Director::start(&setting, director::CONNS, files.seed.as_deref())?;
+    let feed = pipe.feed()?;
+    director.prepare(traffic)?;
+    director.go(traffic)?;
+    let all = 0..u32::try_from(flows).unwrap_or(0);
+    let send = |packet, chosen: &[Chosen]| {
+        let frame = |flow| traffic.frame(mac, flow, packet, chosen.get(flow as usize));
+        feed.send(all.clone().map(frame))
+    };
+    send(Packet::First, &[])?;
+    match kind {
+        Kind::Clients => {}
+        Kind::Both => send(Packet::SynAck, &files.chosen)?,
+        Kind::Toa => send(Packet::SynAck, &director.chosen(traffic, flows)?)?,
+    }
+    drop(feed);
+    wait::until_true("all connections to be established", LIMIT, || {
+        director.still_running()?;
+        Ok(director.conns()? == (flows as u64, 0))
+    })
+    .map_err(|error| {
+        let conns = director.conns();
+        Error::new(format!("{error}; active and other ones: {conns:?}"))
+    })?;
+    Ok(director)
+}
+
+/// How long flows may take to be opened.
+const LIMIT: Duration = Duration::from_secs(60);
 
 /// Waits until every flow has its connection: until the file was sent twice.
 fn warm_up(director: &mut Director, frames: usize) -> Result<()> {
     let enough = 2 * frames as u64;
-    let limit = std::time::Duration::from_secs(60);
-    let waited = wait::until_true("the first packets of every flow", limit, || {
+    let waited = wait::until_true("the first packets of every flow", LIMIT, || {
         director.still_running()?;
         Ok(director.telemetry.packets(1)?.sent >= enough)
     });
@@ -156,19 +307,26 @@ fn warm_up(director: &mut Director, frames: usize) -> Result<()> {
     })
 }
 
-fn cells(row: &Row) -> Vec<String> {
-    let three = |s: &Spread| format!("{:.2}/{:.2}/{:.2}", s.min, s.median, s.max);
-    let one = |s: &Spread| format!("{:.1}/{:.1}/{:.1}", s.min, s.median, s.max);
-    vec![
-        row.row.clone(),
-        three(&row.mpps),
-        one(&row.nanos),
-        format!("{:.2}", row.mpps_cpu.median),
-        format!("{:.1}", row.testpmd_io.mpps_cpu.median),
-        format!("{:.1}", row.testpmd_5tswap.mpps_cpu.median),
-        row.needed_mpps_cpu
-            .map_or_else(|| "-".into(), |needed| format!("{needed:.2}")),
-        report::verdict(row.mpps_cpu.median, row.needed_mpps_cpu).to_owned(),
-        format!("{:.1}%", row.sent_share.median * 100.0),
-    ]
+fn remove(path: &Path) -> Result<()> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(error).what(|| path.display().to_string())
+        }
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_packet_may_cost() {
+        let medians = HashMap::from([(("udp", false, 1_000), 20.0), (("tcp", false, 1_000), 22.0)]);
+        let most = |proto, v6, flows| most(&medians, Traffic { proto, v6 }, flows);
+        assert_eq!(most(Proto::Udp, false, 1_000), None);
+        assert!((most(Proto::Tcp, false, 1_000).unwrap() - 23.0).abs() < 1e-9);
+        assert!((most(Proto::Tcp, true, 1_000).unwrap() - 27.5).abs() < 1e-9);
+        assert_eq!(most(Proto::Tcp, true, 1), None);
+    }
 }

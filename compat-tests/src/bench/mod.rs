@@ -1,17 +1,21 @@
 //! Measuring the dataplane on a machine without network cards.
 //!
-//! One worker, fed by a `net_pcap` port that replays a file from memory, sends
-//! to a `net_null` port; `dpdk-testpmd` does the same with the same file beside
-//! it, run by run, as the yardstick. [`forward`] measures established flows,
-//! [`setup`] new flows and memory, [`core`] the logic without a driver. Only
-//! the real programs are run, and only counters are read while they run.
+//! With a driver: one worker, fed by `net_pcap` ports that replay files from
+//! memory, sends to ports that swallow; `dpdk-testpmd` does the same with the
+//! same files beside it, run by run, as the yardstick. Without: `core_bench`,
+//! the benchmark program of `dpvs-core`. Only the real programs are run, and
+//! only counters are read while they run. [`MEASUREMENTS`] lists what there is.
 
 pub mod core;
 pub mod cpu;
 pub mod director;
+pub mod feed;
 pub mod forward;
 pub mod hugepages;
+pub mod latency;
+pub mod memory;
 pub mod pcap;
+pub mod program;
 pub mod report;
 pub mod sample;
 pub mod setup;
@@ -24,6 +28,18 @@ use std::time::Duration;
 use crate::bins;
 use crate::error::{Context, Error, Result};
 
+/// A measurement: says whether its targets were reached.
+pub type Measurement = fn(&Options) -> Result<bool>;
+
+/// Every measurement, in the order in which they run.
+pub const MEASUREMENTS: [(&str, Measurement); 5] = [
+    ("core", core::run),
+    ("setup", setup::run),
+    ("memory", memory::run),
+    ("forward", forward::run),
+    ("latency", latency::run),
+];
+
 /// How long and how often to measure.
 #[derive(Debug, Clone)]
 pub struct Options {
@@ -33,6 +49,8 @@ pub struct Options {
     pub seconds: Duration,
     /// Measured time of one run of testpmd.
     pub yardstick_seconds: Duration,
+    /// Measured seconds of CPU time of one run of the core benchmark.
+    pub core_seconds: f64,
     /// Only rows whose name has this in it.
     pub only: Option<String>,
     /// Where the JSON lines go.
@@ -40,18 +58,19 @@ pub struct Options {
 }
 
 impl Options {
-    /// From `BENCH_RUNS` (5), `BENCH_SECONDS` (10) and `BENCH_ONLY`.
+    /// From `BENCH_RUNS` (5), `BENCH_SECONDS` (4) and `BENCH_ONLY`.
     ///
     /// # Errors
     /// A value that is not a positive number.
     pub fn from_env() -> Result<Self> {
-        let seconds = number("BENCH_SECONDS", 10)?;
+        let seconds = number("BENCH_SECONDS", 4)?;
         let bins = bins::dir()?;
         let target = bins.parent().unwrap_or(&bins);
         Ok(Self {
             runs: usize::try_from(number("BENCH_RUNS", 5)?).what(|| "BENCH_RUNS")?,
             seconds: Duration::from_secs(seconds),
-            yardstick_seconds: Duration::from_secs(seconds.min(3)),
+            yardstick_seconds: Duration::from_secs(seconds.min(2)),
+            core_seconds: (seconds as f64 / 10.0).min(1.0),
             only: std::env::var("BENCH_ONLY").ok(),
             out: target.join("bench"),
         })

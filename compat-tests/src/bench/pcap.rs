@@ -1,29 +1,39 @@
-//! The traffic: pcap files of 64-byte frames of N flows to one service.
+//! The traffic: 64-byte frames of N flows to one virtual service, as records of
+//! a pcap file or stream.
 //!
-//! Flows differ in source address and port and come in a shuffled order that
-//! is the same in every run. UDP has one frame a flow. TCP has a SYN and a
-//! data segment a flow: all SYNs first, so that each flow exists by the time
-//! its data comes.
+//! Flows are numbers: client address and port follow from the number, the same
+//! in every run. What the director chose for a flow (its local address and
+//! port, the server) is needed for frames of the servers.
 
 use std::fs::File;
 use std::io::{BufWriter, Write};
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::Path;
 
 use crate::error::{Context, Result};
 use crate::frames::{self, Mac, Tcp, flag, proto};
 
-/// The service's address.
-pub const VIP: Ipv4Addr = Ipv4Addr::new(10, 1, 0, 1);
 /// The service's port.
 pub const VPORT: u16 = 80;
-/// What `net_pcap` calls itself as port 0.
-pub const MAC: Mac = [0x02, 0x70, 0x63, 0x61, 0x70, 0x00];
+/// The servers' port.
+pub const RPORT: u16 = 8080;
+/// Servers and local addresses, each.
+pub const SERVERS: u16 = 16;
 const CLIENT: Mac = [0x02, 0, 0, 0, 0xc1, 0x01];
-/// Length of every frame, without the check sequence.
+const CLIENTS: u32 = 4096;
+const CLIENT_PORTS: u16 = 1024;
+/// Length of a frame, without the check sequence; TCP over IPv6 needs more.
 pub const FRAME: usize = 64;
 /// A file of fewer frames would be read from the first-level cache for ever.
 const FRAMES_MIN: usize = 1024;
+/// Where a server's sequence numbers begin.
+const SERVER_ISN: u32 = 1_000_000;
+
+/// What `net_pcap` calls itself, by the order of such ports.
+#[must_use]
+pub fn mac(nth: u8) -> Mac {
+    [0x02, 0x70, 0x63, 0x61, 0x70, nth]
+}
 
 /// Layer-4 protocol of the flows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,122 +44,265 @@ pub enum Proto {
     Tcp,
 }
 
-impl Proto {
+/// Protocol and family of the flows of a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Traffic {
+    /// Layer 4.
+    pub proto: Proto,
+    /// IPv6 instead of IPv4.
+    pub v6: bool,
+}
+
+/// A packet of a flow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Packet {
+    /// What opens it: a datagram, or a SYN.
+    First,
+    /// The server's answer to a SYN.
+    SynAck,
+    /// Data of the client in an established connection; it acknowledges data of
+    /// the server, so that no option is put in any more.
+    Data,
+    /// Data of the client that gets the option put in: nothing of the server's
+    /// is acknowledged yet.
+    FirstData,
+    /// Data of the server.
+    Reply,
+}
+
+/// What the director chose for a flow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Chosen {
+    /// Local address.
+    pub laddr: IpAddr,
+    /// Local port.
+    pub lport: u16,
+    /// Server.
+    pub server: IpAddr,
+}
+
+impl Traffic {
     /// As in names of rows.
     #[must_use]
     pub fn name(self) -> &'static str {
-        match self {
+        match self.proto {
             Proto::Udp => "udp",
             Proto::Tcp => "tcp",
         }
     }
-}
 
-/// What the flows of a file are made of.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
-    /// A frame a flow (UDP); a SYN and a data segment (TCP).
-    Established,
-    /// The first frame of each flow only.
-    First,
-}
-
-/// Writes the file; says how many frames it has.
-///
-/// # Errors
-/// When the file cannot be written.
-pub fn write(path: &Path, proto: Proto, kind: Kind, flows: usize) -> Result<usize> {
-    let what = || format!("writing {}", path.display());
-    let mut order: Vec<u32> = (0..u32::try_from(flows).what(what)?).collect();
-    shuffle(&mut order);
-    let mut file = BufWriter::new(File::create(path).what(what)?);
-    for word in [0xa1b2_c3d4_u32, 0x0004_0002, 0, 0, 65_535, 1] {
-        file.write_all(&word.to_le_bytes()).what(what)?;
+    /// 4 or 6.
+    #[must_use]
+    pub fn af(self) -> u8 {
+        if self.v6 { 6 } else { 4 }
     }
-    let passes: &[bool] = match (proto, kind) {
-        (Proto::Tcp, Kind::Established) => &[true, false],
-        _ => &[true],
-    };
-    let mut frames = 0;
-    while frames < FRAMES_MIN || frames < flows {
-        for &first in passes {
+
+    /// 10.net.sub.0 or 2001:db8:net:sub::, and so far on.
+    fn ip(self, (net, sub): (u8, u8), host: u32) -> IpAddr {
+        if self.v6 {
+            let base = Ipv6Addr::new(0x2001, 0xdb8, net.into(), sub.into(), 0, 0, 0, 0);
+            Ipv6Addr::from_bits(base.to_bits() + u128::from(host)).into()
+        } else {
+            let base = Ipv4Addr::new(10, net, sub, 0);
+            Ipv4Addr::from_bits(base.to_bits() + host).into()
+        }
+    }
+
+    /// The service's address.
+    #[must_use]
+    pub fn vip(self) -> IpAddr {
+        self.ip((1, 0), 1)
+    }
+
+    /// The director's address beside the servers, with its prefix length.
+    #[must_use]
+    pub fn inside(self) -> String {
+        format!("{}/{}", self.ip((2, 0), 1), if self.v6 { 48 } else { 16 })
+    }
+
+    /// Address of server `i`.
+    #[must_use]
+    pub fn server(self, i: u16) -> IpAddr {
+        self.ip((2, 1), 1 + u32::from(i))
+    }
+
+    /// Local address `i`.
+    #[must_use]
+    pub fn laddr(self, i: u16) -> IpAddr {
+        self.ip((2, 2), 1 + u32::from(i))
+    }
+
+    /// Source of a flow: distinct up to 4,096 x 60,000 of them.
+    fn client(self, flow: u32) -> (IpAddr, u16) {
+        let port = CLIENT_PORTS + u16::try_from(flow / CLIENTS).unwrap_or(0);
+        (self.ip((128, 0), 1 + flow % CLIENTS), port)
+    }
+
+    /// The flow of a client's address and port.
+    #[must_use]
+    pub fn flow(self, client: IpAddr, port: u16) -> Option<u32> {
+        let first = self.ip((128, 0), 1);
+        let at = match (client, first) {
+            (IpAddr::V4(a), IpAddr::V4(b)) => u128::from(a.to_bits().checked_sub(b.to_bits())?),
+            (IpAddr::V6(a), IpAddr::V6(b)) => a.to_bits().checked_sub(b.to_bits())?,
+            _ => return None,
+        };
+        let at = u32::try_from(at).ok().filter(|&at| at < CLIENTS)?;
+        Some(u32::from(port.checked_sub(CLIENT_PORTS)?) * CLIENTS + at)
+    }
+
+    /// A frame of the flow, for the port that calls itself `to`.
+    #[must_use]
+    pub fn frame(self, to: Mac, flow: u32, packet: Packet, chosen: Option<&Chosen>) -> Vec<u8> {
+        let (client, cport) = self.client(flow);
+        let (src, sport, dst, dport) = match (packet, chosen) {
+            (Packet::SynAck | Packet::Reply, Some(chosen)) => {
+                (chosen.server, RPORT, chosen.laddr, chosen.lport)
+            }
+            _ => (client, cport, self.vip(), VPORT),
+        };
+        let (a, b) = (octets(src), octets(dst));
+        let (number, segment) = match self.proto {
+            Proto::Udp => {
+                let data = FRAME.saturating_sub(self.headers() + 8);
+                let data = vec![0x55; data];
+                (proto::UDP, frames::udp(&a, &b, sport, dport, &data))
+            }
+            Proto::Tcp => (
+                proto::TCP,
+                segment(flow, packet, sport, dport).build(&a, &b),
+            ),
+        };
+        let packet = match (src, dst) {
+            (IpAddr::V4(src), IpAddr::V4(dst)) => frames::ipv4(src, dst, number, &segment),
+            (IpAddr::V6(src), IpAddr::V6(dst)) => frames::ipv6(src, dst, number, &segment),
+            _ => Vec::new(),
+        };
+        let ethertype = if self.v6 { 0x86dd } else { 0x0800 };
+        let mut frame = frames::ethernet(to, CLIENT, ethertype, &packet);
+        frame.resize(frame.len().max(FRAME), 0);
+        frame
+    }
+
+    /// Bytes before layer 4.
+    fn headers(self) -> usize {
+        14 + if self.v6 { 40 } else { 20 }
+    }
+
+    /// Writes a file of `packet` of every flow in a shuffled order, over and over
+    /// until there are enough frames; says how many.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn write(
+        self,
+        path: &Path,
+        to: Mac,
+        packet: Packet,
+        flows: usize,
+        chosen: &[Chosen],
+    ) -> Result<usize> {
+        let what = || format!("writing {}", path.display());
+        let mut order: Vec<u32> = (0..u32::try_from(flows).what(what)?).collect();
+        shuffle(&mut order);
+        let file = File::create(path).what(what)?;
+        let mut records = Records::begin(BufWriter::new(file)).what(what)?;
+        let mut frames = 0;
+        while frames < FRAMES_MIN || frames < flows {
             for &flow in &order {
-                let frame = frame(proto, flow, first);
-                let len = u32::try_from(frame.len()).what(what)?;
-                for word in [0, 0, len, len] {
-                    file.write_all(&word.to_le_bytes()).what(what)?;
-                }
-                file.write_all(&frame).what(what)?;
+                let chosen = chosen.get(flow as usize);
+                let frame = self.frame(to, flow, packet, chosen);
+                records.frame(&frame).what(what)?;
                 frames += 1;
             }
         }
-        if kind == Kind::First {
-            break;
-        }
-    }
-    file.flush().what(what)?;
-    Ok(frames)
-}
-
-/// Frames such a file has.
-#[must_use]
-pub fn frames(proto: Proto, kind: Kind, flows: usize) -> usize {
-    let pass = match (proto, kind) {
-        (Proto::Tcp, Kind::Established) => 2 * flows,
-        _ => flows,
-    };
-    match kind {
-        Kind::First => pass,
-        Kind::Established => FRAMES_MIN.max(flows).div_ceil(pass) * pass,
+        records.0.flush().what(what)?;
+        Ok(frames)
     }
 }
 
-/// Source of a flow: distinct up to 4,096 x 60,000 of them.
-fn source(flow: u32) -> (Ipv4Addr, u16) {
-    const CLIENTS: u32 = 4096;
-    let address = u32::from(Ipv4Addr::new(10, 128, 0, 1)) + flow % CLIENTS;
-    let port = 1024 + u16::try_from(flow / CLIENTS).unwrap_or(0);
-    (address.into(), port)
+fn octets(ip: IpAddr) -> Vec<u8> {
+    match ip {
+        IpAddr::V4(ip) => ip.octets().to_vec(),
+        IpAddr::V6(ip) => ip.octets().to_vec(),
+    }
 }
 
-fn frame(proto: Proto, flow: u32, first: bool) -> Vec<u8> {
-    let (src, sport) = source(flow);
-    let (a, b) = (src.octets(), VIP.octets());
-    let (number, segment) = match proto {
-        Proto::Udp => (
-            proto::UDP,
-            frames::udp(&a, &b, sport, VPORT, &[0x55; FRAME - 14 - 20 - 8]),
+/// The TCP segment of a flow. Numbers towards the client are the client's: the
+/// director translates them, and looks at none of those towards it.
+fn segment(flow: u32, packet: Packet, sport: u16, dport: u16) -> Tcp<'static> {
+    const MSS: &[u8] = &[2, 4, 0x05, 0xb4];
+    const DATA: &[u8] = &[0x55; FRAME - 14 - 20 - 20];
+    let isn = flow.wrapping_mul(0x9e37_79b9);
+    let (seq, ack, flags, options, data): (u32, u32, u8, &[u8], &[u8]) = match packet {
+        Packet::First => (isn, 0, flag::SYN, MSS, &[]),
+        Packet::SynAck => (
+            SERVER_ISN,
+            isn.wrapping_add(1),
+            flag::SYN | flag::ACK,
+            MSS,
+            &[],
         ),
-        Proto::Tcp => {
-            let tcp = Tcp {
-                sport,
-                dport: VPORT,
-                seq: flow.wrapping_mul(0x9e37_79b9),
-                ack: 0,
-                flags: flag::SYN,
-                // MSS 1460.
-                options: &[2, 4, 0x05, 0xb4],
-                data: &[],
-            };
-            let tcp = if first {
-                tcp
-            } else {
-                Tcp {
-                    seq: tcp.seq.wrapping_add(1),
-                    ack: 1,
-                    flags: flag::ACK,
-                    options: &[],
-                    data: &[0x55; FRAME - 14 - 20 - 20],
-                    ..tcp
-                }
-            };
-            (proto::TCP, tcp.build(&a, &b))
-        }
+        Packet::Data => (isn.wrapping_add(1), SERVER_ISN + 200, flag::ACK, &[], DATA),
+        Packet::FirstData => (isn.wrapping_add(1), SERVER_ISN + 1, flag::ACK, &[], DATA),
+        Packet::Reply => (SERVER_ISN + 100, isn.wrapping_add(11), flag::ACK, &[], DATA),
     };
-    let packet = frames::ipv4(src, VIP, number, &segment);
-    let mut frame = frames::ethernet(MAC, CLIENT, 0x0800, &packet);
-    frame.resize(FRAME, 0);
-    frame
+    Tcp {
+        sport,
+        dport,
+        seq,
+        ack,
+        flags,
+        options,
+        data,
+    }
+}
+
+/// A pcap file or stream as it is written.
+#[derive(Debug)]
+pub struct Records<W>(W);
+
+impl<W: Write> Records<W> {
+    /// Writes the file header.
+    ///
+    /// # Errors
+    /// When writing fails.
+    pub fn begin(mut out: W) -> std::io::Result<Self> {
+        for word in [0xa1b2_c3d4_u32, 0x0004_0002, 0, 0, 65_535, 1] {
+            out.write_all(&word.to_le_bytes())?;
+        }
+        Ok(Self(out))
+    }
+
+    /// More records for a stream whose header was written.
+    pub fn resume(out: W) -> Self {
+        Self(out)
+    }
+
+    /// Writes records made elsewhere.
+    ///
+    /// # Errors
+    /// When writing fails.
+    pub fn write_all(&mut self, records: &[u8]) -> std::io::Result<()> {
+        self.0.write_all(records)
+    }
+
+    /// What it writes to.
+    pub fn into_inner(self) -> W {
+        self.0
+    }
+
+    /// Writes one frame.
+    ///
+    /// # Errors
+    /// When writing fails.
+    pub fn frame(&mut self, frame: &[u8]) -> std::io::Result<()> {
+        let len = u32::try_from(frame.len()).unwrap_or(0);
+        for word in [0, 0, len, len] {
+            self.0.write_all(&word.to_le_bytes())?;
+        }
+        self.0.write_all(frame)
+    }
 }
 
 /// Fisher and Yates, with a fixed linear congruential generator.
@@ -170,43 +323,78 @@ mod tests {
 
     use super::*;
 
-    fn read(path: &Path) -> Vec<Vec<u8>> {
-        let file = std::fs::read(path).unwrap();
-        file[24..]
-            .chunks(16 + FRAME)
-            .map(|record| record[16..].to_vec())
-            .collect()
+    const ALL: [Traffic; 4] = [
+        Traffic {
+            proto: Proto::Udp,
+            v6: false,
+        },
+        Traffic {
+            proto: Proto::Udp,
+            v6: true,
+        },
+        Traffic {
+            proto: Proto::Tcp,
+            v6: false,
+        },
+        Traffic {
+            proto: Proto::Tcp,
+            v6: true,
+        },
+    ];
+
+    fn chosen(traffic: Traffic, n: u16) -> Chosen {
+        Chosen {
+            laddr: traffic.laddr(n % SERVERS),
+            lport: 2000 + n,
+            server: traffic.server(n % SERVERS),
+        }
     }
 
     #[test]
     fn a_file_has_its_flows_and_nothing_else() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("x.pcap");
-        for (proto, kind, flows) in [
-            (Proto::Udp, Kind::Established, 1),
-            (Proto::Udp, Kind::Established, 5000),
-            (Proto::Tcp, Kind::Established, 3000),
-            (Proto::Tcp, Kind::First, 100),
-        ] {
-            let count = write(&path, proto, kind, flows).unwrap();
-            assert_eq!(count, frames(proto, kind, flows));
-            let frames = read(&path);
-            assert_eq!(frames.len(), count);
-            assert!(frames.iter().all(|frame| frame.len() == FRAME));
-            let tuples: HashSet<&[u8]> = frames.iter().map(|frame| &frame[26..38]).collect();
+        for (traffic, flows) in ALL.into_iter().zip([1, 5000, 3000, 100]) {
+            let count = traffic
+                .write(&path, mac(0), Packet::Data, flows, &[])
+                .unwrap();
+            assert_eq!(count, FRAMES_MIN.max(flows).div_ceil(flows) * flows);
+            let file = std::fs::read(&path).unwrap();
+            let length = traffic.frame(mac(0), 0, Packet::Data, None).len();
+            let records: Vec<&[u8]> = file[24..].chunks(16 + length).collect();
+            assert_eq!(records.len(), count);
+            let (from, to) = if traffic.v6 { (22, 58) } else { (26, 38) };
+            let tuples: HashSet<&[u8]> = records.iter().map(|r| &r[16 + from..16 + to]).collect();
             assert_eq!(tuples.len(), flows);
-            assert!(frames.iter().all(|f| frames::checksum(&[&f[14..34]]) == 0));
         }
     }
 
     #[test]
-    fn tcp_begins_with_a_syn() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("x.pcap");
-        write(&path, Proto::Tcp, Kind::Established, 2000).unwrap();
-        let frames = read(&path);
-        let flags: Vec<u8> = frames.iter().map(|frame| frame[47]).collect();
-        assert!(flags[..2000].iter().all(|&f| f == flag::SYN));
-        assert!(flags[2000..].iter().all(|&f| f == flag::ACK));
+    fn flows_and_clients_are_the_same() {
+        for traffic in ALL {
+            for flow in [0, 1, 4095, 4096, 999_999] {
+                let (client, port) = traffic.client(flow);
+                assert_eq!(traffic.flow(client, port), Some(flow));
+            }
+            assert_eq!(traffic.flow(traffic.vip(), 5000), None);
+            assert_eq!(traffic.flow(traffic.laddr(0), 5000), None);
+        }
+    }
+
+    #[test]
+    fn frames_are_what_they_say() {
+        for traffic in ALL.into_iter().filter(|t| t.proto == Proto::Tcp) {
+            let chosen = chosen(traffic, 7);
+            let at = traffic.headers();
+            let flags = |packet| traffic.frame(mac(1), 7, packet, Some(&chosen))[at + 13];
+            assert_eq!(flags(Packet::First), flag::SYN);
+            assert_eq!(flags(Packet::SynAck), flag::SYN | flag::ACK);
+            assert_eq!(flags(Packet::Data), flag::ACK);
+            let reply = traffic.frame(mac(1), 7, Packet::Reply, Some(&chosen));
+            assert_eq!(reply[..6], mac(1));
+            assert_eq!(reply[at + 2..at + 4], chosen.lport.to_be_bytes());
+            let address = octets(chosen.laddr);
+            assert_eq!(reply[at - address.len()..at], address[..]);
+        }
     }
 }

@@ -1,98 +1,202 @@
-//! Tables for people and JSON lines for programs.
+//! Rows of figures: tables for people, JSON lines for programs, and whether
+//! what was asked for was reached. The same for every measurement.
 
 use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use serde::Serialize;
+use serde::ser::{Serialize, SerializeMap, Serializer};
+use serde_json::Value;
 
 use crate::error::{Context, Result};
 
-/// What the C program does on a machine of this kind, and testpmd beside it:
-/// from the same harness, the yardstick scales one to the other.
-#[derive(Debug, Clone, Copy)]
-pub struct Reference {
-    /// Row.
-    pub row: &'static str,
-    /// The C program, in millions a second.
-    pub c: f64,
-    /// testpmd 5tswap with as many flows, million packets a second.
-    pub testpmd: f64,
+/// What a figure has to be.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Need {
+    /// Or more.
+    AtLeast(f64),
+    /// Or less.
+    AtMost(f64),
 }
 
-/// Every figure there is.
-pub const REFERENCES: [Reference; 8] = [
-    Reference {
-        row: "udp-1k",
-        c: 5.8,
-        testpmd: 46.0,
-    },
-    Reference {
-        row: "udp-100k",
-        c: 1.84,
-        testpmd: 31.0,
-    },
-    Reference {
-        row: "udp-1M",
-        c: 1.16,
-        testpmd: 28.0,
-    },
-    Reference {
-        row: "tcp-1k",
-        c: 5.0,
-        testpmd: 46.0,
-    },
-    Reference {
-        row: "tcp-100k",
-        c: 1.69,
-        testpmd: 31.0,
-    },
-    Reference {
-        row: "tcp-1M",
-        c: 1.08,
-        testpmd: 28.0,
-    },
-    // New flows; the middle of what was seen.
-    Reference {
-        row: "udp-new",
-        c: 0.95,
-        testpmd: 28.0,
-    },
-    Reference {
-        row: "tcp-new",
-        c: 0.5,
-        testpmd: 28.0,
-    },
-];
+impl Need {
+    fn met_by(self, figure: f64) -> bool {
+        match self {
+            Self::AtLeast(least) => figure >= least,
+            Self::AtMost(most) => figure <= most,
+        }
+    }
 
-/// Bytes the C program keeps a connection in.
-pub const C_CONN_BYTES: f64 = 704.0;
-
-/// How many times as fast as the C program this one has to be.
-pub const FACTOR: f64 = 2.0;
-
-/// What the C program would do on this machine, in millions a second, given
-/// what testpmd does on it.
-#[must_use]
-pub fn c_here(row: &str, testpmd: f64) -> Option<f64> {
-    let reference = REFERENCES.iter().find(|reference| reference.row == row)?;
-    Some(reference.c * testpmd / reference.testpmd)
+    fn bound(self) -> f64 {
+        match self {
+            Self::AtLeast(bound) | Self::AtMost(bound) => bound,
+        }
+    }
 }
 
-/// The figure a row has to reach on this machine, in millions a second, given
-/// what testpmd reaches on it.
-#[must_use]
-pub fn needed(row: &str, testpmd: f64) -> Option<f64> {
-    c_here(row, testpmd).map(|c| FACTOR * c)
+/// One row: figures by name, in order; the units are in the names.
+#[derive(Debug, Clone, Default)]
+pub struct Row(Vec<(String, Value)>);
+
+impl Row {
+    /// Adds a figure (a number, a text, a [`crate::bench::sample::Spread`]).
+    #[must_use]
+    pub fn with(mut self, name: &str, value: impl Serialize) -> Self {
+        let value = serde_json::to_value(value).unwrap_or(Value::Null);
+        self.0.push((name.to_owned(), value));
+        self
+    }
+
+    /// Says what a figure there is has to be: the median of a spread counts. A
+    /// row may need several; `needed` and `met` tell of all of them.
+    #[must_use]
+    pub fn needs(mut self, name: &str, need: Need) -> Self {
+        let figure = self.figure(name);
+        let met = figure.is_some_and(|figure| need.met_by(figure)) && self.met() != Some(false);
+        self.0.retain(|(name, _)| name != "met");
+        self.with(&format!("needed_{name}"), need.bound())
+            .with("met", met)
+    }
+
+    /// Whether everything needed was reached; `None` where nothing is.
+    #[must_use]
+    pub fn met(&self) -> Option<bool> {
+        self.get("met").and_then(Value::as_bool)
+    }
+
+    /// A number, or the median of a spread.
+    #[must_use]
+    pub fn figure(&self, name: &str) -> Option<f64> {
+        let value = self.get(name)?;
+        value.as_f64().or_else(|| value.get("med")?.as_f64())
+    }
+
+    /// `name`, or `name.part` for a part of a spread.
+    fn get(&self, name: &str) -> Option<&Value> {
+        let find = |name: &str| Some(&self.0.iter().find(|(n, _)| n == name)?.1);
+        find(name).or_else(|| {
+            let (name, part) = name.split_once('.')?;
+            find(name)?.get(part)
+        })
+    }
+
+    /// A figure for a table, with so many digits behind the point.
+    fn cell(&self, name: &str, digits: usize) -> String {
+        let Some(value) = self.get(name) else {
+            return "-".into();
+        };
+        let number = |value: &Value| value.as_f64().map(|n| format!("{n:.digits$}"));
+        let spread = |value: &Value| {
+            let part = |name| number(value.get(name)?);
+            Some(format!(
+                "{}/{}/{}",
+                part("min")?,
+                part("med")?,
+                part("max")?
+            ))
+        };
+        match value {
+            Value::String(text) => text.clone(),
+            Value::Bool(true) => "yes".into(),
+            Value::Bool(false) => "NO".into(),
+            value => number(value)
+                .or_else(|| spread(value))
+                .unwrap_or_else(|| "-".into()),
+        }
+    }
 }
 
-/// "yes", "NO" or, without a target, "-".
-#[must_use]
-pub fn verdict(got: f64, needed: Option<f64>) -> &'static str {
-    match needed {
-        None => "-",
-        Some(needed) if got >= needed => "yes",
-        Some(_) => "NO",
+impl Serialize for Row {
+    fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(Some(self.0.len()))?;
+        for (name, value) in &self.0 {
+            map.serialize_entry(name, value)?;
+        }
+        map.end()
+    }
+}
+
+/// A column of a table: its title, the figure (or `figure.med`), and digits
+/// behind the point.
+pub type Column = (&'static str, &'static str, usize);
+
+/// A measurement's rows as they come: printed, written down, and held against
+/// what they need.
+#[derive(Debug)]
+pub struct Report {
+    table: Table,
+    columns: Vec<Column>,
+    lines: Lines,
+    met: bool,
+}
+
+impl Report {
+    /// Begins `NAME.jsonl` and a table.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn begin(dir: &Path, name: &str, columns: &[Column]) -> Result<Self> {
+        let lines = Lines::create(dir, name)?;
+        let table = Table::begin(
+            &columns
+                .iter()
+                .map(|&(title, figure, digits)| (title, width(figure, digits)))
+                .collect::<Vec<_>>(),
+        );
+        Ok(Self {
+            table,
+            columns: columns.to_vec(),
+            lines,
+            met: true,
+        })
+    }
+
+    /// A second table with other columns, into the same file.
+    pub fn table(&mut self, columns: &[Column]) {
+        println!();
+        self.columns = columns.to_vec();
+        self.table = Table::begin(
+            &columns
+                .iter()
+                .map(|&(title, figure, digits)| (title, width(figure, digits)))
+                .collect::<Vec<_>>(),
+        );
+    }
+
+    /// Prints a row and writes it down.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn add(&mut self, row: &Row) -> Result<()> {
+        let cells: Vec<String> = self
+            .columns
+            .iter()
+            .map(|&(_, name, digits)| row.cell(name, digits))
+            .collect();
+        self.table.row(&cells);
+        self.met &= row.met() != Some(false);
+        self.lines.add(row)
+    }
+
+    /// Says where the rows are; false when one has missed what it needs.
+    #[must_use]
+    pub fn end(self) -> bool {
+        println!("written to {}", self.lines.path().display());
+        self.met
+    }
+}
+
+/// Figures that are no spread.
+const ONE: [&str; 3] = ["share", "instructions_per_packet", "times_still"];
+
+/// How wide a column's figures get.
+fn width(name: &str, digits: usize) -> usize {
+    match name {
+        "row" => 16,
+        "met" => 3,
+        // One figure; the others are spreads.
+        _ if name.contains('.') || name.starts_with("needed") || ONE.contains(&name) => 6,
+        _ => 3 * (digits + 4) + 2,
     }
 }
 
@@ -174,27 +278,56 @@ impl Table {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::bench::sample::Spread;
 
     #[test]
-    fn targets_scale_with_the_yardstick() {
-        let at_reference = needed("udp-1k", 46.0).unwrap();
-        assert!((at_reference - 11.6).abs() < 1e-9);
-        assert!((needed("udp-1k", 23.0).unwrap() - 5.8).abs() < 1e-9);
-        assert_eq!(needed("udp-1", 46.0), None);
-        assert_eq!(verdict(6.0, Some(5.8)), "yes");
-        assert_eq!(verdict(5.0, Some(5.8)), "NO");
-        assert_eq!(verdict(5.0, None), "-");
+    fn a_row_is_json_in_its_order() {
+        let row = Row::default()
+            .with("proto", "udp")
+            .with("af", 4)
+            .with("mpps", Spread::of([3.0, 1.0, 2.0]));
+        assert_eq!(
+            serde_json::to_string(&row).unwrap(),
+            r#"{"proto":"udp","af":4,"mpps":{"min":1.0,"med":2.0,"max":3.0}}"#
+        );
+        assert_eq!(row.cell("mpps", 1), "1.0/2.0/3.0");
+        assert_eq!(row.cell("mpps.med", 2), "2.00");
+        assert_eq!(row.cell("af", 0), "4");
+        assert_eq!(row.cell("none", 0), "-");
+    }
+
+    #[test]
+    fn all_needs_have_to_be_met() {
+        let row = Row::default()
+            .with("mpps", Spread::of([1.0, 5.0, 9.0]))
+            .with("mib", 3.0);
+        assert_eq!(row.met(), None);
+        let good = row.clone().needs("mpps", Need::AtLeast(5.0));
+        assert_eq!(good.met(), Some(true));
+        assert_eq!(good.figure("needed_mpps"), Some(5.0));
+        let bad = good.needs("mib", Need::AtMost(2.0));
+        assert_eq!(bad.met(), Some(false));
+        let still = bad.needs("mpps", Need::AtLeast(1.0));
+        assert_eq!(
+            (still.met(), still.cell("met", 0)),
+            (Some(false), "NO".into())
+        );
+        assert_eq!(row.needs("none", Need::AtLeast(0.0)).met(), Some(false));
     }
 
     #[test]
     fn lines_are_json() {
         let dir = tempfile::tempdir().unwrap();
-        let mut lines = Lines::create(&dir.path().join("a"), "x").unwrap();
-        lines.add(&[1, 2]).unwrap();
-        lines.add(&"b").unwrap();
+        let columns: [Column; 1] = [("n", "n", 0)];
+        let mut report = Report::begin(&dir.path().join("a"), "x", &columns).unwrap();
+        report.add(&Row::default().with("n", 1)).unwrap();
+        report
+            .add(&Row::default().with("n", 2).needs("n", Need::AtMost(1.0)))
+            .unwrap();
         assert_eq!(
-            std::fs::read_to_string(lines.path()).unwrap(),
-            "[1,2]\n\"b\"\n"
+            std::fs::read_to_string(report.lines.path()).unwrap(),
+            "{\"n\":1}\n{\"n\":2,\"needed_n\":1.0,\"met\":false}\n"
         );
+        assert!(!report.end());
     }
 }

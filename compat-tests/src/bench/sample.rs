@@ -11,9 +11,9 @@ use crate::error::{Error, Result};
 pub struct Sample {
     /// When.
     pub at: Instant,
-    /// Packets received on port 0.
+    /// Packets received on all ports.
     pub received: u64,
-    /// Packets sent on port 1.
+    /// Packets sent on all ports.
     pub sent: u64,
     /// Nanoseconds the worker has run.
     pub nanos: u64,
@@ -25,12 +25,11 @@ impl Sample {
     /// # Errors
     /// When the process has ended.
     pub fn take(telemetry: &Telemetry, worker: Thread) -> Result<Self> {
-        let sent = telemetry.packets(1)?.sent;
-        let received = telemetry.packets(0)?.received;
+        let packets = telemetry.all()?;
         Ok(Self {
             at: Instant::now(),
-            received,
-            sent,
+            received: packets.received,
+            sent: packets.sent,
             nanos: worker.nanos()?,
         })
     }
@@ -92,6 +91,7 @@ pub struct Spread {
     /// Smallest.
     pub min: f64,
     /// Middle (the mean of two where their number is even).
+    #[serde(rename = "med")]
     pub median: f64,
     /// Largest.
     pub max: f64,

@@ -18,6 +18,7 @@ use crate::wait;
 #[derive(Debug)]
 pub struct Telemetry {
     socket: Socket,
+    ports: usize,
 }
 
 /// Packets of one port.
@@ -30,14 +31,15 @@ pub struct Packets {
 }
 
 impl Telemetry {
-    /// Connects to the process with that runtime folder (see [`home`]) and
-    /// `--file-prefix`, once it listens.
+    /// Connects to the process with that runtime folder (see [`home`]),
+    /// `--file-prefix` and number of ports, once it listens.
     ///
     /// # Errors
     /// When it does not within `limit`, or `alive` says it has ended.
     pub fn connect(
         dir: &Path,
         prefix: &str,
+        ports: usize,
         limit: Duration,
         mut alive: impl FnMut() -> Result<()>,
     ) -> Result<Self> {
@@ -52,7 +54,7 @@ impl Telemetry {
         socket
             .set_read_timeout(Some(Duration::from_secs(10)))
             .what(|| "telemetry time-out")?;
-        let telemetry = Self { socket };
+        let telemetry = Self { socket, ports };
         // It introduces itself first.
         telemetry.receive()?;
         Ok(telemetry)
@@ -65,11 +67,25 @@ impl Telemetry {
         serde_json::from_slice(&bytes).what(|| "telemetry answer")
     }
 
+    /// Packets of all ports.
+    ///
+    /// # Errors
+    /// As [`Self::packets`].
+    pub fn all(&self) -> Result<Packets> {
+        let mut all = Packets::default();
+        for port in 0..self.ports {
+            let packets = self.packets(port)?;
+            all.received += packets.received;
+            all.sent += packets.sent;
+        }
+        Ok(all)
+    }
+
     /// Packets of a port, by DPDK's number.
     ///
     /// # Errors
     /// When the process is gone or the answer is not what DPDK gives.
-    pub fn packets(&self, port: u16) -> Result<Packets> {
+    pub fn packets(&self, port: usize) -> Result<Packets> {
         let command = format!("/ethdev/stats,{port}");
         self.socket
             .send(command.as_bytes())

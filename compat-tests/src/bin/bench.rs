@@ -3,13 +3,10 @@
 
 use std::process::ExitCode;
 
-use compat_tests::bench::{self, Options};
+use compat_tests::bench::{self, MEASUREMENTS, Options};
 use compat_tests::error::{Context, Error, Result};
 use compat_tests::privilege;
 use nix::sys::signal::{SigSet, Signal};
-
-const USAGE: &str = "usage: bench [forward|core|setup]…  (without a name: all of them)
-  BENCH_RUNS=5 BENCH_SECONDS=10 BENCH_ONLY=udp-1k narrow it down";
 
 fn main() -> ExitCode {
     let names: Vec<String> = std::env::args().skip(1).collect();
@@ -49,26 +46,30 @@ fn clean_up_on_signals() -> Result<()> {
 }
 
 fn run(names: &[String]) -> Result<bool> {
-    let names: Vec<&str> = if names.is_empty() {
-        vec!["core", "forward", "setup"]
-    } else {
-        names.iter().map(String::as_str).collect()
-    };
+    let mut wanted = Vec::new();
+    for name in names {
+        let found = MEASUREMENTS.into_iter().find(|(known, _)| known == name);
+        wanted.push(found.ok_or_else(|| {
+            let known = MEASUREMENTS.map(|(known, _)| known).join("|");
+            Error::new(format!(
+                "no measurement {name:?}\nusage: bench [{known}]…  (without a name: all of them)\n  \
+                 BENCH_RUNS=5 BENCH_SECONDS=4 BENCH_ONLY=udp4-1k narrow it down"
+            ))
+        })?);
+    }
+    if wanted.is_empty() {
+        wanted.extend(MEASUREMENTS);
+    }
     let options = Options::from_env()?;
     if !privilege::is_root() {
         println!("not root: no huge pages and no real-time priority, figures will wander");
     }
     let mut met = true;
-    for (i, name) in names.into_iter().enumerate() {
+    for (i, (_, measure)) in wanted.into_iter().enumerate() {
         if i > 0 {
             println!();
         }
-        match name {
-            "forward" => met &= bench::forward::run(&options)?,
-            "setup" => bench::setup::run(&options)?,
-            "core" => bench::core::run(&options)?,
-            _ => return Err(Error::new(format!("no measurement {name:?}\n{USAGE}"))),
-        }
+        met &= measure(&options)?;
     }
     Ok(met)
 }

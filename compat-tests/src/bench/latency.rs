@@ -1,0 +1,55 @@
+//! How long a packet may wait for the worker: turns of its loop at half load.
+
+use crate::bench::Options;
+use crate::bench::program::{CoreBench, spread};
+use crate::bench::report::{Need, Report, Row};
+use crate::error::Result;
+
+/// No turn may take longer, microseconds.
+const NEEDED_US: f64 = 50.0;
+
+/// Measures and prints every row; false when a target was missed.
+///
+/// # Errors
+/// When it cannot be built or run.
+pub fn run(options: &Options) -> Result<bool> {
+    let program = CoreBench::build()?;
+    println!("latency: turns of the worker's loop at half load, a snapshot published every 10 ms");
+    let mut report = Report::begin(
+        &options.out,
+        "latency",
+        &[
+            ("expiring at once", "row", 0),
+            ("Mpps", "mpps.med", 2),
+            ("p50 us", "cpu_us_p50", 1),
+            ("p99 us", "cpu_us_p99", 1),
+            ("p99.9 us", "cpu_us_p999", 1),
+            ("max us", "cpu_us_max", 1),
+            ("wall max us", "wall_us_max", 0),
+            ("us <=", "needed_cpu_us_p999", 0),
+            ("met", "met", 0),
+        ],
+    )?;
+    for (name, expiring) in [("none", 0), ("1M", 1_000_000)] {
+        if !options.wants(name) {
+            continue;
+        }
+        let runs = options.runs;
+        let lines = program.run(&format!(
+            "latency flows=100000 expiring={expiring} seconds=1 runs={runs}"
+        ))?;
+        let mut row = Row::default()
+            .with("row", name)
+            .with("flows", 100_000)
+            .with("expiring", expiring)
+            .with("mpps", spread(&lines, "mpps")?);
+        for clock in ["cpu", "wall"] {
+            for part in ["p50", "p99", "p999", "max"] {
+                let figure = format!("{clock}_us_{part}");
+                row = row.with(&figure, spread(&lines, &figure)?);
+            }
+        }
+        report.add(&row.needs("cpu_us_p999", Need::AtMost(NEEDED_US)))?;
+    }
+    Ok(report.end())
+}
