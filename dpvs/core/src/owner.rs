@@ -83,7 +83,7 @@ impl<F: Frame> Worker<F> {
 
     /// An ICMP error about a connection this worker does not have; `tuple` is
     /// the connection's packet that would come in where the quoted one went out.
-    /// Gives the frame back if it is nobody else's either.
+    /// Gives the frame back if it can be nobody else's.
     pub(crate) fn error_elsewhere<A: Net, I: Io<Frame = F>>(
         &mut self,
         snap: &Snapshot,
@@ -125,8 +125,10 @@ impl<F: Frame> Worker<F> {
                 }
             }
             None => {
+                // One of them has it, or it is about nothing.
                 self.copy_to_all(from, &frame, now, io);
-                Some(frame)
+                self.drop(Reason::Consumed);
+                None
             }
         }
     }
