@@ -121,7 +121,8 @@ fn run(args: &Args, parsed: Parsed, plan: &Plan) -> Result<(), String> {
         parts.events,
     );
     if args.keep_unsupported {
-        master.keep_unsupported();
+        let seed = std::env::var("DPVS_KEEP_SEED");
+        master.keep_unsupported(seed.ok().and_then(|s| s.parse().ok()).unwrap_or(0));
     }
     let served = Server::bind(&args.ipc_file).map_err(|e| e.to_string());
     let result = served.map(|mut server| {

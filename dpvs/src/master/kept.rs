@@ -15,11 +15,13 @@ use dpvs_ctl::{Name, Wire};
 
 use super::error::{Fault, Result};
 
-/// Schedulers of Linux and of DPVS.
+/// Schedulers of Linux and of DPVS. `none` is Linux's: a service without one.
 const SCHEDULERS: [&str; 15] = [
     "rr", "wrr", "lc", "wlc", "lblc", "lblcr", "dh", "sh", "sed", "nq", "fo", "ovf", "mh",
-    "conhash", "twos",
+    "conhash", "none",
 ];
+/// Buckets of Linux's tables of services.
+const BUCKETS: u32 = 256;
 
 /// A dest.
 #[derive(Clone, Copy, Debug, Default)]
@@ -115,6 +117,10 @@ fn taken(dest: Dest, encap: Encap) -> KeptDest {
 #[derive(Debug, Default)]
 pub(crate) struct Kept {
     services: BTreeMap<Vec<u8>, KeptService>,
+    /// When each service was added, kept or not.
+    ages: BTreeMap<Vec<u8>, u64>,
+    adds: u64,
+    seed: u8,
     pub(crate) black: Vec<AclConf>,
     pub(crate) white: Vec<AclConf>,
     sync: Vec<SyncDaemon>,
@@ -139,7 +145,50 @@ fn key(s: &Service) -> Vec<u8> {
     key.encode()
 }
 
+/// Where Linux's table has a service; marks come behind addresses.
+fn bucket(s: &Service, seed: u8) -> u32 {
+    let (at, of_mark) = if s.fwmark != 0 {
+        (s.fwmark, BUCKETS)
+    } else {
+        let port = u32::from(s.port.get());
+        let folded = match s.addr.to_ip(s.af) {
+            Some(std::net::IpAddr::V4(v4)) => u32::from(v4),
+            Some(std::net::IpAddr::V6(v6)) => {
+                let words = v6.segments();
+                let word = |i: usize| u32::from(words.get(i).copied().unwrap_or(0));
+                (0..4).fold(0, |x, i| x ^ (word(2 * i) << 16 | word(2 * i + 1)))
+            }
+            None => 0,
+        };
+        (u32::from(s.proto) ^ folded ^ (port >> 8) ^ port, 0)
+    };
+    ((at ^ u32::from(seed)) % BUCKETS) + of_mark
+}
+
 impl Kept {
+    /// An empty table. Linux's lists depend on an address in its memory, which
+    /// stands in the seed.
+    pub(crate) fn new(seed: u8) -> Self {
+        Self {
+            seed,
+            ..Self::default()
+        }
+    }
+
+    /// Notes that a service is added.
+    pub(crate) fn added(&mut self, s: &Service) {
+        self.adds += 1;
+        self.ages.insert(key(s), self.adds);
+    }
+
+    /// The order of Linux's table: by bucket, the newest first.
+    pub(crate) fn order(&self, list: &mut [Service]) {
+        list.sort_by_cached_key(|s| {
+            let age = self.ages.get(&key(s)).copied().unwrap_or(0);
+            (bucket(s, self.seed), std::cmp::Reverse(age))
+        });
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.services.len()
     }
@@ -189,6 +238,7 @@ impl Kept {
     /// Removes all services with their lists.
     pub(crate) fn flush(&mut self) {
         self.services.clear();
+        self.ages.clear();
         self.black.clear();
         self.white.clear();
     }

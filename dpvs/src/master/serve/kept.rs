@@ -4,6 +4,8 @@
 //! A service is kept as soon as one part of it cannot be forwarded, and goes
 //! back among the others when an edit makes it one of them.
 
+use std::net::{IpAddr, Ipv4Addr};
+
 use dpvs_core::service::SchedKind;
 use dpvs_core::snapshot::Settings;
 use dpvs_ctl::msg::{
@@ -28,6 +30,13 @@ const UDP_NORMAL: usize = 2;
 /// Longest time-out: 31 days.
 const LONGEST: u32 = 86_400 * 31;
 
+/// Whether a server may have this address at all.
+fn is_host(dest: &Dest) -> bool {
+    dest.addr.to_ip(dest.af).is_some_and(|ip| {
+        !ip.is_unspecified() && !ip.is_multicast() && ip != IpAddr::V4(Ipv4Addr::BROADCAST)
+    })
+}
+
 /// Whether the dataplane can forward a service.
 fn forwardable(ext: &ServiceExt) -> bool {
     let s = &ext.service;
@@ -47,10 +56,11 @@ fn plain(service: Service) -> ServiceExt {
 }
 
 impl Master {
-    /// From now on, keeps what cannot be forwarded instead of refusing it.
-    pub fn keep_unsupported(&mut self) {
+    /// From now on, keeps what cannot be forwarded instead of refusing it; lists
+    /// services in the order in which Linux's table has them under `seed`.
+    pub fn keep_unsupported(&mut self, seed: u8) {
         tracing::warn!("--keep-unsupported: what cannot be forwarded is kept and listed only");
-        self.kept.get_or_insert_default();
+        self.kept.get_or_insert_with(|| Kept::new(seed));
     }
 
     /// Answers what is about kept things; none: the request is for the others.
@@ -84,6 +94,15 @@ impl Master {
             }
             id::SO_SET_ADDDEST | id::SO_SET_EDITDEST | id::SO_SET_DELDEST => {
                 let both: ServiceDest = prefix(body).ok()?;
+                let change = request.id != id::SO_SET_DELDEST;
+                if change && !is_host(&both.dest) {
+                    return Some(Err(Fault::Invalid("no address of a server")));
+                }
+                if change && both.dest.weight > u16::MAX.into() {
+                    let encap = Encap::default();
+                    let ext = DestExt { both, encap };
+                    return Some(self.ext_dest(&ext.encode(), request.id));
+                }
                 self.kept.as_ref()?.get(&both.service)?;
                 Some(self.kept_dest(request.id, &both, Encap::default()))
             }
@@ -164,10 +183,12 @@ impl Master {
             return Some(Err(Fault::Exists));
         }
         if forwardable(ext) {
+            self.kept.as_mut()?.added(s);
             return None;
         }
         Some(Kept::check(ext).map(|()| {
             if let Some(kept) = &mut self.kept {
+                kept.added(&ext.service);
                 kept.put(ext, Vec::new());
             }
             Answer::Done
@@ -183,7 +204,8 @@ impl Master {
         if let Err(fault) = Kept::check(ext) {
             return Some(Err(fault));
         }
-        let encapsulated = |d: &KeptDest| d.encap != Encap::default();
+        let encapsulated =
+            |d: &KeptDest| d.encap != Encap::default() || d.dest.weight > u16::MAX.into();
         let old = self.kept.as_mut()?.take(s);
         let stays = !forwardable(ext) || old.as_ref()?.dests.iter().any(encapsulated);
         let dests = match old {
@@ -304,6 +326,9 @@ impl Master {
         let (head, mut list) = decode_list::<ServicesFront, Service>(&body, Tail::Exact, count)
             .map_err(|_| Fault::WorkerRefused)?;
         list.extend(kept);
+        if let Some(kept) = &self.kept {
+            kept.order(&mut list);
+        }
         let head = ServicesFront {
             count: front.count,
             ..head
@@ -344,8 +369,9 @@ impl Master {
 
     fn sync_start(&mut self, body: &[u8]) -> Result<Answer> {
         let daemon: SyncDaemon = prefix(body)?;
-        let known = self.state.links.find(daemon.ifname.bytes()).is_some();
-        if !known {
+        // The loopback is the kernel's, and always there.
+        let loopback = daemon.ifname.text() == "lo";
+        if !loopback && self.state.links.find(daemon.ifname.bytes()).is_none() {
             return Err(Fault::NoDevice);
         }
         let kept = self.kept.as_mut().ok_or(Fault::WorkerRefused)?;
