@@ -71,8 +71,12 @@ install: ## programs, manual pages, samples, systemd units; PREFIX= DESTDIR=
 	    [ ! -x $(RELEASE)/$$p ] || install -m 755 $(RELEASE)/$$p $(DESTDIR)$(BINDIR)/ || exit 1; done
 	for page in man/*.[0-9]; do \
 	    install -D -m 644 $$page $(DESTDIR)$(MANDIR)/man$${page##*.}/$${page##*/} || exit 1; done
-	for f in $$(cd conf && find . -type f ! -path './systemd/*'); do \
+	for f in $$(cd conf && find . -type f ! -path './systemd/*' ! -path './completion/*'); do \
 	    install -D -m 644 conf/$$f $(DESTDIR)$(DOCDIR)/examples/$$f || exit 1; done
+	for f in conf/completion/*.bash; do b=$${f##*/}; \
+	    install -D -m 644 $$f $(DESTDIR)$(PREFIX)/share/bash-completion/completions/$${b%.bash} || exit 1; done
+	for f in conf/completion/_*; do \
+	    install -D -m 644 $$f $(DESTDIR)$(PREFIX)/share/zsh/site-functions/$${f##*/} || exit 1; done
 	install -m 644 README.md ARCHITECTURE.md LICENSE-MIT LICENSE-APACHE $(DESTDIR)$(DOCDIR)/
 	for unit in conf/systemd/*.service; do \
 	    sed -e 's|/usr/sbin/|$(SBINDIR)/|g' -e 's|/usr/local/sbin/|$(SBINDIR)/|g' $$unit \

@@ -9,24 +9,64 @@ use std::fmt::Write as _;
 use dpvs_ctl::IfAddrView;
 use dpvs_ctl::msg::{IfAddr, IfAddrData, ifa_flag, ifa_scope};
 use dpvs_ctl::{Af, Ip16};
+use serde_json::{Value, json};
 
 use crate::Cx;
-use crate::args::{Command, Family};
+use crate::args::Family;
 use crate::failure::Failure;
+use crate::out::Record;
+use crate::table::{Arg, Command, Object, Row, flag, key, opt, pos};
 use crate::words::{
-    Words, address, af_of, device, lifetime, number, prefix, show_lifetime, wanted,
+    Word, Words, address, af_of, device, lifetime, number, prefix, show_lifetime, wanted,
 };
 
-pub(crate) const HELP: &str = "\
-Usage: dpip addr show [dev DEV]
-       dpip addr {add|set} ADDR[/PLEN] dev DEV [broadcast ADDR]
-                 [valid_lft LFT] [prefered_lft LFT] [scope SCOPE] [sapool]
-       dpip addr del ADDR[/PLEN] dev DEV
-       dpip addr flush dev DEV
-LFT:   seconds, or forever
-SCOPE: host | link | site | global | NUMBER
-sapool makes the address a source of local ports for FullNAT and SNAT.
-";
+const ATTRIBUTES: [Arg; 7] = [
+    pos("ADDR[/PLEN]"),
+    key("dev", "DEV"),
+    opt("broadcast", "ADDR"),
+    opt("valid_lft", "SECS|forever"),
+    // The C tool takes the first and documents the second.
+    opt("prefered_lft", "SECS|forever").also(&["preferred_lft"]),
+    opt("scope", "SCOPE"),
+    flag("sapool"),
+];
+
+pub(crate) const OBJECT: Object = Object {
+    name: "addr",
+    about: "addresses of devices",
+    short_keys: true,
+    rows: &[
+        Row {
+            command: Command::Show,
+            args: &[opt("dev", "DEV")],
+            about: "List addresses; with -v the view of every worker, marked with its lcore; \
+                    with -s or -v the local ports in use, free and missed of pools.",
+        },
+        Row {
+            command: Command::Add,
+            args: &ATTRIBUTES,
+            about: "Give a device an address.",
+        },
+        Row {
+            command: Command::Set,
+            args: &ATTRIBUTES,
+            about: "Change the attributes of an address.",
+        },
+        Row {
+            command: Command::Del,
+            args: &[pos("ADDR[/PLEN]"), key("dev", "DEV")],
+            about: "Take an address from a device.",
+        },
+        Row {
+            command: Command::Flush,
+            args: &[key("dev", "DEV")],
+            about: "Take all addresses from a device.",
+        },
+    ],
+    terms: &[("SCOPE", "host | link | site | global | NUMBER")],
+    notes: "sapool makes the address a source of local ports for FullNAT and SNAT.",
+    run,
+};
 
 /// Does an `addr` command.
 pub(crate) fn run(cx: &mut Cx, command: Command, words: &[String]) -> Result<(), Failure> {
@@ -60,7 +100,8 @@ fn show(cx: &mut Cx, words: &[String]) -> Result<(), Failure> {
     for data in cx.client.ifaddrs(&filter, view)? {
         // DIFFERS: neither the daemon nor the C tool heeds the family.
         if wanted(family, data.entry.af) {
-            cx.out.print(&text(&data, view))?;
+            let record = Record::new(text(&data, view), value(&data, view));
+            cx.out.emit(record)?;
         }
     }
     Ok(())
@@ -73,21 +114,20 @@ fn parse(words: &[String], command: Command, family: Family) -> Result<IfAddr, F
         ..IfAddr::default()
     };
     let mut subject = None;
-    let mut words = Words::new(words);
+    let mut words = Words::new(words, &OBJECT);
     while let Some(word) = words.next() {
         match word {
-            "dev" => entry.ifname = device(words.value(word)?)?,
-            "broadcast" => {
-                entry.bcast = Ip16::from_ip(address(words.value(word)?, family)?);
+            Word::Key("dev") => entry.ifname = device(words.value("dev")?)?,
+            Word::Key("broadcast") => {
+                entry.bcast = Ip16::from_ip(address(words.value("broadcast")?, family)?);
             }
-            "valid_lft" => entry.valid_lft = lifetime(word, words.value(word)?)?,
-            // The C tool takes the first and documents the second.
-            "prefered_lft" | "preferred_lft" => {
-                entry.prefered_lft = lifetime(word, words.value(word)?)?;
+            Word::Key(key @ "valid_lft") => entry.valid_lft = lifetime(key, words.value(key)?)?,
+            Word::Key(key @ "prefered_lft") => {
+                entry.prefered_lft = lifetime(key, words.value(key)?)?;
             }
-            "scope" => entry.scope = scope(words.value(word)?)?,
-            "sapool" => entry.flags |= ifa_flag::SAPOOL,
-            other => subject = Some(other),
+            Word::Key("scope") => entry.scope = scope(words.value("scope")?)?,
+            Word::Key("sapool") => entry.flags |= ifa_flag::SAPOOL,
+            Word::Key(other) | Word::Other(other) => subject = Some(other),
         }
     }
     if let Some(subject) = subject {
@@ -121,17 +161,8 @@ fn text(data: &IfAddrData, view: IfAddrView) -> String {
     if view.verbose {
         let _ = write!(text, "[{:02}] ", entry.cid);
     }
-    let (family, addr) = match entry.addr.to_ip(entry.af) {
-        Some(ip) => (if ip.is_ipv4() { "inet" } else { "inet6" }, ip.to_string()),
-        None => ("unspec", "::".to_owned()),
-    };
-    let scope = match entry.scope {
-        ifa_scope::HOST => "host".to_owned(),
-        ifa_scope::LINK => "link".to_owned(),
-        ifa_scope::SITE => "site".to_owned(),
-        ifa_scope::GLOBAL => "global".to_owned(),
-        other => other.to_string(),
-    };
+    let (family, addr) = family_and_address(entry);
+    let scope = scope_text(entry.scope);
     let _ = writeln!(
         text,
         "{family} {addr}/{} scope {scope} {}",
@@ -157,6 +188,56 @@ fn text(data: &IfAddrData, view: IfAddrView) -> String {
     }
     text.push('\n');
     text
+}
+
+/// An address as a value; a lifetime of null is for ever.
+fn value(data: &IfAddrData, view: IfAddrView) -> Value {
+    let entry = &data.entry;
+    let (family, addr) = family_and_address(entry);
+    let seconds = |seconds: u32| (seconds != 0).then_some(seconds);
+    let mut value = json!({
+        "family": family,
+        "address": addr,
+        "plen": entry.plen,
+        "scope": scope_text(entry.scope),
+        "ifname": entry.ifname.text(),
+        "valid_lft": seconds(entry.valid_lft),
+        "preferred_lft": seconds(entry.prefered_lft),
+        "sapool": entry.flags & ifa_flag::SAPOOL != 0,
+    });
+    if let Some(ip) = entry
+        .bcast
+        .to_ip(entry.af)
+        .filter(|ip| !ip.is_unspecified())
+    {
+        value["broadcast"] = json!(ip.to_string());
+    }
+    if view.verbose {
+        value["lcore"] = json!(entry.cid);
+    }
+    if view.verbose || view.stats {
+        value["sa_used"] = json!(data.stats.sa_used);
+        value["sa_free"] = json!(data.stats.sa_free);
+        value["sa_miss"] = json!(data.stats.sa_miss);
+    }
+    value
+}
+
+fn family_and_address(entry: &IfAddr) -> (&'static str, String) {
+    match entry.addr.to_ip(entry.af) {
+        Some(ip) => (if ip.is_ipv4() { "inet" } else { "inet6" }, ip.to_string()),
+        None => ("unspec", "::".to_owned()),
+    }
+}
+
+fn scope_text(scope: u8) -> String {
+    match scope {
+        ifa_scope::HOST => "host".to_owned(),
+        ifa_scope::LINK => "link".to_owned(),
+        ifa_scope::SITE => "site".to_owned(),
+        ifa_scope::GLOBAL => "global".to_owned(),
+        other => other.to_string(),
+    }
 }
 
 #[cfg(test)]

@@ -9,6 +9,8 @@
 use std::fmt;
 use std::slice::Iter;
 
+use crate::table::{OPTIONS, Opt};
+
 /// Address family asked for with `-4`, `-6` or `-f`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) enum Family {
@@ -38,49 +40,16 @@ pub(crate) struct Options {
     pub(crate) stats: bool,
     pub(crate) color: bool,
     pub(crate) help: bool,
+    pub(crate) force: bool,
+    pub(crate) json: bool,
+    pub(crate) pretty: bool,
+    pub(crate) oneline: bool,
+    pub(crate) watch: bool,
     pub(crate) family: Family,
     /// Seconds between two samples.
     pub(crate) interval: Option<u64>,
     /// How many samples to print; endless without it.
     pub(crate) count: Option<u64>,
-}
-
-/// The command words and their aliases.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Command {
-    Create,
-    Destroy,
-    Enable,
-    Disable,
-    Add,
-    Del,
-    Set,
-    Show,
-    Replace,
-    Flush,
-    Test,
-    Help,
-}
-
-impl Command {
-    /// Exact words only: unlike options, commands cannot be shortened.
-    pub(crate) fn from_word(word: &str) -> Option<Command> {
-        Some(match word {
-            "create" => Command::Create,
-            "destroy" => Command::Destroy,
-            "enable" => Command::Enable,
-            "disable" => Command::Disable,
-            "add" => Command::Add,
-            "del" => Command::Del,
-            "set" | "change" => Command::Set,
-            "show" | "list" => Command::Show,
-            "replace" => Command::Replace,
-            "flush" => Command::Flush,
-            "test" => Command::Test,
-            "help" => Command::Help,
-            _ => return None,
-        })
-    }
 }
 
 /// A command line, taken apart.
@@ -89,6 +58,13 @@ pub(crate) struct Line {
     pub(crate) options: Options,
     /// The words that are not options, in order: OBJECT, COMMAND, arguments.
     pub(crate) words: Vec<String>,
+}
+
+impl Line {
+    /// The word of that number.
+    pub(crate) fn word(&self, number: usize) -> Option<&str> {
+        self.words.get(number).map(String::as_str)
+    }
 }
 
 /// What a command line asks for.
@@ -136,20 +112,6 @@ impl Error {
     }
 }
 
-/// Long options, the short option each stands for, and whether a value follows.
-const LONG: [(&str, char, bool); 10] = [
-    ("verbose", 'v', false),
-    ("help", 'h', false),
-    ("version", 'V', false),
-    ("family", 'f', true),
-    ("stats", 's', false),
-    ("statistics", 's', false),
-    ("interval", 'i', true),
-    ("count", 'c', true),
-    ("color", 'C', false),
-    ("force", 'F', false),
-];
-
 /// Takes the command line apart (without the program's own name).
 ///
 /// # Errors
@@ -195,38 +157,37 @@ fn long_option(
         Some((name, value)) => (name, Some(value)),
         None => (long, None),
     };
-    let (full, letter, takes) = pick_long(name).map_err(bad)?;
-    let value = match (takes, glued) {
-        (false, None) => "",
-        (false, Some(_)) => {
+    let (full, opt) = pick_long(name).map_err(bad)?;
+    let value = match (opt.value.is_empty(), glued) {
+        (true, None) => "",
+        (true, Some(_)) => {
             return Err(bad(format!("option '--{full}' doesn't allow an argument")));
         }
-        (true, Some(value)) => value,
-        (true, None) => match rest.next() {
+        (false, Some(value)) => value,
+        (false, None) => match rest.next() {
             Some(next) => next,
             None => return Err(bad(format!("option '--{full}' requires an argument"))),
         },
     };
-    apply(options, letter, value, word)
+    apply(options, opt.letter, value, word)
 }
 
 /// The long option that `name` means: exact, or the only one it begins.
-fn pick_long(name: &str) -> Result<(&'static str, char, bool), String> {
-    let begins: Vec<_> = LONG
-        .into_iter()
-        .filter(|(full, ..)| full.starts_with(name))
-        .collect();
-    if let Some(exact) = begins.iter().find(|(full, ..)| *full == name) {
+fn pick_long(name: &str) -> Result<(&'static str, &'static Opt), String> {
+    let all = OPTIONS
+        .iter()
+        .flat_map(|opt| opt.long.iter().map(move |full| (*full, opt)));
+    let begins: Vec<(&str, &Opt)> = all.filter(|(full, _)| full.starts_with(name)).collect();
+    if let Some(exact) = begins.iter().find(|(full, _)| *full == name) {
         return Ok(*exact);
     }
     match begins.as_slice() {
         [] => Err(format!("unrecognized option '--{name}'")),
-        [first, others @ ..] if others.iter().all(|other| other.1 == first.1) => Ok(*first),
+        [first, others @ ..] if others.iter().all(|other| other.1.letter == first.1.letter) => {
+            Ok(*first)
+        }
         many => {
-            let names: Vec<String> = many
-                .iter()
-                .map(|(full, ..)| format!("'--{full}'"))
-                .collect();
+            let names: Vec<String> = many.iter().map(|(full, _)| format!("'--{full}'")).collect();
             Err(format!(
                 "option '--{name}' is ambiguous; possibilities: {}",
                 names.join(" ")
@@ -249,26 +210,26 @@ fn short_options(
     let mut letters = word.chars();
     letters.next(); // the dash
     while let Some(letter) = letters.next() {
-        match letter {
-            'f' | 'i' | 'c' => {
-                let value = match (letters.as_str(), rest.as_slice().first()) {
-                    ("", Some(next)) => {
-                        rest.next();
-                        next
-                    }
-                    ("", None) => {
-                        return Err(bad(format!("option requires an argument -- '{letter}'")));
-                    }
-                    (glued, _) => glued,
-                };
-                return apply(options, letter, value, word);
-            }
-            'v' | 'h' | 'V' | '4' | '6' | 's' | 'C' | 'F' | 'D' => {
-                if apply(options, letter, "", word)? {
-                    return Ok(true);
+        let takes = match OPTIONS.iter().find(|opt| opt.letter == letter) {
+            Some(opt) => !opt.value.is_empty(),
+            None if letter == 'D' => false,
+            None => return Err(bad(format!("invalid option -- '{letter}'"))),
+        };
+        if takes {
+            let value = match (letters.as_str(), rest.as_slice().first()) {
+                ("", Some(next)) => {
+                    rest.next();
+                    next
                 }
-            }
-            _ => return Err(bad(format!("invalid option -- '{letter}'"))),
+                ("", None) => {
+                    return Err(bad(format!("option requires an argument -- '{letter}'")));
+                }
+                (glued, _) => glued,
+            };
+            return apply(options, letter, value, word);
+        }
+        if apply(options, letter, "", word)? {
+            return Ok(true);
         }
     }
     Ok(false)
@@ -293,7 +254,11 @@ fn apply(options: &mut Options, letter: char, value: &str, word: &str) -> Result
         'i' => options.interval = seconds("interval", value)?,
         'c' => options.count = seconds("count", value)?,
         'C' => options.color = true,
-        'F' => {} // only ipset will ask for it
+        'F' => options.force = true,
+        'j' => options.json = true,
+        'o' => options.oneline = true,
+        'p' => options.pretty = true,
+        'w' => options.watch = true,
         _ => {
             return Err(Error::Refused {
                 word: word.to_owned(),

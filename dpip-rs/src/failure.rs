@@ -8,6 +8,9 @@ use std::io;
 
 use dpvs_ctl::{CtlError, ErrCode};
 
+use crate::out::Out;
+use crate::table::Command;
+
 /// The outcome of a command that did not succeed.
 #[derive(Debug)]
 pub(crate) enum Failure {
@@ -69,12 +72,35 @@ impl Failure {
         self
     }
 
+    /// The same failure; if the daemon cannot do such a thing at all, with a
+    /// line that says so.
+    pub(crate) fn unsupported(self, prog: &str, object: &str, command: Command) -> Self {
+        let refused = ErrCode::NOTSUPP.text();
+        match &self {
+            Self::Refused { said, text, .. } if text == refused && said.starts_with('[') => {
+                let line = format!(
+                    "{prog}: this dpvs does not support `{object} {}' (its log says more)",
+                    command.word()
+                );
+                self.and(&line)
+            }
+            Self::Refused { said, text, .. } if text == refused && said.is_empty() => {
+                let line = format!(
+                    "{prog}: {object} has no command `{0}'; `{prog} {object} help' lists what it has",
+                    command.word()
+                );
+                self.and(&line)
+            }
+            _ => self,
+        }
+    }
+
     /// Says everything but the last line now, with one more line: for a part of
     /// a listing that failed while the rest goes on.
-    pub(crate) fn told(self, say: fn(&str), line: &str) -> Self {
+    pub(crate) fn told(self, out: &mut Out, line: &str) -> Self {
         match self.and(line) {
             Self::Refused { said, stage, text } => {
-                said.lines().for_each(say);
+                said.lines().for_each(|line| out.complain(line));
                 Self::Refused {
                     said: String::new(),
                     stage,

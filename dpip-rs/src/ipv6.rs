@@ -5,15 +5,28 @@
 use std::fmt::Write as _;
 
 use dpvs_ctl::msg::{InetStats, Ip6Stats};
+use serde_json::{Map, Value, json};
 
 use crate::Cx;
-use crate::args::Command;
 use crate::failure::Failure;
-use crate::words::Words;
+use crate::out::Record;
+use crate::table::{Command, Object, Row, flag, opt};
+use crate::words::{Word, Words};
 
-pub(crate) const HELP: &str = "\
-Usage: dpip ipv6 show [total | all | cpu N]
-";
+pub(crate) const OBJECT: Object = Object {
+    name: "ipv6",
+    about: "IPv6 counters",
+    short_keys: true,
+    rows: &[Row {
+        command: Command::Show,
+        args: &[flag("total"), flag("all"), opt("cpu", "N")],
+        about: "Show the IPv6 counters: their sum, the sum and those of every lcore, or those \
+                of one lcore.",
+    }],
+    terms: &[],
+    notes: "",
+    run,
+};
 
 /// Which counters are asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,52 +43,60 @@ pub(crate) fn run(cx: &mut Cx, command: Command, words: &[String]) -> Result<(),
         return Err(Failure::not_supported());
     }
     let stats = cx.client.ip6_stats()?;
-    cx.out.print(&text(&stats, which))
+    for record in records(&stats, which) {
+        cx.out.emit(record)?;
+    }
+    Ok(())
 }
 
 fn parse(words: &[String]) -> Result<Which, Failure> {
     let mut which = Which::Total;
-    let mut words = Words::new(words);
+    let mut words = Words::new(words, &OBJECT);
     while let Some(word) = words.next() {
         which = match word {
-            "total" => Which::Total,
-            "all" => Which::All,
-            "cpu" => {
-                let id = words.value(word)?;
+            Word::Key("total") => Which::Total,
+            Word::Key("all") => Which::All,
+            Word::Key(key @ "cpu") => {
+                let id = words.value(key)?;
                 match id.parse() {
                     Ok(cpu) if cpu < dpvs_ctl::msg::LCORE_SLOTS => Which::Cpu(cpu),
                     _ => return Err(Failure::invalid(format!("bad cpu id `{id}'"))),
                 }
             }
-            other => return Err(Failure::invalid(format!("unknow argument `{other}'"))),
+            Word::Key(other) | Word::Other(other) => {
+                return Err(Failure::invalid(format!("unknow argument `{other}'")));
+            }
         };
     }
     Ok(which)
 }
 
-fn text(stats: &Ip6Stats, which: Which) -> String {
-    let mut text = String::new();
+fn records(stats: &Ip6Stats, which: Which) -> Vec<Record> {
+    let mut records = Vec::new();
     match which {
-        Which::Total => block(&mut text, "", &stats.total),
-        Which::All => {
-            text.push_str("All\n");
-            block(&mut text, "    ", &stats.total);
-        }
+        Which::Total => records.push(record("", "total", &stats.total)),
+        Which::All => records.push(record("All\n", "total", &stats.total)),
         Which::Cpu(_) => {}
     }
     for (cpu, stats) in stats.lcores.iter().enumerate() {
         if which == Which::All || which == Which::Cpu(cpu) {
-            let _ = writeln!(text, "cpu {cpu}");
-            block(&mut text, "    ", stats);
+            records.push(record(&format!("cpu {cpu}\n"), &cpu.to_string(), stats));
         }
     }
-    text
+    records
 }
 
-fn block(text: &mut String, indent: &str, stats: &InetStats) {
+/// A block of counters, indented if it has a title.
+fn record(title: &str, lcore: &str, stats: &InetStats) -> Record {
+    let indent = if title.is_empty() { "" } else { "    " };
+    let mut text = title.to_owned();
+    let mut values = Map::new();
+    values.insert("lcore".to_owned(), json!(lcore));
     for (label, value) in counters(stats) {
         let _ = writeln!(text, "{indent}{label:<18} {value}");
+        values.insert(label.trim_end_matches(':').to_owned(), json!(value));
     }
+    Record::new(text, Value::Object(values))
 }
 
 fn counters(stats: &InetStats) -> [(&'static str, u64); 35] {
@@ -154,6 +175,10 @@ mod tests {
         let stats = Ip6Stats {
             total: count(12),
             lcores: (0..64).map(count).collect(),
+        };
+        let text = |stats: &Ip6Stats, which| {
+            let records = records(stats, which);
+            records.iter().map(|r| r.text()).collect::<String>()
         };
         let total = text(&stats, Which::Total);
         assert!(

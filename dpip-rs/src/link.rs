@@ -1,35 +1,91 @@
 //! `dpip link`: ports, bonds and lcores.
 //!
 //! Tells apart what is asked for; the files below do it: `nic` shows ports,
-//! `cpu` lcores, `set` changes, `table` lays out counters.
+//! `cpu` lcores, `set` changes, `table` lays out counters, `rates` is for `-w`.
 
 mod cpu;
 mod nic;
+mod rates;
 mod set;
 mod table;
+
+pub(crate) use rates::Rates;
 
 use std::fmt::Write as _;
 
 use crate::Cx;
-use crate::args::Command;
 use crate::failure::Failure;
+use crate::help;
+use crate::table::{Command, Object, Row, flag_needed, key, opt, opt_pos, pos};
 
-pub(crate) const HELP: &str = "\
-Usage: dpip [-v] [-s [-i SECS [-c N] [-C]]] link show [DEV | cpu | cpuN]
-       dpip link show BOND status
-       dpip link set DEV ITEM VALUE
-       dpip link {add|del} BOND bond-slave DEV
-ITEM VALUE:
-       promisc | allmulticast | forward2kni | tc-egress | tc-ingress | lldp   on|off
-       link                    up|down
-       addr                    MAC
-       bond-mode               0..6
-       bond-primary            DEV
-       bond-xmit-policy        LAYER2|LAYER23|LAYER34
-       bond-monitor-interval   MS (1 or more)
-       bond-link-down-prop     MS
-       bond-link-up-prop       MS
-";
+pub(crate) const OBJECT: Object = Object {
+    name: "link",
+    about: "ports, bonds and lcores",
+    short_keys: false,
+    rows: &[
+        Row {
+            command: Command::Show,
+            args: &[opt_pos("DEV")],
+            about: "Show one device, or all: port number counted from 1, NUMA socket, MTU and \
+                    queues in use; state; MAC address and offloads in use. With -s counters of \
+                    packets, bytes, errors and buffers, or with -i their rates; with -v the \
+                    limits of the driver, which worker serves which queue, and multicast \
+                    addresses; with both the driver's own counters as well. With -w a table of \
+                    rates of all devices.",
+        },
+        Row {
+            command: Command::Show,
+            args: &[pos("BOND"), flag_needed("status")],
+            about: "Show the state of a bonding device and of its members.",
+        },
+        Row {
+            command: Command::Show,
+            args: &[pos("cpu|cpuN")],
+            about: "Show the lcores, or one, and the queues that each serves. With -s counters \
+                    of loops and bursts: zpktburst are polls that found nothing, fpktburst \
+                    those that filled a whole burst, z2hpktburst bursts of up to half the size, \
+                    h2fpktburst those above; with -i or -w their rates.",
+        },
+        Row {
+            command: Command::Set,
+            args: &[
+                pos("DEV"),
+                opt("promisc", "on|off"),
+                opt("allmulticast", "on|off"),
+                opt("forward2kni", "on|off"),
+                opt("tc-egress", "on|off"),
+                opt("tc-ingress", "on|off"),
+                opt("lldp", "on|off"),
+                opt("link", "up|down"),
+                opt("addr", "MAC"),
+                opt("bond-mode", "MODE"),
+                opt("bond-primary", "DEV"),
+                opt("bond-xmit-policy", "POLICY"),
+                opt("bond-monitor-interval", "MS"),
+                opt("bond-link-down-prop", "MS"),
+                opt("bond-link-up-prop", "MS"),
+            ],
+            about: "Change one thing of a device; only the first pair of item and value counts.",
+        },
+        Row {
+            command: Command::Add,
+            args: &[pos("BOND"), key("bond-slave", "DEV")],
+            about: "Add a member to a bond.",
+        },
+        Row {
+            command: Command::Del,
+            args: &[pos("BOND"), key("bond-slave", "DEV")],
+            about: "Take a member from a bond.",
+        },
+    ],
+    terms: &[
+        ("MODE", "0 to 6"),
+        ("POLICY", "layer2 | layer23 | layer34"),
+        ("MS", "milliseconds"),
+    ],
+    notes: "",
+    run,
+};
 
 /// What is to be done with a command line that names a `cpu`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -90,7 +146,7 @@ fn rounds_or_once(cx: &Cx) -> Result<(), Failure> {
 
 /// A complaint, then the help of the object.
 fn usage(complaint: String) -> Failure {
-    Failure::invalid(complaint).and(HELP.trim_end())
+    Failure::invalid(complaint).and(help::object(&OBJECT).trim_end())
 }
 
 /// Appends `cells`, left-aligned in columns of `width`, as one line.

@@ -6,15 +6,27 @@ use std::fmt::Write as _;
 
 use dpvs_ctl::Name;
 use dpvs_ctl::msg::{HwMaddr, Maddr};
+use serde_json::{Value, json};
 
 use crate::Cx;
-use crate::args::Command;
 use crate::failure::Failure;
-use crate::words::{Words, device};
+use crate::out::Record;
+use crate::table::{Command, Object, Row, opt};
+use crate::words::{Word, Words, device};
 
-pub(crate) const HELP: &str = "\
-Usage: dpip maddr show [dev DEV]
-";
+pub(crate) const OBJECT: Object = Object {
+    name: "maddr",
+    about: "link-layer and IP multicast addresses",
+    short_keys: true,
+    rows: &[Row {
+        command: Command::Show,
+        args: &[opt("dev", "DEV")],
+        about: "List the multicast addresses of a device, or of all; with -v who uses them.",
+    }],
+    terms: &[],
+    notes: "",
+    run,
+};
 
 /// The flag of an address that the kernel's interface asked for.
 const FROM_KNI: u16 = 1;
@@ -25,10 +37,10 @@ pub(crate) fn run(cx: &mut Cx, command: Command, words: &[String]) -> Result<(),
         return Err(Failure::not_supported());
     }
     let mut dev = Name::EMPTY;
-    let mut words = Words::new(words);
+    let mut words = Words::new(words, &OBJECT);
     while let Some(word) = words.next() {
-        if word == "dev" {
-            dev = device(words.value(word)?)?;
+        if word == Word::Key("dev") {
+            dev = device(words.value("dev")?)?;
         }
     }
     if !dev.is_empty() {
@@ -49,14 +61,34 @@ fn show(cx: &mut Cx, title: &str, dev: &Name<16>) -> Result<(), Failure> {
     let verbose = cx.options.verbose;
     let link = cx.client.port_maddrs(dev)?;
     let inet = cx.client.ifmaddrs(dev)?;
-    cx.out.print(&format!("{title}\n"))?;
-    for addr in &link {
-        cx.out.print(&link_text(addr, verbose))?;
-    }
-    for addr in &inet {
-        cx.out.print(&inet_text(addr, verbose))?;
-    }
-    Ok(())
+    let mut text = format!("{title}\n");
+    link.iter()
+        .for_each(|addr| text.push_str(&link_text(addr, verbose)));
+    inet.iter()
+        .for_each(|addr| text.push_str(&inet_text(addr, verbose)));
+    let value = json!({
+        "ifname": dev.text(),
+        "link": link.iter().map(link_value).collect::<Vec<_>>(),
+        "inet": inet.iter().map(inet_value).collect::<Vec<_>>(),
+    });
+    cx.out.emit(Record::new(text, value))
+}
+
+fn link_value(addr: &HwMaddr) -> Value {
+    json!({
+        "address": addr.addr.text(),
+        "kni": addr.flags & FROM_KNI != 0,
+        "refcnt": addr.refcnt,
+        "sync": addr.sync_cnt,
+    })
+}
+
+fn inet_value(addr: &Maddr) -> Value {
+    json!({
+        "address": addr.maddr.to_ip(addr.af).map(|ip| ip.to_string()),
+        "flags": addr.flags,
+        "refcnt": addr.refcnt,
+    })
 }
 
 fn link_text(addr: &HwMaddr, verbose: bool) -> String {

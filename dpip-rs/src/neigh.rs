@@ -4,18 +4,41 @@
 
 use dpvs_ctl::msg::{Neigh, neigh_flag, neigh_state};
 use dpvs_ctl::{Af, HwAddr, Ip16};
+use serde_json::{Value, json};
 
 use crate::Cx;
-use crate::args::{Command, Family};
+use crate::args::Family;
 use crate::failure::Failure;
-use crate::words::{Words, address, af_of, device, mac, wanted};
+use crate::out::Record;
+use crate::table::{Command, Object, Row, key, opt, pos};
+use crate::words::{Word, Words, address, af_of, device, mac, wanted};
 
-pub(crate) const HELP: &str = "\
-Usage: dpip neigh show [dev DEV]
-       dpip neigh add ADDR lladdr MAC dev DEV
-       dpip neigh del ADDR dev DEV
-An added neighbour is static: it does not age.
-";
+pub(crate) const OBJECT: Object = Object {
+    name: "neigh",
+    about: "neighbours of every worker",
+    short_keys: true,
+    rows: &[
+        Row {
+            command: Command::Show,
+            args: &[opt("dev", "DEV")],
+            about: "List the neighbours that each worker knows, with their state: NONE, SEND, \
+                    REACHABLE, PROBE or DELAY.",
+        },
+        Row {
+            command: Command::Add,
+            args: &[pos("ADDR"), key("lladdr", "MAC"), key("dev", "DEV")],
+            about: "Add a static neighbour, or change the MAC address of one.",
+        },
+        Row {
+            command: Command::Del,
+            args: &[pos("ADDR"), key("dev", "DEV")],
+            about: "Forget a neighbour.",
+        },
+    ],
+    terms: &[],
+    notes: "An added neighbour is static: it does not age.",
+    run,
+};
 
 /// Does a `neigh` command.
 pub(crate) fn run(cx: &mut Cx, command: Command, words: &[String]) -> Result<(), Failure> {
@@ -24,7 +47,7 @@ pub(crate) fn run(cx: &mut Cx, command: Command, words: &[String]) -> Result<(),
         Command::Show => {
             for neigh in cx.client.neighs(&parse(words, command, family)?)? {
                 if wanted(family, neigh.af) {
-                    cx.out.print(&text(&neigh))?;
+                    cx.out.emit(Record::new(text(&neigh), value(&neigh)))?;
                 }
             }
             Ok(())
@@ -42,15 +65,15 @@ fn parse(words: &[String], command: Command, family: Family) -> Result<Neigh, Fa
         ..Neigh::default()
     };
     let mut subject = None;
-    let mut words = Words::new(words);
+    let mut words = Words::new(words, &OBJECT);
     while let Some(word) = words.next() {
         match word {
-            "dev" => neigh.ifname = device(words.value(word)?)?,
-            "lladdr" => {
+            Word::Key("dev") => neigh.ifname = device(words.value("dev")?)?,
+            Word::Key("lladdr") => {
                 let invalid = || Failure::invalid("invalid link layer addr");
-                neigh.eth_addr = mac(words.value(word)?).ok_or_else(invalid)?;
+                neigh.eth_addr = mac(words.value("lladdr")?).ok_or_else(invalid)?;
             }
-            other => subject = Some(other),
+            Word::Key(other) | Word::Other(other) => subject = Some(other),
         }
     }
     if command == Command::Show {
@@ -72,18 +95,7 @@ fn parse(words: &[String], command: Command, family: Family) -> Result<Neigh, Fa
 
 /// A neighbour, as a line.
 fn text(neigh: &Neigh) -> String {
-    let ip = neigh
-        .ip_addr
-        .to_ip(neigh.af)
-        .map_or_else(|| "::".to_owned(), |ip| ip.to_string());
-    let state = match neigh.state {
-        neigh_state::NONE => "NONE".to_owned(),
-        neigh_state::SEND => "SEND".to_owned(),
-        neigh_state::REACHABLE => "REACHABLE".to_owned(),
-        neigh_state::PROBE => "PROBE".to_owned(),
-        neigh_state::DELAY => "DELAY".to_owned(),
-        other => other.to_string(),
-    };
+    let (ip, state) = (ip_text(neigh), state_text(neigh));
     let Neigh {
         eth_addr: mac,
         ifname: dev,
@@ -102,6 +114,35 @@ fn text(neigh: &Neigh) -> String {
         format!(
             "ip: {ip:<48} mac:incomplate{gap}state: {state:<12}   dev: {dev}  core: {cid}  {fixed}\n"
         )
+    }
+}
+
+/// A neighbour as a value; one that is not resolved has no MAC address.
+fn value(neigh: &Neigh) -> Value {
+    let resolved = neigh.state >= neigh_state::REACHABLE;
+    json!({
+        "dst": ip_text(neigh),
+        "lladdr": resolved.then(|| neigh.eth_addr.to_string()),
+        "state": state_text(neigh),
+        "ifname": neigh.ifname.text(),
+        "lcore": neigh.cid,
+        "static": neigh.flag & neigh_flag::STATIC != 0,
+    })
+}
+
+fn ip_text(neigh: &Neigh) -> String {
+    let ip = neigh.ip_addr.to_ip(neigh.af);
+    ip.map_or_else(|| "::".to_owned(), |ip| ip.to_string())
+}
+
+fn state_text(neigh: &Neigh) -> String {
+    match neigh.state {
+        neigh_state::NONE => "NONE".to_owned(),
+        neigh_state::SEND => "SEND".to_owned(),
+        neigh_state::REACHABLE => "REACHABLE".to_owned(),
+        neigh_state::PROBE => "PROBE".to_owned(),
+        neigh_state::DELAY => "DELAY".to_owned(),
+        other => other.to_string(),
     }
 }
 

@@ -5,21 +5,62 @@
 
 use dpvs_ctl::msg::{Route, RtAddr, rtf};
 use dpvs_ctl::{Af, Ip16, Name};
+use serde_json::{Value, json};
 
 use crate::Cx;
-use crate::args::{Command, Family};
+use crate::args::Family;
 use crate::failure::Failure;
+use crate::out::Record;
 use crate::route6;
-use crate::words::{Words, address, any_prefix, device, number, prefix};
+use crate::table::{Arg, Command, Object, Row, flag, key, opt, pos};
+use crate::words::{Word, Words, address, any_prefix, device, number, prefix};
 
-pub(crate) const HELP: &str = "\
-Usage: dpip [-6] route show [dev DEV]
-       dpip [-6] route {add|del} PREFIX dev DEV [via ADDR] [src ADDR] [mtu BYTES]
-                       [metric N] [scope SCOPE] [local]
-       dpip [-6] route flush dev DEV
-PREFIX: default | ADDR[/PLEN]
-SCOPE:  host | kni_host | link | global
-";
+const ATTRIBUTES: [Arg; 11] = [
+    pos("default|ADDR[/PLEN]"),
+    key("dev", "DEV"),
+    opt("via", "ADDR"),
+    opt("src", "ADDR"),
+    opt("mtu", "BYTES"),
+    opt("metric", "N"),
+    opt("scope", "SCOPE"),
+    flag("local"),
+    opt("tos", "N"),
+    opt("proto", "NAME"),
+    flag("onlink"),
+];
+
+pub(crate) const OBJECT: Object = Object {
+    name: "route",
+    about: "routes of IPv4 and, with -6, of IPv6",
+    short_keys: true,
+    rows: &[
+        Row {
+            command: Command::Show,
+            args: &[opt("dev", "DEV")],
+            about: "List routes.",
+        },
+        Row {
+            command: Command::Add,
+            args: &ATTRIBUTES,
+            about: "Add a route; with -v show first what is sent.",
+        },
+        Row {
+            command: Command::Del,
+            args: &ATTRIBUTES,
+            about: "Remove a route.",
+        },
+        Row {
+            command: Command::Flush,
+            args: &[key("dev", "DEV")],
+            about: "Remove all routes of a device.",
+        },
+    ],
+    terms: &[("SCOPE", "host | kni_host | link | global")],
+    notes: "Scope host says that the address is the dataplane's own, kni_host that it is the \
+            kernel's behind the device's host port.\n\
+            tos, proto and onlink are taken and ignored.",
+    run,
+};
 
 /// The words of a route, of either family, before they become a message.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -57,7 +98,7 @@ pub(crate) fn run(cx: &mut Cx, command: Command, words: &[String]) -> Result<(),
     match command {
         Command::Show => {
             for route in cx.client.routes(&spec.dev)? {
-                cx.out.print(&text(&route))?;
+                cx.out.emit(Record::new(text(&route), value(&route)))?;
             }
             Ok(())
         }
@@ -92,20 +133,28 @@ pub(crate) fn parse(words: &[String], family: Family) -> Result<Spec<'_>, Failur
         scope: None,
         local: false,
     };
-    let mut words = Words::new(words);
+    let mut words = Words::new(words, &OBJECT);
     while let Some(word) = words.next() {
         match word {
-            "via" => spec.via = Some(Ip16::from_ip(address(words.value(word)?, family)?)),
-            "src" => spec.src = Some(Ip16::from_ip(address(words.value(word)?, family)?)),
-            "dev" => spec.dev = device(words.value(word)?)?,
-            "mtu" => spec.mtu = number(word, words.value(word)?)?,
+            Word::Key(key @ "via") => {
+                spec.via = Some(Ip16::from_ip(address(words.value(key)?, family)?));
+            }
+            Word::Key(key @ "src") => {
+                spec.src = Some(Ip16::from_ip(address(words.value(key)?, family)?));
+            }
+            Word::Key(key @ "dev") => spec.dev = device(words.value(key)?)?,
+            Word::Key(key @ "mtu") => spec.mtu = number(key, words.value(key)?)?,
             // 16 bits is what a daemon keeps of it.
-            "metric" => spec.metric = number::<u16>(word, words.value(word)?)?.into(),
-            "scope" => spec.scope = Some(scope(words.value(word)?)?),
-            "local" => spec.local = true,
-            "tos" | "proto" if family == Family::Inet6 => drop(words.value(word)?),
-            "onlink" if family == Family::Inet6 => {}
-            other => spec.dst = Some(other),
+            Word::Key(key @ "metric") => {
+                spec.metric = number::<u16>(key, words.value(key)?)?.into();
+            }
+            Word::Key(key @ "scope") => spec.scope = Some(scope(words.value(key)?)?),
+            Word::Key("local") => spec.local = true,
+            Word::Key(key @ ("tos" | "proto")) => {
+                words.value(key)?;
+            }
+            Word::Key("onlink") => {}
+            Word::Key(other) | Word::Other(other) => spec.dst = Some(other),
         }
     }
     Ok(spec)
@@ -181,15 +230,7 @@ fn message(spec: &Spec<'_>) -> Result<Route, Failure> {
 /// A route, as a line. `tos` and `proto` are not in the message.
 fn text(route: &Route) -> String {
     let gateway = route.gateway.addr.v4();
-    let scope = if route.flags & rtf::LOCALIN != 0 {
-        "host"
-    } else if route.flags & rtf::KNI != 0 {
-        "kni_host"
-    } else if gateway.is_unspecified() {
-        "link"
-    } else {
-        "global"
-    };
+    let scope = scope_text(route);
     format!(
         "inet {}/{} via {gateway} src {} dev {} mtu {} tos 0 scope {scope} metric {} proto auto \n",
         route.dst.addr.v4(),
@@ -199,6 +240,33 @@ fn text(route: &Route) -> String {
         route.mtu,
         route.metric
     )
+}
+
+/// A route as a value.
+fn value(route: &Route) -> Value {
+    json!({
+        "family": "inet",
+        "dst": route.dst.addr.v4().to_string(),
+        "plen": route.dst.plen,
+        "gateway": route.gateway.addr.v4().to_string(),
+        "src": route.src.addr.v4().to_string(),
+        "ifname": route.ifname.text(),
+        "mtu": route.mtu,
+        "scope": scope_text(route),
+        "metric": route.metric,
+    })
+}
+
+fn scope_text(route: &Route) -> &'static str {
+    if route.flags & rtf::LOCALIN != 0 {
+        "host"
+    } else if route.flags & rtf::KNI != 0 {
+        "kni_host"
+    } else if route.gateway.addr.v4().is_unspecified() {
+        "link"
+    } else {
+        "global"
+    }
 }
 
 #[cfg(test)]

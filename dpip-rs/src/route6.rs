@@ -5,11 +5,14 @@
 use std::fmt::Write as _;
 
 use dpvs_ctl::msg::{Route6, RtAddr, rtf};
+use serde_json::{Value, json};
 
 use crate::Cx;
-use crate::args::{Command, Family};
+use crate::args::Family;
 use crate::failure::Failure;
+use crate::out::Record;
 use crate::route::{Scope, Spec, destination, need_device, parse};
+use crate::table::Command;
 
 /// Does a `route` command under `-6`.
 pub(crate) fn run(cx: &mut Cx, command: Command, words: &[String]) -> Result<(), Failure> {
@@ -17,7 +20,7 @@ pub(crate) fn run(cx: &mut Cx, command: Command, words: &[String]) -> Result<(),
     match command {
         Command::Show => {
             for route in cx.client.routes6(&spec.dev)? {
-                cx.out.print(&text(&route))?;
+                cx.out.emit(Record::new(text(&route), value(&route)))?;
             }
             Ok(())
         }
@@ -87,19 +90,36 @@ fn text(route: &Route6) -> String {
     if route.mtu > 0 {
         let _ = write!(text, " mtu {}", route.mtu);
     }
-    let scope = if route.flags & rtf::KNI != 0 {
+    let _ = writeln!(text, " scope {}", scope_text(route));
+    text
+}
+
+/// A route as a value.
+fn value(route: &Route6) -> Value {
+    json!({
+        "family": "inet6",
+        "dst": route.dst.addr.v6().to_string(),
+        "plen": route.dst.plen,
+        "gateway": route.gateway.v6().to_string(),
+        "src": route.src.addr.v6().to_string(),
+        "ifname": route.ifname.text(),
+        "mtu": route.mtu,
+        "scope": scope_text(route),
+    })
+}
+
+fn scope_text(route: &Route6) -> &'static str {
+    if route.flags & rtf::KNI != 0 {
         "kni_host"
     } else if route.flags & rtf::LOCALIN != 0 {
         "host"
     } else if route.flags & rtf::FORWARD == 0 {
         "::"
-    } else if gateway.is_unspecified() {
+    } else if route.gateway.v6().is_unspecified() {
         "link"
     } else {
         "global"
-    };
-    let _ = writeln!(text, " scope {scope}");
-    text
+    }
 }
 
 #[cfg(test)]

@@ -4,19 +4,54 @@
 
 use dpvs_ctl::Name;
 use dpvs_ctl::msg::Vlan;
+use serde_json::{Value, json};
 
 use crate::Cx;
-use crate::args::Command;
 use crate::failure::Failure;
-use crate::words::{Words, device, number};
+use crate::out::Record;
+use crate::table::{Command, Object, Row, key, opt, opt_pos, pos};
+use crate::words::{Word, Words, device, number};
 
-pub(crate) const HELP: &str = "\
-Usage: dpip vlan add [NAME] link DEV [proto PROTO] id N
-       dpip vlan del {NAME | link DEV [proto PROTO] id N}
-       dpip vlan show {NAME | link DEV [proto PROTO] [id N]}
-PROTO: 802.1q (vlan) | 802.1ad (QinQ); 802.1q unless told otherwise
-A device without NAME is called DEV.N.
-";
+pub(crate) const OBJECT: Object = Object {
+    name: "vlan",
+    about: "VLAN devices",
+    short_keys: false,
+    rows: &[
+        Row {
+            command: Command::Show,
+            args: &[pos("NAME")],
+            about: "Show a VLAN device, on standard error as it always was.",
+        },
+        Row {
+            command: Command::Show,
+            args: &[key("link", "DEV"), opt("proto", "PROTO"), opt("id", "N")],
+            about: "List the VLAN devices of a device.",
+        },
+        Row {
+            command: Command::Add,
+            args: &[
+                opt_pos("NAME"),
+                key("link", "DEV"),
+                opt("proto", "PROTO"),
+                key("id", "N"),
+            ],
+            about: "Add a VLAN device; without NAME it is called DEV.N.",
+        },
+        Row {
+            command: Command::Del,
+            args: &[pos("NAME")],
+            about: "Remove a VLAN device.",
+        },
+        Row {
+            command: Command::Del,
+            args: &[key("link", "DEV"), opt("proto", "PROTO"), key("id", "N")],
+            about: "The same by device and id.",
+        },
+    ],
+    terms: &[("PROTO", "802.1q | vlan | 802.1ad | QinQ")],
+    notes: "The protocol is 802.1q unless told otherwise; vlan is the same, QinQ is 802.1ad.",
+    run,
+};
 
 const DOT1Q: u16 = 0x8100;
 const DOT1AD: u16 = 0x88a8;
@@ -32,7 +67,8 @@ pub(crate) fn run(cx: &mut Cx, command: Command, words: &[String]) -> Result<(),
         Command::Show => {
             for vlan in cx.client.vlans(&vlan)? {
                 // The C tool lists on stderr, and scripts read it there.
-                cx.out.warn(&text(&vlan))?;
+                let record = Record::new(text(&vlan) + "\n", value(&vlan));
+                cx.out.emit(record.aside())?;
             }
             Ok(())
         }
@@ -45,14 +81,14 @@ fn parse(words: &[String]) -> Result<Vlan, Failure> {
         vlan_proto: DOT1Q,
         ..Vlan::default()
     };
-    let mut words = Words::new(words);
+    let mut words = Words::new(words, &OBJECT);
     while let Some(word) = words.next() {
         match word {
-            "link" => vlan.real_dev = device(words.value(word)?)?,
-            "proto" => vlan.vlan_proto = proto(words.value(word)?)?,
-            "id" => vlan.vlan_id = number(word, words.value(word)?)?,
+            Word::Key(key @ "link") => vlan.real_dev = device(words.value(key)?)?,
+            Word::Key(key @ "proto") => vlan.vlan_proto = proto(words.value(key)?)?,
+            Word::Key(key @ "id") => vlan.vlan_id = number(key, words.value(key)?)?,
             _ if !vlan.ifname.is_empty() => return Err(Failure::invalid("too many arguments")),
-            name => vlan.ifname = device(name)?,
+            Word::Key(name) | Word::Other(name) => vlan.ifname = device(name)?,
         }
     }
     Ok(vlan)
@@ -83,15 +119,31 @@ fn check(vlan: &Vlan, command: Command) -> Result<(), Failure> {
 
 /// A VLAN device, as a line without its end.
 fn text(vlan: &Vlan) -> String {
-    let proto = match vlan.vlan_proto {
+    format!(
+        "{} link {} proto {} id {}",
+        vlan.ifname,
+        vlan.real_dev,
+        proto_text(vlan),
+        vlan.vlan_id
+    )
+}
+
+/// A VLAN device as a value.
+fn value(vlan: &Vlan) -> Value {
+    json!({
+        "ifname": vlan.ifname.text(),
+        "link": vlan.real_dev.text(),
+        "proto": proto_text(vlan),
+        "id": vlan.vlan_id,
+    })
+}
+
+fn proto_text(vlan: &Vlan) -> String {
+    match vlan.vlan_proto {
         DOT1Q => "802.1q".to_owned(),
         DOT1AD => "802.1ad".to_owned(),
         other => format!("0x{other:04x}"),
-    };
-    format!(
-        "{} link {} proto {proto} id {}",
-        vlan.ifname, vlan.real_dev, vlan.vlan_id
-    )
+    }
 }
 
 #[cfg(test)]

@@ -13,28 +13,53 @@ use dpvs_ctl::{Af, HwAddr, Name};
 
 use crate::args::Family;
 use crate::failure::Failure;
+use crate::table::Object;
 
 /// The words of a command, taken one by one.
 #[derive(Debug)]
-pub(crate) struct Words<'a>(Iter<'a, String>);
+pub(crate) struct Words<'a> {
+    rest: Iter<'a, String>,
+    object: &'static Object,
+}
+
+/// A word of a command.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Word<'a> {
+    /// A keyword of the object, written out whatever was typed.
+    Key(&'static str),
+    /// Anything else.
+    Other(&'a str),
+}
 
 impl<'a> Words<'a> {
-    pub(crate) fn new(words: &'a [String]) -> Self {
-        Self(words.iter())
+    pub(crate) fn new(words: &'a [String], object: &'static Object) -> Self {
+        Self {
+            rest: words.iter(),
+            object,
+        }
     }
 
     /// The value of the keyword just taken.
     pub(crate) fn value(&mut self, keyword: &str) -> Result<&'a str, Failure> {
-        self.next()
+        self.plain()
             .ok_or_else(|| Failure::invalid(format!("missing argument for `{keyword}'")))
+    }
+
+    /// The next word, whatever it is.
+    pub(crate) fn plain(&mut self) -> Option<&'a str> {
+        self.rest.next().map(String::as_str)
     }
 }
 
 impl<'a> Iterator for Words<'a> {
-    type Item = &'a str;
+    type Item = Word<'a>;
 
-    fn next(&mut self) -> Option<&'a str> {
-        self.0.next().map(String::as_str)
+    fn next(&mut self) -> Option<Word<'a>> {
+        let word = self.plain()?;
+        Some(match self.object.keyword(word) {
+            Some(key) => Word::Key(key),
+            None => Word::Other(word),
+        })
     }
 }
 

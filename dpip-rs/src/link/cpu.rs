@@ -4,26 +4,29 @@
 
 use dpvs_ctl::msg::{LcoreBasic, LcoreMask, LcoreStats};
 use dpvs_ctl::{Client, CtlError};
+use serde_json::{Value, json};
 
 use super::row;
 use super::table::{Meter, Target, rate, rounds};
 use crate::Cx;
 use crate::failure::Failure;
-use crate::out::complain;
+use crate::out::Record;
 
 /// An lcore in the list of all.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Entry {
-    lcore: u8,
+pub(super) struct Entry {
+    pub(super) lcore: u8,
     /// The line above it, if it is the first of its kind.
     heading: &'static str,
     /// What stands before `cpuN` when it cannot be shown.
     role: &'static str,
+    /// What it does.
+    pub(super) task: &'static str,
 }
 
-/// Shows every lcore that the daemon uses.
-pub(super) fn show_all(cx: &mut Cx) -> Result<(), Failure> {
-    let mask = cx.client.lcores().map_err(|error| {
+/// The lcores that the daemon uses.
+pub(super) fn all(client: &Client) -> Result<Vec<Entry>, Failure> {
+    let mask = client.lcores().map_err(|error| {
         let failure = Failure::from(error);
         let line = format!(
             "Fail to get configured CPU information: {}.",
@@ -31,13 +34,19 @@ pub(super) fn show_all(cx: &mut Cx) -> Result<(), Failure> {
         );
         failure.and(&line)
     })?;
-    let entries = entries(&mask);
+    Ok(entries(&mask))
+}
+
+/// Shows every lcore that the daemon uses.
+pub(super) fn show_all(cx: &mut Cx) -> Result<(), Failure> {
+    let entries = all(&cx.client)?;
     if let Some(interval) = cx.options.interval.filter(|_| cx.options.stats) {
         let mut targets = Vec::new();
         for entry in &entries {
             let title = format!("{}{}", entry.heading, basic(&cx.client, entry.lcore)?);
             targets.push(Target {
                 key: entry.lcore,
+                name: ("cpu", json!(entry.lcore)),
                 title,
             });
         }
@@ -48,15 +57,15 @@ pub(super) fn show_all(cx: &mut Cx) -> Result<(), Failure> {
         lcore,
         heading,
         role,
+        task,
     } in entries
     {
-        cx.out.print(heading)?;
-        match block(&cx.client, cx.options.stats, lcore) {
-            Ok(text) => cx.out.print(&text)?,
+        match block(&cx.client, cx.options.stats, lcore, Some(task)) {
+            Ok(record) => cx.out.emit(record.under(heading))?,
             Err(failure) => {
                 let line = format!("Fail to get information for {role}cpu{lcore}");
-                cx.out.flush()?;
-                last = Err(failure.told(complain, &line));
+                cx.out.heading(heading)?;
+                last = Err(failure.told(&mut cx.out, &line));
             }
         }
     }
@@ -67,10 +76,15 @@ pub(super) fn show_all(cx: &mut Cx) -> Result<(), Failure> {
 pub(super) fn show_one(cx: &mut Cx, lcore: u8) -> Result<(), Failure> {
     if let Some(interval) = cx.options.interval.filter(|_| cx.options.stats) {
         let title = basic(&cx.client, lcore)?;
-        return rounds(cx, interval, &[Target { key: lcore, title }], &METER);
+        let target = Target {
+            key: lcore,
+            name: ("cpu", json!(lcore)),
+            title,
+        };
+        return rounds(cx, interval, &[target], &METER);
     }
-    let text = block(&cx.client, cx.options.stats, lcore)?;
-    cx.out.print(&text)
+    let record = block(&cx.client, cx.options.stats, lcore, None)?;
+    cx.out.emit(record)
 }
 
 const METER: Meter<u8, LcoreStats> = Meter {
@@ -78,7 +92,7 @@ const METER: Meter<u8, LcoreStats> = Meter {
     rates: rate_text,
 };
 
-fn sample(client: &Client, lcore: &u8) -> Result<LcoreStats, CtlError> {
+pub(super) fn sample(client: &Client, lcore: &u8) -> Result<LcoreStats, CtlError> {
     client.lcore_stats(*lcore)
 }
 
@@ -88,36 +102,67 @@ fn entries(mask: &LcoreMask) -> Vec<Entry> {
         lcore: mask.master_lcore_id,
         heading: "<< Controll Plane >>\n",
         role: "Master ",
+        task: "master",
     }];
     if mask.kni_lcore_id != 0 {
         entries.push(Entry {
             lcore: mask.kni_lcore_id,
             heading: "",
             role: "KNI ",
+            task: "kni",
         });
     }
-    let mut add = |mask: u64, title: &'static str| {
+    let mut add = |mask: u64, title: &'static str, task: &'static str| {
         let mut heading = title;
         for lcore in (0..64).filter(|lcore| mask >> lcore & 1 != 0) {
             entries.push(Entry {
                 lcore,
                 heading,
                 role: "",
+                task,
             });
             heading = "";
         }
     };
-    add(mask.slave_lcore_mask, "<< Data Plane >>\n");
-    add(mask.isol_rx_lcore_mask, "<< Isolate RX Lcores >>\n");
+    add(mask.slave_lcore_mask, "<< Data Plane >>\n", "worker");
+    add(mask.isol_rx_lcore_mask, "<< Isolate RX Lcores >>\n", "rx");
     entries
 }
 
-fn block(client: &Client, stats: bool, lcore: u8) -> Result<String, Failure> {
-    let mut text = basic(client, lcore)?;
-    if stats {
-        text.push_str(&stats_text(&client.lcore_stats(lcore)?));
+fn block(client: &Client, stats: bool, lcore: u8, task: Option<&str>) -> Result<Record, Failure> {
+    let (basic, queues) = client.lcore(lcore)?;
+    let mut text = basic_text(&basic, &queues);
+    let mut value = json!({
+        "cpu": lcore,
+        "socket": basic.socket_id,
+        "queues": queues.split_whitespace().filter(|q| *q != "--").collect::<Vec<_>>(),
+    });
+    if let Some(task) = task {
+        value["role"] = json!(task);
     }
-    Ok(text)
+    if stats {
+        let stats = client.lcore_stats(lcore)?;
+        text.push_str(&stats_text(&stats));
+        value["stats"] = counters(&stats);
+    }
+    Ok(Record::new(text, value))
+}
+
+/// The counters as a value.
+fn counters(stats: &LcoreStats) -> Value {
+    json!({
+        "lcore_loop": stats.lcore_loop,
+        "pktburst": stats.pktburst,
+        "zpktburst": stats.zpktburst,
+        "fpktburst": stats.fpktburst,
+        "z2hpktburst": stats.z2hpktburst,
+        "h2fpktburst": stats.h2fpktburst,
+        "dropped": stats.dropped,
+        "ipackets": stats.ipackets,
+        "ibytes": stats.ibytes,
+        "opackets": stats.opackets,
+        "obytes": stats.obytes,
+    })
 }
 
 fn basic(client: &Client, lcore: u8) -> Result<String, Failure> {
@@ -141,48 +186,73 @@ fn basic_text(basic: &LcoreBasic, queues: &str) -> String {
 }
 
 fn stats_text(stats: &LcoreStats) -> String {
+    let LcoreStats {
+        lcore_loop,
+        pktburst,
+        zpktburst,
+        fpktburst,
+        z2hpktburst,
+        h2fpktburst,
+        dropped,
+        ipackets,
+        ibytes,
+        opackets,
+        obytes,
+        ..
+    } = stats;
     let mut text = String::new();
     row(
         &mut text,
         20,
         &[&"lcore_loop", &"pktburst", &"zpktburst", &"fpktburst"],
     );
-    row(
-        &mut text,
-        20,
-        &[
-            &stats.lcore_loop,
-            &stats.pktburst,
-            &stats.zpktburst,
-            &stats.fpktburst,
-        ],
-    );
+    row(&mut text, 20, &[lcore_loop, pktburst, zpktburst, fpktburst]);
     row(&mut text, 20, &[&"z2hpktburst", &"h2fpktburst", &"dropped"]);
-    row(
-        &mut text,
-        20,
-        &[&stats.z2hpktburst, &stats.h2fpktburst, &stats.dropped],
-    );
+    row(&mut text, 20, &[z2hpktburst, h2fpktburst, dropped]);
     row(
         &mut text,
         20,
         &[&"ipackets", &"ibytes", &"opackets", &"obytes"],
     );
-    row(
-        &mut text,
-        20,
-        &[
-            &stats.ipackets,
-            &stats.ibytes,
-            &stats.opackets,
-            &stats.obytes,
-        ],
-    );
+    row(&mut text, 20, &[ipackets, ibytes, opackets, obytes]);
     text
 }
 
-fn rate_text(before: &LcoreStats, after: &LcoreStats, seconds: u64) -> String {
+/// What grew, a second, in every field.
+fn per_second(before: &LcoreStats, after: &LcoreStats, seconds: u64) -> LcoreStats {
     let per = |field: fn(&LcoreStats) -> u64| rate(field(before), field(after), seconds);
+    LcoreStats {
+        lcore_loop: per(|s| s.lcore_loop),
+        pktburst: per(|s| s.pktburst),
+        zpktburst: per(|s| s.zpktburst),
+        fpktburst: per(|s| s.fpktburst),
+        z2hpktburst: per(|s| s.z2hpktburst),
+        h2fpktburst: per(|s| s.h2fpktburst),
+        ipackets: per(|s| s.ipackets),
+        ibytes: per(|s| s.ibytes),
+        opackets: per(|s| s.opackets),
+        obytes: per(|s| s.obytes),
+        dropped: per(|s| s.dropped),
+        ..*after
+    }
+}
+
+fn rate_text(before: &LcoreStats, after: &LcoreStats, seconds: u64) -> (String, Value) {
+    let rates = per_second(before, after, seconds);
+    let LcoreStats {
+        lcore_loop,
+        pktburst,
+        zpktburst,
+        fpktburst,
+        z2hpktburst,
+        h2fpktburst,
+        dropped,
+        ipackets,
+        ibytes,
+        opackets,
+        obytes,
+        ..
+    } = &rates;
     let mut text = String::new();
     row(
         &mut text,
@@ -194,30 +264,13 @@ fn rate_text(before: &LcoreStats, after: &LcoreStats, seconds: u64) -> String {
             &"fpktburst/nps",
         ],
     );
-    row(
-        &mut text,
-        16,
-        &[
-            &per(|s| s.lcore_loop),
-            &per(|s| s.pktburst),
-            &per(|s| s.zpktburst),
-            &per(|s| s.fpktburst),
-        ],
-    );
+    row(&mut text, 16, &[lcore_loop, pktburst, zpktburst, fpktburst]);
     row(
         &mut text,
         16,
         &[&"z2hpktburst/nps", &"h2fpktburst/nps", &"dropped/nps"],
     );
-    row(
-        &mut text,
-        16,
-        &[
-            &per(|s| s.z2hpktburst),
-            &per(|s| s.h2fpktburst),
-            &per(|s| s.dropped),
-        ],
-    );
+    row(&mut text, 16, &[z2hpktburst, h2fpktburst, dropped]);
     row(
         &mut text,
         16,
@@ -228,17 +281,9 @@ fn rate_text(before: &LcoreStats, after: &LcoreStats, seconds: u64) -> String {
             &"obytes/Bps",
         ],
     );
-    row(
-        &mut text,
-        16,
-        &[
-            &per(|s| s.ipackets),
-            &per(|s| s.ibytes),
-            &per(|s| s.opackets),
-            &per(|s| s.obytes),
-        ],
-    );
-    text
+    row(&mut text, 16, &[ipackets, ibytes, opackets, obytes]);
+    let value = counters(&rates);
+    (text, value)
 }
 
 #[cfg(test)]

@@ -5,15 +5,16 @@
 
 use std::fmt::Write as _;
 
-use dpvs_ctl::msg::{BondStatus, NicBasic, NicExt, NicStats, XStat, nic_flag};
+use dpvs_ctl::msg::{BondSlave, BondStatus, NicBasic, NicExt, NicStats, XStat, nic_flag};
 use dpvs_ctl::{Client, Name};
+use serde_json::{Map, Value, json};
 
 use super::row;
 use super::table::{Meter, Target, rate, rounds};
 use crate::Cx;
 use crate::args::Options;
 use crate::failure::Failure;
-use crate::out::complain;
+use crate::out::Record;
 use crate::words::device;
 
 /// Shows the named port, or all.
@@ -28,19 +29,19 @@ pub(super) fn show(cx: &mut Cx, words: &[String]) -> Result<(), Failure> {
     }
     if !words.is_empty() {
         let bond = words.get(1).is_some_and(|word| word.starts_with("status"));
-        let text = names
-            .iter()
-            .map(|name| block(&cx.client, &cx.options, name, bond))
-            .collect::<Result<String, _>>()?;
-        return cx.out.print(&text);
+        return names.iter().try_for_each(|name| {
+            let record = block(&cx.client, &cx.options, name, bond)?;
+            cx.out.emit(record)
+        });
     }
     let mut last = Ok(());
     for name in &names {
         match block(&cx.client, &cx.options, name, false) {
-            Ok(text) => cx.out.print(&text)?,
+            Ok(record) => cx.out.emit(record)?,
             Err(failure) => {
                 cx.out.flush()?;
-                last = Err(failure.told(complain, &format!("Fail to get information for {name}")));
+                let line = format!("Fail to get information for {name}");
+                last = Err(failure.told(&mut cx.out, &line));
             }
         }
     }
@@ -48,7 +49,7 @@ pub(super) fn show(cx: &mut Cx, words: &[String]) -> Result<(), Failure> {
 }
 
 /// The names of all ports, in the daemon's order.
-fn all(client: &Client) -> Result<Vec<Name<32>>, Failure> {
+pub(super) fn all(client: &Client) -> Result<Vec<Name<32>>, Failure> {
     match client.ports() {
         Ok((_, ports)) => Ok(ports
             .iter()
@@ -69,6 +70,7 @@ fn watch(cx: &mut Cx, interval: u64, names: &[Name<32>]) -> Result<(), Failure> 
         let basic = cx.client.port(name)?;
         targets.push(Target {
             key: *name,
+            name: ("ifname", json!(name.text())),
             title: basic_text(&basic),
         });
     }
@@ -85,23 +87,144 @@ fn block(
     options: &Options,
     name: &Name<32>,
     bond: bool,
-) -> Result<String, Failure> {
-    let mut text = basic_text(&client.port(name)?);
+) -> Result<Record, Failure> {
+    let basic = client.port(name)?;
+    let (mut text, mut value) = (basic_text(&basic), basic_value(&basic));
     if bond {
-        text.push_str(&bond_text(&client.bond(name)?));
-        return Ok(text);
+        let bond = client.bond(name)?;
+        text.push_str(&bond_text(&bond));
+        value["bond"] = bond_value(&bond);
+        return Ok(Record::new(text, value));
     }
     if options.stats {
-        text.push_str(&stats_text(&client.port_stats(name)?));
+        let stats = client.port_stats(name)?;
+        text.push_str(&stats_text(&stats));
+        value["stats"] = stats_value(&stats);
     }
     if options.stats && options.verbose {
-        text.push_str(&xstats_text(&client.port_xstats(name)?));
+        let xstats = client.port_xstats(name)?;
+        text.push_str(&xstats_text(&xstats));
+        let pairs = xstats
+            .iter()
+            .map(|x| (x.name.text().into_owned(), json!(x.val)));
+        value["xstats"] = Value::Object(pairs.collect::<Map<_, _>>());
     }
     if options.verbose {
         let (ext, queues, multicast) = client.port_ext(name)?;
         text.push_str(&ext_text(&ext, &queues, &multicast));
+        value["driver"] = ext_value(&ext);
+        value["queues"] = lines_value(&queues);
+        value["multicast"] = lines_value(&multicast);
     }
-    Ok(text)
+    Ok(Record::new(text, value))
+}
+
+/// Text of the daemon as a list of its lines.
+fn lines_value(text: &str) -> Value {
+    text.lines().map(str::trim).collect()
+}
+
+const FLAGS: [(u16, &str); 6] = [
+    (nic_flag::PROMISC, "promisc"),
+    (nic_flag::ALLMULTICAST, "allmulticast"),
+    // The misspelling is the C tool's.
+    (nic_flag::FWD2KNI, "foward2kni"),
+    (nic_flag::TC_EGRESS, "tc-egress"),
+    (nic_flag::TC_INGRESS, "tc-ingress"),
+    (nic_flag::LLDP, "lldp"),
+];
+
+const OFFLOADS: [(u16, &str); 5] = [
+    (nic_flag::OL_RX_IP_CSUM, "OF_RX_IP_CSUM"),
+    (nic_flag::OL_TX_IP_CSUM, "OF_TX_IP_CSUM"),
+    (nic_flag::OL_TX_TCP_CSUM, "OF_TX_TCP_CSUM"),
+    (nic_flag::OL_TX_UDP_CSUM, "OF_TX_UDP_CSUM"),
+    (nic_flag::OL_TX_FAST_FREE, "OF_TX_FAST_FREE"),
+];
+
+fn basic_value(nic: &NicBasic) -> Value {
+    let words = |table: &[(u16, &'static str)]| -> Vec<&'static str> {
+        let set = table.iter().filter(|(bit, _)| nic.flags & bit != 0);
+        set.map(|(_, word)| *word).collect()
+    };
+    json!({
+        "ifindex": u32::from(nic.port_id) + 1,
+        "ifname": nic.name.text(),
+        "socket": nic.socket_id,
+        "mtu": nic.mtu,
+        "rx_queues": nic.nrxq,
+        "tx_queues": nic.ntxq,
+        "state": nic.link_status.text(),
+        "speed_mbps": nic.link_speed,
+        "duplex": nic.link_duplex.text(),
+        "autoneg": nic.link_autoneg.text(),
+        "flags": words(&FLAGS),
+        "address": nic.addr.text(),
+        "offloads": words(&OFFLOADS),
+    })
+}
+
+fn stats_value(stats: &NicStats) -> Value {
+    json!({
+        "ipackets": stats.ipackets,
+        "opackets": stats.opackets,
+        "ibytes": stats.ibytes,
+        "obytes": stats.obytes,
+        "ierrors": stats.ierrors,
+        "oerrors": stats.oerrors,
+        "imissed": stats.imissed,
+        "rx_nombuf": stats.rx_nombuf,
+        "mbuf_avail": stats.mbuf_avail,
+        "mbuf_inuse": stats.mbuf_inuse,
+    })
+}
+
+fn ext_value(ext: &NicExt) -> Value {
+    let dev = ext.dev_info;
+    json!({
+        "pci_addr": dev.pci_addr.text(),
+        "driver_name": dev.driver_name.text(),
+        "if_index": dev.if_index,
+        "min_rx_bufsize": dev.min_rx_bufsize,
+        "max_rx_pktlen": dev.max_rx_pktlen,
+        "max_mac_addrs": dev.max_mac_addrs,
+        "max_rx_queues": dev.max_rx_queues,
+        "max_tx_queues": dev.max_tx_queues,
+        "max_hash_addrs": dev.max_hash_mac_addrs,
+        "max_vfs": dev.max_vfs,
+        "max_vmdq_pools": dev.max_vmdq_pools,
+        "rx_ol_capa": dev.rx_offload_capa,
+        "tx_ol_capa": dev.tx_offload_capa,
+        "reta_size": dev.reta_size,
+        "hash_key_size": dev.hash_key_size,
+        "flowtype_rss_ol": dev.flow_type_rss_offloads,
+        "rx_desc_max": dev.rx_desc_lim_nb_max,
+        "rx_desc_min": dev.rx_desc_lim_nb_min,
+        "tx_desc_max": dev.tx_desc_lim_nb_max,
+        "tx_desc_min": dev.tx_desc_lim_nb_min,
+        "speed_capa": dev.speed_capa,
+    })
+}
+
+fn bond_value(bond: &BondStatus) -> Value {
+    let count = usize::try_from(bond.slave_nb).unwrap_or(0);
+    let member = |slave: &BondSlave| {
+        json!({
+            "ifname": slave.name.text(),
+            "address": slave.macaddr.text(),
+            "active": slave.is_active != 0,
+            "primary": slave.is_primary != 0,
+        })
+    };
+    json!({
+        "mode": bond.mode,
+        "address": bond.macaddr.text(),
+        "xmit_policy": bond.xmit_policy.text(),
+        "link_monitor_ms": bond.link_monitor_interval,
+        "link_down_prop_ms": bond.link_down_prop_delay,
+        "link_up_prop_ms": bond.link_up_prop_delay,
+        "members": bond.slaves.iter().take(count).map(member).collect::<Vec<_>>(),
+    })
 }
 
 fn basic_text(nic: &NicBasic) -> String {
@@ -123,24 +246,11 @@ fn basic_text(nic: &NicBasic) -> String {
     for word in [nic.link_duplex.text(), nic.link_autoneg.text()] {
         token(&mut text, &word);
     }
-    for (bit, word) in [
-        (nic_flag::PROMISC, "promisc"),
-        (nic_flag::ALLMULTICAST, "allmulticast"),
-        (nic_flag::FWD2KNI, "foward2kni"),
-        (nic_flag::TC_EGRESS, "tc-egress"),
-        (nic_flag::TC_INGRESS, "tc-ingress"),
-        (nic_flag::LLDP, "lldp"),
-    ] {
+    for (bit, word) in FLAGS {
         token(&mut text, if nic.flags & bit != 0 { word } else { "" });
     }
     let _ = write!(text, "\n    addr {} ", nic.addr);
-    for (bit, word) in [
-        (nic_flag::OL_RX_IP_CSUM, "OF_RX_IP_CSUM"),
-        (nic_flag::OL_TX_IP_CSUM, "OF_TX_IP_CSUM"),
-        (nic_flag::OL_TX_TCP_CSUM, "OF_TX_TCP_CSUM"),
-        (nic_flag::OL_TX_UDP_CSUM, "OF_TX_UDP_CSUM"),
-        (nic_flag::OL_TX_FAST_FREE, "OF_TX_FAST_FREE"),
-    ] {
+    for (bit, word) in OFFLOADS {
         token(&mut text, if nic.flags & bit != 0 { word } else { "" });
     }
     text.push('\n');
@@ -162,38 +272,46 @@ fn stats_text(stats: &NicStats) -> String {
         20,
         &[&"ipackets", &"opackets", &"ibytes", &"obytes"],
     );
-    row(
-        &mut text,
-        20,
-        &[
-            &stats.ipackets,
-            &stats.opackets,
-            &stats.ibytes,
-            &stats.obytes,
-        ],
-    );
+    let NicStats {
+        ipackets,
+        opackets,
+        ibytes,
+        obytes,
+        ..
+    } = stats;
+    row(&mut text, 20, &[ipackets, opackets, ibytes, obytes]);
     row(
         &mut text,
         20,
         &[&"ierrors", &"oerrors", &"imissed", &"rx_nombuf"],
     );
-    row(
-        &mut text,
-        20,
-        &[
-            &stats.ierrors,
-            &stats.oerrors,
-            &stats.imissed,
-            &stats.rx_nombuf,
-        ],
-    );
+    let NicStats {
+        ierrors,
+        oerrors,
+        imissed,
+        rx_nombuf,
+        ..
+    } = stats;
+    row(&mut text, 20, &[ierrors, oerrors, imissed, rx_nombuf]);
     row(&mut text, 20, &[&"mbuf-avail", &"mbuf-inuse"]);
     row(&mut text, 20, &[&stats.mbuf_avail, &stats.mbuf_inuse]);
     text
 }
 
-fn rate_text(before: &NicStats, after: &NicStats, seconds: u64) -> String {
+fn rate_text(before: &NicStats, after: &NicStats, seconds: u64) -> (String, Value) {
     let per = |field: fn(&NicStats) -> u64| rate(field(before), field(after), seconds);
+    let traffic = [
+        per(|s| s.ipackets),
+        per(|s| s.opackets),
+        per(|s| s.ibytes),
+        per(|s| s.obytes),
+    ];
+    let losses = [
+        per(|s| s.ierrors),
+        per(|s| s.oerrors),
+        per(|s| s.imissed),
+        per(|s| s.rx_nombuf),
+    ];
     let mut text = String::new();
     row(
         &mut text,
@@ -208,12 +326,7 @@ fn rate_text(before: &NicStats, after: &NicStats, seconds: u64) -> String {
     row(
         &mut text,
         16,
-        &[
-            &per(|s| s.ipackets),
-            &per(|s| s.opackets),
-            &per(|s| s.ibytes),
-            &per(|s| s.obytes),
-        ],
+        &traffic.each_ref().map(|n| n as &dyn std::fmt::Display),
     );
     row(
         &mut text,
@@ -228,14 +341,15 @@ fn rate_text(before: &NicStats, after: &NicStats, seconds: u64) -> String {
     row(
         &mut text,
         16,
-        &[
-            &per(|s| s.ierrors),
-            &per(|s| s.oerrors),
-            &per(|s| s.imissed),
-            &per(|s| s.rx_nombuf),
-        ],
+        &losses.each_ref().map(|n| n as &dyn std::fmt::Display),
     );
-    text
+    let [ipackets, opackets, ibytes, obytes] = traffic;
+    let [ierrors, oerrors, imissed, rx_nombuf] = losses;
+    let value = json!({
+        "ipackets": ipackets, "opackets": opackets, "ibytes": ibytes, "obytes": obytes,
+        "ierrors": ierrors, "oerrors": oerrors, "imissed": imissed, "rx_nombuf": rx_nombuf,
+    });
+    (text, value)
 }
 
 fn xstats_text(xstats: &[XStat]) -> String {

@@ -12,8 +12,8 @@ use dpvs_ctl::types::Blob;
 
 use super::usage;
 use crate::Cx;
-use crate::args::Command;
 use crate::failure::Failure;
+use crate::table::Command;
 use crate::words::{device, mac};
 
 /// A change, ready to be sent.

@@ -8,15 +8,19 @@ use std::thread;
 use std::time::Duration;
 
 use dpvs_ctl::{Client, CtlError};
+use serde_json::{Value, json};
 
 use crate::Cx;
 use crate::args::Options;
 use crate::failure::Failure;
+use crate::out::Record;
 
 /// Something that is sampled.
 #[derive(Debug)]
 pub(super) struct Target<K> {
     pub(super) key: K,
+    /// What it is called in JSON: the key, and the value.
+    pub(super) name: (&'static str, Value),
     /// What stands above its rates.
     pub(super) title: String,
 }
@@ -24,7 +28,7 @@ pub(super) struct Target<K> {
 /// How a sample is taken, and how two of them, so many seconds apart, read.
 pub(super) struct Meter<K, S> {
     pub(super) sample: fn(&Client, &K) -> Result<S, CtlError>,
-    pub(super) rates: fn(&S, &S, u64) -> String,
+    pub(super) rates: fn(&S, &S, u64) -> (String, Value),
 }
 
 /// Prints rates until the count is reached, or for ever.
@@ -50,21 +54,27 @@ pub(super) fn rounds<K, S>(
     while cx.options.count.is_none_or(|count| round < count) {
         round += 1;
         let before = sample(cx)?;
-        if round == 1 && targets.len() == 1 {
+        let plain = !cx.options.json && !cx.options.oneline;
+        if plain && round == 1 && targets.len() == 1 {
             titles(cx, targets)?;
         }
         cx.out.flush()?;
         thread::sleep(Duration::from_secs(interval));
         let after = sample(cx)?;
         for ((target, before), after) in targets.iter().zip(&before).zip(&after) {
-            if targets.len() > 1 {
-                cx.out.print(&target.title)?;
+            let (text, value) = (meter.rates)(before, after, interval);
+            let mut text = coloured(&cx.options, round, text);
+            if cx.options.oneline {
+                text = format!("{}{text}", target.title);
             }
-            let text = (meter.rates)(before, after, interval);
-            let text = coloured(&cx.options, round, text);
-            cx.out.print(&text)?;
+            let (key, name) = &target.name;
+            let mut record = Record::new(text, json!({*key: name, "rates": value}));
+            if targets.len() > 1 {
+                record = record.under(&target.title);
+            }
+            cx.out.emit(record)?;
         }
-        cx.out.flush()?;
+        cx.out.end_listing(true)?;
     }
     Ok(())
 }

@@ -112,10 +112,36 @@ fn numbers_lifetimes_devices() {
 }
 
 #[test]
+fn keywords_may_be_shortened_where_nothing_else_is_a_word() {
+    let next = |word: &str, object| {
+        let words = [word.to_owned()];
+        let found = Words::new(&words, object).next();
+        format!("{:?}", found.unwrap())
+    };
+    let addr = &crate::addr::OBJECT;
+    for (word, found) in [
+        ("broad", r#"Key("broadcast")"#),
+        ("d", r#"Key("dev")"#),
+        // The one spelling is found by the other, and by what both begin with.
+        ("preferred_lft", r#"Key("prefered_lft")"#),
+        ("pref", r#"Key("prefered_lft")"#),
+        ("devx", r#"Other("devx")"#),
+        ("", r#"Other("")"#),
+        ("10.0.0.1", r#"Other("10.0.0.1")"#),
+        // No keyword begins with a digit, no address is only letters.
+        ("dad::", r#"Other("dad::")"#),
+    ] {
+        assert_eq!(next(word, addr), found, "{word}");
+    }
+    assert_eq!(next("li", &crate::vlan::OBJECT), r#"Other("li")"#);
+    assert_eq!(next("link", &crate::vlan::OBJECT), r#"Key("link")"#);
+}
+
+#[test]
 fn a_keyword_needs_its_value() {
     let words = ["dev".to_owned()];
-    let mut words = Words::new(&words);
-    assert_eq!(words.next(), Some("dev"));
+    let mut words = Words::new(&words, &crate::addr::OBJECT);
+    assert_eq!(words.next(), Some(Word::Key("dev")));
     assert_eq!(
         words.value("dev").unwrap_err().lines("dpip"),
         ["missing argument for `dev'", "dpip: invalid parameter"]

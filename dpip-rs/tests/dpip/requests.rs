@@ -1,6 +1,7 @@
 //! Every command line of the golden list sends exactly the golden request.
 
-use dpvs_ctl::{ErrCode, Kind};
+use dpvs_ctl::msg::{IpsetInfo, IpsetParam, encode_ipsets};
+use dpvs_ctl::{ErrCode, Kind, Name, Wire, id};
 
 use crate::standin::{StandIn, golden};
 
@@ -21,6 +22,22 @@ fn bytes(text: &str) -> Vec<u8> {
     bytes
 }
 
+/// A list of one set: `bar`, or `t-TYPE` of that type.
+fn set_of_type(request: &[u8]) -> Option<Vec<u8>> {
+    let name = IpsetParam::take(request).name;
+    let kind = match &*name.text() {
+        "bar" => "hash:net,port,iface".to_owned(),
+        other => other.strip_prefix("t-")?.to_owned(),
+    };
+    let info = IpsetInfo {
+        name,
+        kind: Name::truncated(&kind),
+        af: 2,
+        ..IpsetInfo::default()
+    };
+    Some(encode_ipsets(&[(info, Vec::new())]))
+}
+
 #[test]
 fn requests_are_the_golden_ones() {
     let list = golden("requests.tsv");
@@ -29,12 +46,21 @@ fn requests_are_the_golden_ones() {
         let [_, command, id, kind, body] = line.split('\t').collect::<Vec<_>>()[..] else {
             panic!("five fields expected: {line}");
         };
-        let standin = StandIn::new(|request| match request.kind {
-            Kind::Get => Err(ErrCode::NOTEXIST),
-            Kind::Set => Ok(Vec::new()),
+        let standin = StandIn::new(|request| match (request.kind, request.id) {
+            // The type of a set is asked for before its entries are.
+            (_, id::GET_IPSET_LIST) => set_of_type(&request.body).ok_or(ErrCode::NOTEXIST),
+            (Kind::Get, _) => Err(ErrCode::NOTEXIST),
+            (Kind::Set, _) => Ok(Vec::new()),
         });
         let said = standin.dpip(command);
-        let seen = standin.seen();
+        let mut seen = standin.seen();
+        if seen.len() == 2 {
+            let first = seen.remove(0);
+            assert_eq!(first.id, id::GET_IPSET_LIST, "{command}: {said:?}");
+            // Name and opcode, nothing else.
+            assert_eq!(first.body[32..64], seen[0].body[32..64], "{command}");
+            assert_eq!(first.body[96..98], [7, 0], "{command}");
+        }
         assert_eq!(seen.len(), 1, "{command}: {said:?}");
         let kind = if kind == "get" { Kind::Get } else { Kind::Set };
         assert_eq!(
@@ -55,7 +81,7 @@ fn requests_are_the_golden_ones() {
         }
         checked += 1;
     }
-    assert!(checked > 30, "only {checked} lines");
+    assert!(checked > 90, "only {checked} lines");
 }
 
 #[test]
@@ -68,6 +94,12 @@ fn a_refusal_is_two_lines_and_a_failure() {
         ("link set dpdk0 promisc on", 54),
         ("link add bond0 bond-slave dpdk1", 55),
         ("vlan del dpdk0.100", 82),
+        ("qsch del dev dpdk0 root", 85),
+        ("cls del dev dpdk0 handle 1:", 85),
+        ("tunnel add t0 mode gre", 94),
+        ("ipset destroy foo", 103),
+        ("iftraf enable", 106),
+        ("flow flush type kni dev dpdk0", 101),
     ] {
         let said = StandIn::new(|_| Err(ErrCode::EXIST)).dpip(line);
         assert_eq!(
@@ -112,9 +144,18 @@ fn nothing_is_sent_for_what_cannot_be_meant() {
         ),
         ("route add dev dpdk0", "missing prefix\n"),
         ("route flush", "no device specified\n"),
-        ("route set 10.0.0.0/8 dev dpdk0", ""),
-        ("-6 route set ::/8 dev dpdk0", ""),
-        ("neigh flush dev dpdk0", ""),
+        (
+            "route set 10.0.0.0/8 dev dpdk0",
+            "dpip: route has no command `set'; `dpip route help' lists what it has\n",
+        ),
+        (
+            "-6 route set ::/8 dev dpdk0",
+            "dpip: route has no command `set'; `dpip route help' lists what it has\n",
+        ),
+        (
+            "neigh flush dev dpdk0",
+            "dpip: neigh has no command `flush'; `dpip neigh help' lists what it has\n",
+        ),
         ("neigh add 10.0.0.1 dev dpdk0", "invalid MAC address\n"),
         (
             "link set dpdk0 promisc perhaps",
@@ -129,6 +170,20 @@ fn nothing_is_sent_for_what_cannot_be_meant() {
             "cpu1: lcores can only be shown\n",
         ),
         ("vlan add id 1", "missing real device\n"),
+        ("qsch add root tbf", "missing device.\n"),
+        ("cls add dev d match", "invalid match pattern.\n"),
+        ("tunnel add t0", "missing tunnel type.\n"),
+        (
+            "ipset create s bitmap:ip",
+            "bitmap's IP range MUST be specified\n",
+        ),
+        ("ipset flush", "missing set name\n"),
+        ("flow add dev dpdk0 10.0.0.1", "missing flow type\n"),
+        ("lldp show", "missing device name\n"),
+        (
+            "-w link set dpdk0 promisc on",
+            "-w repeats `show', not `set': leave one of them out\n",
+        ),
     ] {
         let said = standin.dpip(line);
         assert_eq!((said.code, said.out.as_str()), (Some(1), ""), "{line}");

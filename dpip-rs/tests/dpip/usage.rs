@@ -2,7 +2,9 @@
 
 use std::path::Path;
 
-use crate::standin::{Said, dpip};
+use dpvs_ctl::ErrCode;
+
+use crate::standin::{Said, StandIn, dpip};
 
 fn alone(line: &str) -> Said {
     dpip(Path::new("/nonexistent/dpvs.ipc"), line)
@@ -34,7 +36,10 @@ fn versions() {
 
 #[test]
 fn objects_explain_themselves() {
-    for object in ["link", "addr", "route", "neigh", "maddr", "vlan", "ipv6"] {
+    for object in [
+        "link", "addr", "route", "neigh", "vlan", "tunnel", "qsch", "cls", "ipv6", "iftraf",
+        "eal-mem", "ipset", "flow", "maddr", "lldp", "drop",
+    ] {
         for (line, code) in [
             (format!("{object} help"), 0),
             (object.to_owned(), 1),
@@ -54,14 +59,18 @@ fn objects_explain_themselves() {
 #[test]
 fn unknown_words() {
     for (line, err) in [
-        ("link dance", "invalid command dance\n"),
+        (
+            "link dance",
+            "invalid command dance\ndpip: the commands of link are: show, set, add, del, help; \
+             `dpip link help' explains them\n",
+        ),
         ("nonsense dance", "invalid command dance\n"),
         (
             "nonsense show",
             "dpip: invalid object, use `-h' for help.\n",
         ),
         ("nonsense", "dpip: invalid object, use `-h' for help.\n"),
-        ("lin show", "dpip: invalid object, use `-h' for help.\n"),
+        ("links show", "dpip: invalid object, use `-h' for help.\n"),
         (
             "-x link show",
             "dpip: invalid option -- 'x'\nInvalid option: -x\n",
@@ -79,25 +88,34 @@ fn unknown_words() {
 }
 
 #[test]
-fn objects_of_later_say_so() {
-    for object in [
-        "tunnel", "qsch", "cls", "iftraf", "eal-mem", "ipset", "flow", "lldp",
+fn what_a_daemon_does_not_do_is_said_in_words() {
+    let standin = StandIn::new(|_| Err(ErrCode::NOTSUPP));
+    for (line, id, what) in [
+        ("tunnel show", 98, "tunnel show"),
+        ("qsch add dev d root pfifo limit 1", 84, "qsch add"),
+        ("cls list dev d", 88, "cls show"),
+        ("iftraf enable", 106, "iftraf enable"),
+        ("eal-mem show", 7401, "eal-mem show"),
+        ("ipset show", 105, "ipset show"),
+        ("flow show type kni dev d", 102, "flow show"),
+        ("lldp show dev d", 69, "lldp show"),
     ] {
-        for line in [
-            format!("{object} show"),
-            object.to_owned(),
-            format!("{object} help"),
-        ] {
-            let said = alone(&line);
-            assert_eq!(
-                (said.code, said.err),
-                (
-                    Some(1),
-                    format!("dpip: object `{object}' is not supported by this version of dpip\n")
-                ),
-                "{line}"
-            );
-        }
+        let said = standin.dpip(line);
+        let err = format!(
+            "[sockopt_msg_recv] errcode set in socket msg#{id} header: not support(-14)\n\
+             dpip: this dpvs does not support `{what}' (its log says more)\n\
+             dpip: not support\n"
+        );
+        assert_eq!((said.code, said.err), (Some(1), err), "{line}");
+    }
+    // Ours alone are asked of others as well.
+    for line in ["drop show", "flow show"] {
+        let said = standin.dpip(line);
+        let why = "this dpvs does not tell; only the dpvs that comes with this dpip does";
+        assert!(said.err.contains(why), "{line}: {said:?}");
+        let said = StandIn::raw(|_| Vec::new()).dpip(line);
+        assert_eq!(said.code, Some(1), "{line}");
+        assert!(said.err.contains(why), "{line}: {said:?}");
     }
 }
 

@@ -83,7 +83,7 @@ fn counters_and_rates() {
             .all(|line| line.len() == 84 || line.len() == 64),
         "{text}"
     );
-    let text = rate_text(&stats(10), &stats(30), 2);
+    let (text, value) = rate_text(&stats(10), &stats(30), 2);
     assert_eq!(
         text.lines().nth(1).unwrap(),
         format!("    {:<16}{:<16}{:<16}{:<16}", 10, 20, 30, 40)
@@ -95,5 +95,9 @@ fn counters_and_rates() {
     assert_eq!(
         text.lines().nth(5).unwrap(),
         format!("    {:<16}{:<16}{:<16}{:<16}", 70, 80, 90, 100)
+    );
+    assert_eq!(
+        (&value["lcore_loop"], &value["dropped"]),
+        (&json!(10), &json!(110))
     );
 }

@@ -65,7 +65,11 @@ fn rates_in_columns() {
         ierrors: 5 * n,
         ..NicStats::default()
     };
-    let text = rate_text(&stats(100), &stats(110), 5);
+    let (text, value) = rate_text(&stats(100), &stats(110), 5);
+    assert_eq!(
+        (&value["ipackets"], &value["obytes"]),
+        (&json!(2), &json!(8))
+    );
     let lines: Vec<&str> = text.lines().collect();
     assert_eq!(
         lines[0],
