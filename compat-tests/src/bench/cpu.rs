@@ -12,8 +12,8 @@ pub struct Thread {
     tid: i32,
 }
 
-/// Names DPDK releases give the thread of lcore 1.
-const NAMES: [&str; 3] = ["rte-worker-1", "dpdk-worker1", "lcore-worker-1"];
+/// Names DPDK releases give the thread of a lcore, up to its number.
+const NAMES: [&str; 3] = ["rte-worker-", "dpdk-worker", "lcore-worker-"];
 
 impl Thread {
     /// The thread of lcore 1.
@@ -21,13 +21,29 @@ impl Thread {
     /// # Errors
     /// When the process has none of its names.
     pub fn worker(pid: u32) -> Result<Self> {
+        Self::lcore(pid, 1)
+    }
+
+    /// The thread of a lcore.
+    ///
+    /// # Errors
+    /// When the process has none of its names.
+    pub fn lcore(pid: u32, lcore: u8) -> Result<Self> {
+        let number = lcore.to_string();
         for tid in threads(pid)? {
             let name = fs::read_to_string(format!("/proc/{pid}/task/{tid}/comm"));
-            if name.is_ok_and(|name| NAMES.contains(&name.trim())) {
+            let is = |name: &str| {
+                NAMES
+                    .iter()
+                    .any(|prefix| name.strip_prefix(prefix) == Some(&number))
+            };
+            if name.is_ok_and(|name| is(name.trim())) {
                 return Ok(Self { pid, tid });
             }
         }
-        Err(Error::new(format!("process {pid} has no worker lcore 1")))
+        Err(Error::new(format!(
+            "process {pid} has no worker lcore {lcore}"
+        )))
     }
 
     /// Real-time priority for it and a low one for the rest of its process;

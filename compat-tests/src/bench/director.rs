@@ -168,12 +168,12 @@ impl Director {
         self.process.pid()
     }
 
-    fn tool(&self, name: &str, args: &str, input: &str) -> Result<String> {
+    fn tool(&self, name: &str, args: &str, input: &str, limit: Duration) -> Result<String> {
         let mut command = Command::new(bins::path(name)?);
         command
             .args(args.split_whitespace())
             .env("DPVS_IPC_FILE", &self.socket);
-        run::run_with(&mut command, input.as_bytes(), run::LIMIT)?.success()
+        run::run_with(&mut command, input.as_bytes(), limit)?.success()
     }
 
     /// `dpip args…`.
@@ -181,7 +181,7 @@ impl Director {
     /// # Errors
     /// When it fails.
     pub fn dpip(&self, args: &str) -> Result<String> {
-        self.tool("dpip", args, "")
+        self.tool("dpip", args, "", run::LIMIT)
     }
 
     /// `ipvsadm args…`.
@@ -189,7 +189,15 @@ impl Director {
     /// # Errors
     /// When it fails.
     pub fn ipvsadm(&self, args: &str) -> Result<String> {
-        self.tool("ipvsadm", args, "")
+        self.ipvsadm_with(args, "", run::LIMIT)
+    }
+
+    /// `ipvsadm args…` with text to read, for at most so long.
+    ///
+    /// # Errors
+    /// When it fails.
+    pub fn ipvsadm_with(&self, args: &str, input: &str, limit: Duration) -> Result<String> {
+        self.tool("ipvsadm", args, input, limit)
     }
 
     /// The service with its local addresses and, beside it, addresses and
@@ -215,7 +223,7 @@ impl Director {
         let lines: String = (0..SERVERS)
             .map(|i| format!("-P {service} -z {} -F dpdk1\n", traffic.laddr(i)))
             .collect();
-        self.tool("ipvsadm", "-R", &lines).map(drop)
+        self.ipvsadm_with("-R", &lines, run::LIMIT).map(drop)
     }
 
     /// Adds the servers, all in one go: forwarding begins.
@@ -230,7 +238,24 @@ impl Director {
                 format!("-a {service} -r {server} -b -w 1\n")
             })
             .collect();
-        self.tool("ipvsadm", "-R", &lines).map(drop)
+        self.ipvsadm_with("-R", &lines, run::LIMIT).map(drop)
+    }
+
+    /// Waits until every flow has its connection: until files of so many frames
+    /// were sent twice.
+    ///
+    /// # Errors
+    /// When it takes too long.
+    pub fn warm_up(&mut self, frames: usize) -> Result<()> {
+        let enough = 2 * frames as u64;
+        let waited = wait::until_true("the first packets of every flow", START, || {
+            self.still_running()?;
+            Ok(self.telemetry.packets(1)?.sent >= enough)
+        });
+        waited.map(drop).map_err(|error| {
+            let stats = self.dpip("link show -s").unwrap_or_default();
+            Error::new(format!("{error}; the ports say:\n{stats}"))
+        })
     }
 
     /// A client of its control socket.

@@ -207,7 +207,11 @@ fn prepare(traffic: Traffic, kind: Kind, flows: usize) -> Result<Files> {
         dir,
         ports: vec![Port::Replay(file), Port::Sink],
         // The servers' file has as many.
-        frames: if kind == Kind::Both { 2 * frames } else { frames },
+        frames: if kind == Kind::Both {
+            2 * frames
+        } else {
+            frames
+        },
         seed: None,
         chosen: Vec::new(),
     })
@@ -249,7 +253,7 @@ fn open(
         let mut director = Director::start(&setting, director::CONNS, None)?;
         director.prepare(traffic)?;
         director.go(traffic)?;
-        warm_up(&mut director, files.frames)?;
+        director.warm_up(files.frames)?;
         return Ok(director);
     }
     let path = files.dir.path().join("handshakes");
@@ -291,21 +295,8 @@ fn open(
     Ok(director)
 }
 
-/// How long flows may take to be opened.
+/// How long connections may take to be established.
 const LIMIT: Duration = Duration::from_secs(60);
-
-/// Waits until every flow has its connection: until the file was sent twice.
-fn warm_up(director: &mut Director, frames: usize) -> Result<()> {
-    let enough = 2 * frames as u64;
-    let waited = wait::until_true("the first packets of every flow", LIMIT, || {
-        director.still_running()?;
-        Ok(director.telemetry.packets(1)?.sent >= enough)
-    });
-    waited.map(drop).map_err(|error| {
-        let stats = director.dpip("link show -s").unwrap_or_default();
-        Error::new(format!("{error}; the ports say:\n{stats}"))
-    })
-}
 
 fn remove(path: &Path) -> Result<()> {
     match std::fs::remove_file(path) {

@@ -19,7 +19,7 @@ pub fn run(options: &Options) -> Result<bool> {
         &options.out,
         "latency",
         &[
-            ("expiring at once", "row", 0),
+            ("meanwhile", "row", 0),
             ("Mpps", "mpps.med", 2),
             ("p50 us", "cpu_us_p50", 1),
             ("p99 us", "cpu_us_p99", 1),
@@ -30,18 +30,23 @@ pub fn run(options: &Options) -> Result<bool> {
             ("met", "met", 0),
         ],
     )?;
-    for (name, expiring) in [("none", 0), ("1M", 1_000_000)] {
+    for (name, expiring, services) in [
+        ("plain", 0, 0),
+        ("1M-expire", 1_000_000, 0),
+        ("10k-services", 0, 10_000),
+    ] {
         if !options.wants(name) {
             continue;
         }
         let runs = options.runs;
         let lines = program.run(&format!(
-            "latency flows=100000 expiring={expiring} seconds=1 runs={runs}"
+            "latency flows=100000 expiring={expiring} services={services} seconds=1 runs={runs}"
         ))?;
         let mut row = Row::default()
             .with("row", name)
             .with("flows", 100_000)
             .with("expiring", expiring)
+            .with("services_published", services)
             .with("mpps", spread(&lines, "mpps")?);
         for clock in ["cpu", "wall"] {
             for part in ["p50", "p99", "p999", "max"] {

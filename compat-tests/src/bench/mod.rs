@@ -6,6 +6,7 @@
 //! the benchmark program of `dpvs-core`. Only the real programs are run, and
 //! only counters are read while they run. [`MEASUREMENTS`] lists what there is.
 
+pub mod control;
 pub mod core;
 pub mod cpu;
 pub mod director;
@@ -21,6 +22,7 @@ pub mod sample;
 pub mod setup;
 pub mod telemetry;
 pub mod testpmd;
+pub mod workers;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -32,11 +34,13 @@ use crate::error::{Context, Error, Result};
 pub type Measurement = fn(&Options) -> Result<bool>;
 
 /// Every measurement, in the order in which they run.
-pub const MEASUREMENTS: [(&str, Measurement); 5] = [
+pub const MEASUREMENTS: [(&str, Measurement); 7] = [
     ("core", core::run),
     ("setup", setup::run),
     ("memory", memory::run),
     ("forward", forward::run),
+    ("control", control::run),
+    ("workers", workers::run),
     ("latency", latency::run),
 ];
 

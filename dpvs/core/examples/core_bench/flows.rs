@@ -25,6 +25,17 @@ impl Mix {
     }
 }
 
+/// In which order connections are met.
+enum Order {
+    Random(Random),
+    /// Every one once before any for the second time, in long steps: none stays
+    /// silent for longer than a round.
+    Round {
+        at: usize,
+        step: usize,
+    },
+}
+
 /// A fixed pseudo-random sequence (xorshift).
 pub(crate) struct Random(pub(crate) u64);
 
@@ -39,6 +50,26 @@ impl Random {
         self.0 = x;
         (((x >> 32) * u64::from(n)) >> 32) as u32
     }
+}
+
+impl Order {
+    #[inline]
+    fn next(&mut self, count: usize) -> usize {
+        match self {
+            Order::Random(random) => random.below(count as u32) as usize,
+            Order::Round { at, step } => {
+                *at += *step;
+                if *at >= count {
+                    *at -= count;
+                }
+                *at
+            }
+        }
+    }
+}
+
+fn gcd(a: usize, b: usize) -> usize {
+    if b == 0 { a } else { gcd(b, a % b) }
 }
 
 pub(crate) const CLIENT_SYN: Packet = Packet {
@@ -58,7 +89,7 @@ pub(crate) const CLIENT_ACK: Packet = Packet {
 /// The live connections: number `i` is flow `base + i` until it is replaced.
 pub(crate) struct Flows {
     pub(crate) live: Vec<(u32, Chosen)>,
-    pub(crate) random: Random,
+    order: Order,
     next: u32,
 }
 
@@ -68,7 +99,7 @@ impl Flows {
     pub(crate) fn open(rig: &mut Rig, count: usize) -> Self {
         let mut flows = Self {
             live: Vec::with_capacity(count),
-            random: Random(0x9e37_79b9_7f4a_7c15),
+            order: Order::Random(Random(0x9e37_79b9_7f4a_7c15)),
             next: 0,
         };
         while flows.live.len() < count {
@@ -77,6 +108,17 @@ impl Flows {
             flows.live.extend(opened);
         }
         flows
+    }
+
+    /// From now on everyone's turn comes in every round.
+    pub(crate) fn in_rounds(&mut self) {
+        let count = self.live.len();
+        // The golden section, made to have no divisor in common.
+        let mut step = (count as f64 * 0.618_034) as usize | 1;
+        while gcd(step, count) != 1 {
+            step += 1;
+        }
+        self.order = Order::Round { at: 0, step };
     }
 
     /// Opens `n` more: UDP by a datagram, TCP by a handshake.
@@ -105,15 +147,14 @@ impl Flows {
 
     /// A batch of `n` packets of random connections.
     pub(crate) fn meet(&mut self, rig: &mut Rig, n: usize, mix: Mix, ack: Option<u32>) {
-        let (live, random) = (&self.live, &mut self.random);
-        let count = live.len() as u32;
+        let (live, order) = (&self.live, &mut self.order);
         rig.batch(n, |i| {
             let reply = match mix {
                 Mix::In => false,
                 Mix::Out => true,
                 Mix::Both => i / dpvs_core::frame::BURST % 2 == 1,
             };
-            let (flow, chosen) = live[random.below(count) as usize];
+            let (flow, chosen) = live[order.next(live.len())];
             let mut packet = Packet::data(reply);
             if let (Some(ack), false) = (ack, reply) {
                 packet.ack = ack;

@@ -1,7 +1,8 @@
 //! How long a worker is away from its queues: every turn of its loop timed
 //! (a message if there is one, a burst, the timers) while bursts come at a given
-//! pace, a new configuration is published a hundred times a second, and a great
-//! many connections end at the same moment.
+//! pace, a new configuration is published a hundred times a second (with
+//! `services`, so many appear and disappear each time), and a great many
+//! connections end at the same moment.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -26,6 +27,7 @@ pub(crate) fn run(args: &Args) -> Result<(), String> {
     let expiring: u32 = args.number("expiring", 1_000_000)?;
     let seconds: f64 = args.number("seconds", 2.0)?;
     let runs: u64 = args.number("runs", 1)?;
+    let services: u32 = args.number("services", 0)?;
     // They end together: this many (worker's) seconds after the last packet.
     const SILENCE: u32 = 60;
     let mut settings = Settings::default();
@@ -49,10 +51,11 @@ pub(crate) fn run(args: &Args) -> Result<(), String> {
         // The end of the silence comes in the first tenth.
         rig.clock += u64::from(SILENCE) * 500_000_000 - (seconds * 1e8) as u64;
         let gone = rig.worker.stats().conns_gone;
-        let turns = paced(&mut rig, &flows, mpps, seconds, &settings);
+        let turns = paced(&mut rig, &flows, (mpps, seconds), services, &settings);
         let line = Line::new("latency", world)
             .number("flows", live as u64)
             .number("expiring", expiring.into())
+            .number("services", services.into())
             .number("run", run)
             .real("mpps", mpps)
             .number("turns", turns.cpu.len() as u64)
@@ -69,14 +72,26 @@ struct Turns {
     wall: Vec<u32>,
 }
 
-fn paced(rig: &mut Rig, flows: &Flows, mpps: f64, seconds: f64, settings: &Settings) -> Turns {
+fn paced(
+    rig: &mut Rig,
+    flows: &Flows,
+    (mpps, seconds): (f64, f64),
+    services: u32,
+    settings: &Settings,
+) -> Turns {
     let pace = Duration::from_secs_f64(BURST as f64 / mpps / 1e6);
     let most = (seconds / pace.as_secs_f64()) as usize + 1;
     let mut turns = Turns {
         cpu: Vec::with_capacity(most),
         wall: Vec::with_capacity(most),
     };
-    let snapshots = [2, 3].map(|epoch| Arc::new(rig.world.snapshot(epoch, settings.clone())));
+    let mut next = rig.world.snapshot(2, settings.clone());
+    let mut snapshots = [Arc::new(next.clone()), Arc::default()];
+    for i in 0..services {
+        next.services.insert(rig.world.idle_service(i));
+    }
+    next.epoch += 1;
+    snapshots[1] = Arc::new(next);
     let mut random = Random(0x9e37_79b9_7f4a_7c15);
     let (start, base) = (Instant::now(), rig.clock);
     let (mut due, mut publish, mut published) = (start, start + PUBLISH, 0);

@@ -99,14 +99,14 @@ pub(crate) fn forward(args: &Args) -> Result<(), String> {
 
 /// `churn`: rate with so many live connections of which `percent` are replaced
 /// every second, and without, in turn. The replaced ones fall silent and end by
-/// their timer, ten seconds after.
+/// their timer, three seconds after; the others are met more often than that.
 pub(crate) fn churn(args: &Args) -> Result<(), String> {
     let world = args.world()?;
     let count: usize = args.number("flows", 10_000_000)?;
     let percent: f64 = args.number("percent", 1.0)?;
     let runs: u64 = args.number("runs", 1)?;
     let length = Length::of(args)?;
-    let silence = args.number("silence", 10u32)?;
+    let silence = args.number("silence", 3u32)?;
     let mut settings = Settings::default();
     settings.timeouts.udp = [silence; 3];
     settings.timeouts.tcp[1] = silence;
@@ -114,6 +114,7 @@ pub(crate) fn churn(args: &Args) -> Result<(), String> {
     let room = count + lingering as usize * 5 / 4 + FRAMES;
     let mut rig = Rig::new(world, (0, 1), room, settings);
     let mut flows = Flows::open(&mut rig, count);
+    flows.in_rounds();
     let mut churn = Churn {
         per_nano: count as f64 * percent / 100.0 / 1e9,
         at: rig.clock,

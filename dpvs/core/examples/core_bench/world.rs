@@ -142,18 +142,6 @@ impl World {
             ..Snapshot::default()
         };
         snapshot.services.insert(Arc::new(Service {
-            id: ServiceId(0),
-            uid: 1,
-            version: 1,
-            key: ServiceKey {
-                proto: if self.tcp { 6 } else { 17 },
-                addr: vip,
-                port: VPORT,
-            },
-            sched: SchedKind::Wrr,
-            conn_timeout: 0,
-            expire_quiescent: false,
-            dests: (0..SERVERS).map(|i| self.dest(i)).collect(),
             laddrs: laddrs
                 .iter()
                 .map(|&addr| Laddr {
@@ -161,8 +149,33 @@ impl World {
                     port: PortId(1),
                 })
                 .collect(),
+            ..self.service(0, VPORT)
         }));
         snapshot
+    }
+
+    /// A service nobody asks for, one of many.
+    pub(crate) fn idle_service(self, i: u32) -> Arc<Service> {
+        Arc::new(self.service(1 + i, 10_000 + (i % 50_000) as u16))
+    }
+
+    /// A service without local addresses.
+    fn service(self, id: u32, port: u16) -> Service {
+        Service {
+            id: ServiceId(id),
+            uid: 1 + u64::from(id),
+            version: 1,
+            key: ServiceKey {
+                proto: if self.tcp { 6 } else { 17 },
+                addr: self.ip(self.vip()),
+                port,
+            },
+            sched: SchedKind::Wrr,
+            conn_timeout: 0,
+            expire_quiescent: false,
+            dests: (0..SERVERS).map(|i| self.dest(i)).collect(),
+            laddrs: Arc::default(),
+        }
     }
 
     fn dest(self, i: u8) -> Dest {
