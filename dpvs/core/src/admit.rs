@@ -7,7 +7,7 @@ use zerocopy::FromZeros;
 
 use crate::conn::table::Tuple;
 use crate::conn::{Entry, Handle, flags};
-use crate::frame::{Frame, Now, WorkerId};
+use crate::frame::{Frame, Io, Now, WorkerId};
 use crate::lifecycle::timeout_ms;
 use crate::neigh::Egress;
 use crate::parse::Head;
@@ -63,13 +63,14 @@ pub(crate) fn service_states() -> ServiceStates {
 impl<F: Frame> Worker<F> {
     /// Decides on the first packet of a flow (or one sent while its connection
     /// was made earlier in the same burst).
-    pub(crate) fn admit<A: Net>(
+    pub(crate) fn admit<A: Net, I: Io<Frame = F>>(
         &mut self,
         snap: &Snapshot,
         from: &Egress,
         frame: &F,
         head: &Head,
         now: Now,
+        io: &mut I,
     ) -> Admitted {
         let data = frame.data();
         let (src, dst) = A::addrs(data);
@@ -102,7 +103,7 @@ impl<F: Frame> Worker<F> {
         if bad_source(src.ip()) {
             return Admitted::Drop(Reason::BadAddress);
         }
-        match self.create::<A>(snap, from, service, frame, head, now) {
+        match self.create::<A, I>(snap, from, service, frame, head, now, io) {
             Ok(conn) => Admitted::Conn(conn),
             Err(reason) => Admitted::Drop(reason),
         }
@@ -124,7 +125,8 @@ impl<F: Frame> Worker<F> {
         Admitted::Pass
     }
 
-    fn create<A: Net>(
+    #[allow(clippy::too_many_arguments)]
+    fn create<A: Net, I: Io<Frame = F>>(
         &mut self,
         snap: &Snapshot,
         from: &Egress,
@@ -132,6 +134,7 @@ impl<F: Frame> Worker<F> {
         frame: &F,
         head: &Head,
         now: Now,
+        io: &mut I,
     ) -> Result<Handle, Reason> {
         let dest = self.schedule(service)?;
         if dest.mode != FwdMode::FullNat {
@@ -144,18 +147,27 @@ impl<F: Frame> Worker<F> {
         let data = frame.data();
         let (src, dst) = A::addrs(data);
         let mut entry = Entry::<A>::new_zeroed();
-        entry.caddr = src;
-        entry.vaddr = dst;
-        entry.laddr = laddr;
-        entry.daddr = daddr;
-        entry.cport = head.sport;
-        entry.vport = head.dport;
-        entry.lport = lport.to_be();
-        entry.dport = dest.port.to_be();
+        let client = Tuple {
+            src,
+            dst,
+            sport: head.sport,
+            dport: head.dport,
+            proto: head.proto,
+        };
+        let server = Tuple {
+            src: daddr,
+            dst: laddr,
+            sport: dest.port.to_be(),
+            dport: lport.to_be(),
+            proto: head.proto,
+        };
+        entry.set_tuples(&client, &server);
         entry.set_deltas();
         entry.dest = dest.id.0;
-        entry.proto = head.proto;
-        entry.flags = if head.proto == TCP { flags::TOA } else { 0 };
+        entry.flags = flags::EMBRYO;
+        if head.proto == TCP {
+            entry.flags |= flags::TOA;
+        }
         if service.expire_quiescent {
             entry.flags |= flags::QUIESCENT;
         }
@@ -180,18 +192,23 @@ impl<F: Frame> Worker<F> {
             let mut mac = [0; 6];
             mac.copy_from_slice(&data[6..12]);
             // Nobody is at a group's or the zero address: such replies are routed.
-            entry.hop_out = self
+            entry.hops[1] = self
                 .neighs
                 .hops
                 .intern(from.port, mac, from.mac, from.mtu)
                 .unwrap_or(0);
         }
         let timeout = entry.timeout;
-        let Some(conn) = self.conns.admit(&entry, head.hash) else {
+        let mut conn = self.conns.admit(&entry, head.hash);
+        if conn.is_none() && self.evict(snap, A::V6, now, io) {
+            conn = self.conns.admit(&entry, head.hash);
+        }
+        let Some(conn) = conn else {
             self.pools
                 .give(pool, head.proto, dest.addr, dest.port, lport);
             return Err(Reason::ConnTableFull);
         };
+        self.embryos.add(&mut self.conns, conn);
         self.wheel.add(&mut self.conns, conn, now_ms, timeout);
         let counters = &mut self.dests[dest.id.0 as usize].counters;
         counters.conns += 1;

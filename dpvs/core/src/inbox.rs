@@ -14,7 +14,7 @@ use crate::stats::Reason;
 use crate::worker::{DestState, Worker};
 
 /// Entries looked at for one piece of a connection listing.
-const WALK_STEPS: u32 = 4096;
+const WALK_STEPS: u32 = 1024;
 /// States made for new servers at once (64 KiB: a few pages from the system).
 const NEW_DESTS: usize = 1024;
 /// Removed servers looked at at once.

@@ -32,7 +32,7 @@ impl IsnMaker {
 
     fn isn<A: Net>(&self, entry: &Entry<A>, now: Now) -> u32 {
         let mut hash = SipHasher13::new_with_keys(self.key.0, self.key.1);
-        match (entry.laddr.ip(), entry.daddr.ip()) {
+        match (entry.laddr().ip(), entry.daddr().ip()) {
             (std::net::IpAddr::V4(l), std::net::IpAddr::V4(d)) => {
                 hash.write_u64(u64::from(l.to_bits()) << 32 | u64::from(d.to_bits()));
             }
@@ -41,7 +41,7 @@ impl IsnMaker {
                 hash.write(&octets(d));
             }
         }
-        hash.write_u32(u32::from(entry.lport) << 16 | u32::from(entry.dport));
+        hash.write_u32(u32::from(entry.lport()) << 16 | u32::from(entry.dport()));
         // Nanoseconds over 64: one round takes 4.6 minutes.
         (hash.finish() as u32).wrapping_add((now.0.wrapping_mul(1000) >> 6) as u32)
     }

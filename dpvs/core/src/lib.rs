@@ -31,5 +31,6 @@ pub mod service;
 pub mod sharemap;
 pub mod snapshot;
 pub mod stats;
+mod steady;
 pub mod worker;
 pub mod xmit;

@@ -69,6 +69,12 @@ impl<F: Frame> Worker<F> {
         );
         let active = entry.proto == TCP && tcp::State::from_u8(state).is_active();
         let was = entry.flags & flags::ACTIVE != 0;
+        let answered = active || entry.proto != TCP && state == udp::State::Normal as u8;
+        let embryo = entry.flags & flags::EMBRYO != 0;
+        if answered && embryo {
+            entry.flags ^= flags::EMBRYO;
+        }
+        let dest = DestId(entry.dest);
         if active != was {
             entry.flags ^= flags::ACTIVE;
             let counters = &mut self.dests[entry.dest as usize].counters;
@@ -79,10 +85,12 @@ impl<F: Frame> Worker<F> {
             };
             *up += 1;
             *down -= 1;
-            let dest = DestId(entry.dest);
             if was {
                 self.lighter(dest);
             }
+        }
+        if answered && embryo {
+            self.embryos.remove(&mut self.conns, conn);
         }
         self.wheel.rearm(&mut self.conns, conn, now.millis());
     }
@@ -99,6 +107,25 @@ impl<F: Frame> Worker<F> {
         self.wheel.remove(&mut self.conns, conn);
         let hashes = self.conns.prepare_remove(conn);
         self.end_hashed(snap, conn, hashes, now, io);
+    }
+
+    /// Ends the oldest connection nobody has answered, to make room for a new one;
+    /// false if there is none.
+    /// DIFFERS: DPVS refuses new connections when it has no memory left.
+    #[cold]
+    pub(crate) fn evict<I: Io<Frame = F>>(
+        &mut self,
+        snap: &Snapshot,
+        v6: bool,
+        now: Now,
+        io: &mut I,
+    ) -> bool {
+        let Some(oldest) = self.embryos.oldest(&mut self.conns, v6) else {
+            return false;
+        };
+        self.stats.conns_evicted += 1;
+        self.end(snap, oldest, now, io);
+        true
     }
 
     /// Ends connections whose time is up, a batch at most. Stage by stage, so that
@@ -141,12 +168,20 @@ impl<F: Frame> Worker<F> {
         io: &mut I,
     ) {
         let entry = *A::entry(&self.conns, conn);
+        if entry.flags & flags::EMBRYO != 0 {
+            self.embryos.remove(&mut self.conns, conn);
+        }
         self.conns.remove_hashed(conn, hashes);
         self.stats.conns_gone += 1;
         if entry.pool != 0 {
-            let (dport, lport) = (u16::from_be(entry.dport), u16::from_be(entry.lport));
-            self.pools
-                .give(entry.pool - 1, entry.proto, entry.daddr.ip(), dport, lport);
+            let (dport, lport) = (u16::from_be(entry.dport()), u16::from_be(entry.lport()));
+            self.pools.give(
+                entry.pool - 1,
+                entry.proto,
+                entry.daddr().ip(),
+                dport,
+                lport,
+            );
         }
         let dest = &mut self.dests[entry.dest as usize];
         if entry.flags & flags::ACTIVE != 0 {
@@ -198,9 +233,9 @@ impl<F: Frame> Worker<F> {
         now: Now,
         io: &mut I,
     ) {
-        let to_server = (e.laddr, e.daddr, e.lport, e.dport, e.rs_ack);
-        let to_client = (e.vaddr, e.caddr, e.vport, e.cport, e.rs_seq);
-        for ((src, dst, sport, dport, seq), hop) in [(to_server, e.hop_in), (to_client, e.hop_out)]
+        let to_server = (e.laddr(), e.daddr(), e.lport(), e.dport(), e.rs_ack);
+        let to_client = (e.vaddr(), e.caddr(), e.vport(), e.cport(), e.rs_seq);
+        for ((src, dst, sport, dport, seq), hop) in [(to_server, e.hops[0]), (to_client, e.hops[1])]
         {
             let Some(mut frame) = io.alloc() else { return };
             if !write_reset(&mut frame, src, dst, sport, dport, seq) {
@@ -229,10 +264,10 @@ impl<F: Frame> Worker<F> {
 fn info<A: Net>(e: &Entry<A>) -> ConnInfo {
     ConnInfo {
         proto: e.proto,
-        client: (e.caddr.ip(), u16::from_be(e.cport)),
-        vip: (e.vaddr.ip(), u16::from_be(e.vport)),
-        laddr: (e.laddr.ip(), u16::from_be(e.lport)),
-        dest: (e.daddr.ip(), u16::from_be(e.dport)),
+        client: (e.caddr().ip(), u16::from_be(e.cport())),
+        vip: (e.vaddr().ip(), u16::from_be(e.vport())),
+        laddr: (e.laddr().ip(), u16::from_be(e.lport())),
+        dest: (e.daddr().ip(), u16::from_be(e.dport())),
         state: state_name(e.proto, e.state),
         timeout: e.timeout / 1000,
     }

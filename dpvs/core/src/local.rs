@@ -21,6 +21,9 @@ use crate::worker::Worker;
 /// OSPF goes to the kernel before anything else looks at it.
 const OSPF: u8 = 89;
 
+/// Neighbours the others are told of in a millisecond at most.
+const TOLD_PER_MS: u32 = 16;
+
 impl<F: Frame> Worker<F> {
     /// A sound frame that belongs to no connection.
     #[inline(never)]
@@ -83,7 +86,7 @@ impl<F: Frame> Worker<F> {
         now: Now,
         io: &mut I,
     ) {
-        if self.learn_quietly(snap, egress, addr, mac, false, now, io) {
+        if self.learn_quietly(snap, egress, addr, mac, false, now, io) && self.may_tell(now) {
             io.report(crate::message::FromWorker::NeighLearned {
                 worker: self.id(),
                 port: egress.port,
@@ -91,6 +94,16 @@ impl<F: Frame> Worker<F> {
                 mac,
             });
         }
+    }
+
+    /// Whether the others are told of a neighbour: forged ones must not fill the
+    /// master's queue.
+    fn may_tell(&mut self, now: Now) -> bool {
+        if self.told.0 != now.millis() {
+            self.told = (now.millis(), 0);
+        }
+        self.told.1 += 1;
+        self.conf.workers > 1 && self.told.1 <= TOLD_PER_MS
     }
 
     /// As `learn`, without telling the others; true if it is news.

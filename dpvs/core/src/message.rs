@@ -69,6 +69,26 @@ pub enum ToWorker {
     },
 }
 
+impl ToWorker {
+    /// How long it keeps a worker, in units of about a microsecond.
+    #[must_use]
+    pub fn cost(&self) -> u32 {
+        let lines = |n: usize| u32::try_from(n / 8).unwrap_or(u32::MAX);
+        match self {
+            Self::Query { query, .. } => match query {
+                Query::Dests(dests) => 1 + lines(dests.len()),
+                Query::Conns { max, .. } => 1 + max / 8,
+                Query::Neighbours | Query::Laddrs | Query::Counters => 8,
+                Query::ConnFind(_) => 1,
+            },
+            Self::Zero { dests } if dests.is_empty() => u32::MAX,
+            Self::Zero { dests } => 1 + lines(dests.len()),
+            Self::Install { .. } => 4,
+            _ => 1,
+        }
+    }
+}
+
 /// A question to a worker.
 #[derive(Clone, Debug)]
 pub enum Query {

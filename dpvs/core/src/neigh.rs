@@ -3,18 +3,24 @@
 //! A [`Hop`] is what a packet needs to leave: the twelve bytes of MAC addresses,
 //! a port and its MTU. Connections keep a hop's number with a generation, so a
 //! next hop costs no lookup and a stale one is noticed. A neighbour owns a hop
-//! while it is resolved; packets wait in its queue until then. Knows no frame
-//! format beyond the MAC addresses: requests are written by the caller.
+//! while it is resolved; packets wait in its queue until then. The table is made
+//! for its largest size at start, so that no packet waits for it to grow, and it
+//! does not fill up: whoever only told us of itself gives way, first to others of
+//! its kind, then to those we have packets for. Knows no frame format beyond the
+//! MAC addresses: requests are written by the caller.
 
+use std::cell::Cell;
 use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;
 
+use crate::conn::index::reserve;
 use crate::frame::PortId;
 use crate::message::{NeighInfo, NeighState};
 use crate::snapshot::Mac;
 
-/// How packets leave.
+/// How packets leave. Two in a cache line.
 #[derive(Clone, Copy, Debug)]
+#[repr(C, align(32))]
 pub(crate) struct Hop {
     /// Destination MAC, then source MAC.
     pub(crate) macs: [u8; 12],
@@ -22,9 +28,12 @@ pub(crate) struct Hop {
     pub(crate) port: PortId,
     /// Its MTU.
     pub(crate) mtu: u16,
+    /// [`DEAD`] is set while nobody may use it.
     generation: u32,
-    live: bool,
 }
+
+/// Bit of [`Hop::generation`]; no number kept by a connection has it.
+const DEAD: u32 = 1 << 31;
 
 impl Hop {
     /// The same hop for packets no larger than that.
@@ -40,6 +49,8 @@ impl Hop {
 const MAX_INTERNED: usize = 65_536;
 /// Most neighbours.
 const MAX_NEIGHBOURS: usize = 65_536;
+/// Neighbours looked at to find one that gives way.
+const LOOKS: usize = 64;
 /// A hop's number is its place and, in the low bits, its generation. 17 bits for
 /// the place are enough for all of the above; a stale number is mistaken for a
 /// good one only by a connection that slept through 32767 uses of the place.
@@ -98,20 +109,19 @@ impl Hops {
     #[must_use]
     pub(crate) fn get(&self, raw: u32) -> Option<&Hop> {
         let hop = self.hops.get(place(raw) as usize)?;
-        (hop.live && hop.generation == raw & GENERATIONS).then_some(hop)
+        (hop.generation == raw & GENERATIONS).then_some(hop)
     }
 
     /// Numbers start at generation 1, so 0 never names a hop.
     fn add(&mut self, macs: [u8; 12], port: PortId, mtu: u16) -> u32 {
         if let Some(i) = self.free.pop() {
             let hop = &mut self.hops[i as usize];
-            let generation = hop.generation;
+            let generation = hop.generation & !DEAD;
             *hop = Hop {
                 macs,
                 port,
                 mtu,
                 generation,
-                live: true,
             };
             number(i, generation)
         } else {
@@ -120,7 +130,6 @@ impl Hops {
                 port,
                 mtu,
                 generation: 1,
-                live: true,
             });
             number(self.hops.len() as u32 - 1, 1)
         }
@@ -129,11 +138,9 @@ impl Hops {
     fn remove(&mut self, raw: u32) {
         let i = place(raw);
         if let Some(hop) = self.hops.get_mut(i as usize)
-            && hop.live
             && hop.generation == raw & GENERATIONS
         {
-            hop.live = false;
-            hop.generation = next_generation(hop.generation);
+            hop.generation = next_generation(hop.generation) | DEAD;
             self.free.push(i);
         }
     }
@@ -203,6 +210,8 @@ struct Neigh<F> {
     /// Milliseconds at which to ask again.
     ask: u64,
     hop: u32,
+    /// We had packets for it. What is only heard of, true or forged, goes first.
+    wanted: Cell<bool>,
     queue: VecDeque<F>,
 }
 
@@ -225,6 +234,10 @@ pub(crate) struct Neighbours<F> {
     /// The hops, also those not owned by a neighbour.
     pub(crate) hops: Hops,
     cursor: usize,
+    /// Where the next one to give way is looked for.
+    hand: usize,
+    /// Packets that waited for one that gave way, not yet counted.
+    lost: usize,
 }
 
 /// What became of a packet that was queued.
@@ -239,11 +252,13 @@ pub(crate) enum Queued {
 impl<F> Default for Neighbours<F> {
     fn default() -> Self {
         Self {
-            slots: Vec::new(),
-            free: Vec::new(),
-            by_addr: HashMap::new(),
+            slots: reserve(MAX_NEIGHBOURS),
+            free: reserve(MAX_NEIGHBOURS),
+            by_addr: HashMap::with_capacity(MAX_NEIGHBOURS),
             hops: Hops::default(),
             cursor: 0,
+            hand: 0,
+            lost: 0,
         }
     }
 }
@@ -265,6 +280,7 @@ impl<F> Neighbours<F> {
     pub(crate) fn hop(&self, port: PortId, addr: IpAddr) -> Option<u32> {
         let &i = self.by_addr.get(&(port, addr))?;
         let neigh = self.slots[i as usize].as_ref()?;
+        neigh.wanted.set(true);
         (neigh.hop != 0).then_some(neigh.hop)
     }
 
@@ -278,12 +294,13 @@ impl<F> Neighbours<F> {
         limit: usize,
         now_ms: u64,
     ) -> Queued {
-        let Some(i) = self.slot(port, addr) else {
+        let Some(i) = self.slot(port, addr, true) else {
             return Queued::Dropped;
         };
         let Some(neigh) = &mut self.slots[i] else {
             return Queued::Dropped;
         };
+        neigh.wanted.set(true);
         if src.is_some() {
             neigh.src = src;
         }
@@ -305,12 +322,13 @@ impl<F> Neighbours<F> {
         Queued::Waiting(None)
     }
 
-    fn slot(&mut self, port: PortId, addr: IpAddr) -> Option<usize> {
+    fn slot(&mut self, port: PortId, addr: IpAddr, wanted: bool) -> Option<usize> {
         if let Some(&i) = self.by_addr.get(&(port, addr)) {
             return Some(i as usize);
         }
         if self.by_addr.len() >= MAX_NEIGHBOURS {
-            return None;
+            let gone = self.least(wanted)?;
+            self.lost += self.free_slot(gone);
         }
         let neigh = Neigh {
             port,
@@ -322,6 +340,7 @@ impl<F> Neighbours<F> {
             until: 0,
             ask: u64::MAX,
             hop: 0,
+            wanted: Cell::new(wanted),
             queue: VecDeque::new(),
         };
         let i = match self.free.pop() {
@@ -338,6 +357,35 @@ impl<F> Neighbours<F> {
         Some(i)
     }
 
+    /// Of some neighbours, the one that is missed least: one only heard of; for a
+    /// wanted newcomer also one that does not answer, or the next best, but never a
+    /// permanent one.
+    fn least(&mut self, wanted: bool) -> Option<usize> {
+        let mut best: Option<(u8, usize)> = None;
+        for _ in 0..LOOKS.min(self.slots.len()) {
+            self.hand = if self.hand + 1 < self.slots.len() {
+                self.hand + 1
+            } else {
+                0
+            };
+            let Some(neigh) = &self.slots[self.hand] else {
+                continue;
+            };
+            let rank = match neigh.state {
+                _ if neigh.permanent => continue,
+                _ if !neigh.wanted.get() => return Some(self.hand),
+                _ if !wanted => continue,
+                NeighState::None | NeighState::Send => 1,
+                NeighState::Probe => 2,
+                _ => 3,
+            };
+            if best.is_none_or(|(least, _)| rank < least) {
+                best = Some((rank, self.hand));
+            }
+        }
+        best.map(|(_, i)| i)
+    }
+
     /// A neighbour's MAC address is known: returns the packets that waited, and
     /// true if this is news. A permanent entry is changed only by a permanent one.
     pub(crate) fn learn(
@@ -349,7 +397,7 @@ impl<F> Neighbours<F> {
         reachable_secs: u32,
         now_ms: u64,
     ) -> (VecDeque<F>, bool) {
-        let Some(i) = self.slot(egress.port, addr) else {
+        let Some(i) = self.slot(egress.port, addr, permanent) else {
             return (VecDeque::new(), false);
         };
         let Some(neigh) = &mut self.slots[i] else {
@@ -429,7 +477,7 @@ impl<F> Neighbours<F> {
     /// Ages some of the neighbours; returns at most one question to send, and the
     /// number of packets dropped. Call often: each call looks at a few entries.
     pub(crate) fn tick(&mut self, now_ms: u64) -> (Option<Ask>, usize) {
-        let mut dropped = 0;
+        let mut dropped = std::mem::take(&mut self.lost);
         for _ in 0..self.slots.len().min(32) {
             self.cursor = if self.cursor + 1 < self.slots.len() {
                 self.cursor + 1
@@ -442,7 +490,8 @@ impl<F> Neighbours<F> {
             };
             if neigh.until <= now_ms {
                 match neigh.state {
-                    NeighState::Reachable => {
+                    // Nobody needs to know whether it is still there otherwise.
+                    NeighState::Reachable if neigh.wanted.get() => {
                         neigh.state = NeighState::Probe;
                         neigh.until = now_ms + PROBE_SECS * 1000;
                         neigh.ask = now_ms;
@@ -560,6 +609,70 @@ mod tests {
         assert!(n.tick(2000).0.is_some());
         assert_eq!(n.tick(3000), (None, 1));
         assert!(n.list().is_empty());
+    }
+
+    fn numbered(n: u32) -> IpAddr {
+        IpAddr::V4(std::net::Ipv4Addr::from_bits(0x0a10_0000 + n))
+    }
+
+    /// Forged answers fill the table: memory stays as it is, the neighbours we
+    /// talk to stay, new ones get in, and nobody is asked whether the forged ones
+    /// are still there.
+    #[test]
+    fn forged_neighbours_push_out_only_each_other() {
+        let mut n = Neighbours::<u32>::default();
+        let room = (n.slots.capacity(), n.by_addr.capacity());
+        let server = |i: u32| IpAddr::V4(std::net::Ipv4Addr::from_bits(0x0a00_0100 + i));
+        n.learn(EGRESS, server(0), [9; 6], true, 60, 0);
+        for i in 1..50 {
+            n.queue(PortId(0), server(i), None, 1, 8, 0);
+            n.learn(EGRESS, server(i), [9; 6], false, 60, 0);
+        }
+        let hops: Vec<_> = (0..50).map(|i| n.hop(PortId(0), server(i))).collect();
+        for i in 0..4 * MAX_NEIGHBOURS as u32 {
+            n.learn(EGRESS, numbered(i), [i as u8; 6], false, 60, 1);
+        }
+        assert_eq!(n.by_addr.len(), MAX_NEIGHBOURS);
+        assert_eq!((n.slots.capacity(), n.by_addr.capacity()), room);
+        assert!(n.hops.hops.len() <= MAX_NEIGHBOURS);
+        for (i, hop) in (0..50).zip(hops) {
+            assert_eq!(n.hop(PortId(0), server(i)), hop, "server {i}");
+        }
+        // A new server: asked for and learned at once.
+        assert!(matches!(
+            n.queue(PortId(0), server(77), None, 7, 8, 2),
+            Queued::Waiting(Some(_))
+        ));
+        let (out, _) = n.learn(EGRESS, server(77), [7; 6], false, 60, 3);
+        assert_eq!(out, [7]);
+        // They age without a question; only ours are asked about.
+        let mut asked = 0;
+        for tick in 0..2 * MAX_NEIGHBOURS as u64 {
+            let (ask, dropped) = n.tick(60_500 + tick / 100);
+            assert_eq!(dropped, 0);
+            asked += u32::from(ask.is_some());
+        }
+        assert!((50..150).contains(&asked), "{asked} questions");
+        assert!(n.by_addr.len() <= 51);
+    }
+
+    /// A flood of addresses we have packets for: those that do not answer go.
+    #[test]
+    fn who_does_not_answer_gives_way() {
+        let mut n = Neighbours::<u32>::default();
+        n.queue(PortId(0), addr(), None, 1, 8, 0);
+        n.learn(EGRESS, addr(), [9; 6], false, 60, 0);
+        for i in 0..2 * MAX_NEIGHBOURS as u32 {
+            let queued = n.queue(PortId(0), numbered(i), None, i, 8, 1);
+            assert!(matches!(queued, Queued::Waiting(Some(_))), "{i}");
+        }
+        assert_eq!(n.by_addr.len(), MAX_NEIGHBOURS);
+        assert!(n.hop(PortId(0), addr()).is_some());
+        let (_, lost) = n.tick(2);
+        assert_eq!(lost, MAX_NEIGHBOURS + 1, "their packets are counted");
+        // Somebody only heard of does not push them out.
+        n.learn(EGRESS, numbered(9_999_999), [1; 6], false, 60, 2);
+        assert!(!n.knows(PortId(0), numbered(9_999_999)));
     }
 
     #[test]

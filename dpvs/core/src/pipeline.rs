@@ -8,8 +8,7 @@
 use std::net::IpAddr;
 
 use crate::admit::Admitted;
-use crate::conn::table::Tuple;
-use crate::conn::{Handle, flags};
+use crate::conn::{Entry, Handle, flags};
 use crate::egress::{Way, decrement_ttl};
 use crate::frame::{BURST, Burst, Frame, Io, Now, PortId};
 use crate::isn::edit_options;
@@ -21,6 +20,7 @@ use crate::raw::{L3, Net};
 use crate::service::{DestId, TCP};
 use crate::snapshot::Snapshot;
 use crate::stats::{Reason, WorkerStats};
+use crate::steady::{Tally, Turn};
 use crate::worker::Worker;
 use crate::xmit::fullnat::{self, ACK, FIN, RST, SYN, Segment};
 use crate::xmit::toa;
@@ -63,21 +63,46 @@ impl<F: Frame> Worker<F> {
                     parse(frame, &egress.mac, &self.conns, head);
                 }
             }
-            for head in &heads[..n] {
-                if matches!(head.kind, Kind::Flow4 | Kind::Flow6) {
-                    self.conns.prefetch_entry(head.hash);
+            let v6 = !snap.settings.ipv6_off;
+            for head in &mut heads[..n] {
+                head.conn = match head.kind {
+                    Kind::Flow4 => self.conns.candidate::<u32>(head.hash),
+                    Kind::Flow6 if v6 => self.conns.candidate::<u128>(head.hash),
+                    _ => 0,
+                };
+            }
+            let turn = Turn::new(now.millis(), true);
+            let short = !snap.settings.xmit_ttl;
+            let (mut tally4, mut tally6) = <(Tally, Tally)>::default();
+            for (slot, head) in burst.iter_mut().zip(heads.iter()) {
+                let Some(frame) = slot else { continue };
+                let way = match head.kind {
+                    Kind::Flow4 if short => self.steady::<u32>(turn, frame, head, &mut tally4),
+                    Kind::Flow6 if short => self.steady::<u128>(turn, frame, head, &mut tally6),
+                    _ => None,
+                };
+                let Some(frame) = slot.take() else { continue };
+                match way {
+                    Some(port) => io.send(port, frame),
+                    None => self.finish(&snap, &egress, frame, head, now, io),
                 }
             }
-            for (slot, head) in burst.iter_mut().zip(heads.iter()) {
-                let Some(frame) = slot.take() else { continue };
-                self.finish(&snap, &egress, frame, head, now, io);
-            }
+            self.note(tally4, tally6);
             self.conns.settle();
         } else {
             self.refuse(burst, Reason::NotConfigured);
         }
         self.snap = Some(snap);
         self.heads = Some(heads);
+    }
+
+    /// Adds up the packets of a burst that went the short way.
+    fn note(&mut self, v4: Tally, v6: Tally) {
+        for (ip, tally) in [(&mut self.stats.ip4, v4), (&mut self.stats.ip6, v6)] {
+            ip.in_pkts += tally.packets;
+            ip.in_octets += tally.octets;
+            self.stats.conn_hits += tally.packets;
+        }
     }
 
     /// Drops a burst whole.
@@ -102,7 +127,7 @@ impl<F: Frame> Worker<F> {
             Kind::Flow4 => {
                 self.stats.ip4.in_pkts += 1;
                 self.stats.ip4.in_octets += u64::from(head.ip_len);
-                match self.conns.find(head.hash, &head.tuple4()) {
+                match self.conns.find_from(head.conn, head.hash, &head.tuple4()) {
                     Some(conn) => self.transit::<u32, I>(snap, from, frame, head, conn, now, io),
                     None => self.newcomer::<u32, I>(snap, from, frame, head, now, io),
                 }
@@ -111,7 +136,10 @@ impl<F: Frame> Worker<F> {
             Kind::Flow6 => {
                 self.stats.ip6.in_pkts += 1;
                 self.stats.ip6.in_octets += u64::from(head.ip_len);
-                match self.conns.find(head.hash, &head.tuple6(frame.data())) {
+                match self
+                    .conns
+                    .find_from(head.conn, head.hash, &head.tuple6(frame.data()))
+                {
                     Some(conn) => self.transit::<u128, I>(snap, from, frame, head, conn, now, io),
                     None => self.newcomer::<u128, I>(snap, from, frame, head, now, io),
                 }
@@ -135,20 +163,12 @@ impl<F: Frame> Worker<F> {
         if self.conns.is_pending(head.hash) {
             // A connection made earlier in this burst.
             self.conns.settle();
-            let (src, dst) = A::addrs(frame.data());
-            let (sport, dport, proto) = (head.sport, head.dport, head.proto);
-            let tuple = Tuple {
-                src,
-                dst,
-                sport,
-                dport,
-                proto,
-            };
+            let tuple = A::tuple(head, frame.data());
             if let Some(conn) = self.conns.find(head.hash, &tuple) {
                 return self.transit::<A, I>(snap, from, frame, head, conn, now, io);
             }
         }
-        match self.admit::<A>(snap, from, &frame, head, now) {
+        match self.admit::<A, I>(snap, from, &frame, head, now, io) {
             Admitted::Conn(conn) => self.transit::<A, I>(snap, from, frame, head, conn, now, io),
             Admitted::Pass => self.deliver(snap, from, frame, head, now, io),
             Admitted::Drop(reason) => self.drop(reason),
@@ -191,43 +211,28 @@ impl<F: Frame> Worker<F> {
                 }
             }
             match dir {
-                // Every segment until the client acknowledges data of the server.
-                Dir::In => {
-                    const WANT: u16 = flags::TOA | flags::FDATA;
-                    toa = entry.flags & WANT == WANT
-                        && seg.ack == entry.fdata
-                        && seg.flags & (SYN | RST) == 0;
-                }
+                Dir::In => toa = offers_toa(entry, &seg),
                 Dir::Out => fullnat::note_server(entry, &seg),
             }
         } else {
             state = udp::next(dir, udp::State::from_u8(state)) as u8;
         }
-        let hop = match dir {
-            Dir::In => {
-                dest.counters.in_pkts += 1;
-                dest.counters.in_bytes += u64::from(head.ip_len);
-                entry.hop_in
-            }
-            Dir::Out => {
-                dest.counters.out_pkts += 1;
-                dest.counters.out_bytes += u64::from(head.ip_len);
-                entry.hop_out
-            }
-        };
+        let hop = entry.hops[dir as usize];
+        dest.count(dir, u64::from(head.ip_len));
         self.stats.conn_hits += 1;
         if state != entry.state {
             self.change_state::<A>(snap, conn, state, now);
         }
+        A::entry_mut(&mut self.conns, conn).settle();
         match self.neighs.hops.get(hop) {
             Some(hop) if head.ip_len <= hop.mtu && !snap.settings.xmit_ttl => {
                 let entry = A::entry(&self.conns, conn);
                 if syn {
                     edit_options(entry, dir, frame.data_mut(), l4);
                 }
-                fullnat::translate(entry, dir, frame.data_mut(), l4);
+                fullnat::translate(entry, dir, frame.data_mut(), l4, head.proto == TCP);
                 if toa {
-                    let client = (entry.caddr.ip(), u16::from_be(entry.cport));
+                    let client = (entry.caddr().ip(), u16::from_be(entry.cport()));
                     insert_toa(&mut self.stats, &mut frame, l4, client, hop.mtu);
                 }
                 frame.data_mut()[..12].copy_from_slice(&hop.macs);
@@ -246,8 +251,8 @@ impl<F: Frame> Worker<F> {
         let dir = conn.dir();
         let entry = A::entry(&self.conns, conn);
         let (raw, dst) = match dir {
-            Dir::In => (entry.hop_in, entry.daddr.ip()),
-            Dir::Out => (entry.hop_out, entry.caddr.ip()),
+            Dir::In => (entry.hops[0], entry.daddr().ip()),
+            Dir::Out => (entry.hops[1], entry.caddr().ip()),
         };
         if let Some(hop) = self.neighs.hops.get(raw) {
             return Ok(Way::Hop(*hop));
@@ -255,8 +260,8 @@ impl<F: Frame> Worker<F> {
         let (way, raw) = self.way(snap, dst)?;
         let entry = A::entry_mut(&mut self.conns, conn);
         match dir {
-            Dir::In => entry.hop_in = raw,
-            Dir::Out => entry.hop_out = raw,
+            Dir::In => entry.hops[0] = raw,
+            Dir::Out => entry.hops[1] = raw,
         }
         Ok(way)
     }
@@ -297,9 +302,9 @@ impl<F: Frame> Worker<F> {
         if head.proto == TCP && frame.data()[l4 + 13] & SYN != 0 {
             edit_options(entry, dir, frame.data_mut(), l4);
         }
-        fullnat::translate(entry, dir, frame.data_mut(), l4);
+        fullnat::translate(entry, dir, frame.data_mut(), l4, head.proto == TCP);
         if toa && !fragment {
-            let client = (entry.caddr.ip(), u16::from_be(entry.cport));
+            let client = (entry.caddr().ip(), u16::from_be(entry.cport()));
             insert_toa(&mut self.stats, &mut frame, l4, client, way.mtu());
         }
         if fragment {
@@ -308,6 +313,20 @@ impl<F: Frame> Worker<F> {
             self.send_way(snap, frame, &way, now, io);
         }
     }
+}
+
+/// Whether a client's segment carries its address to the server: each does until
+/// the client has acknowledged data of the server, and none does after that.
+#[inline(always)]
+fn offers_toa<A>(entry: &mut Entry<A>, seg: &Segment) -> bool {
+    const OFFER: u16 = flags::TOA | flags::FDATA;
+    if entry.flags & OFFER != OFFER || seg.flags & (SYN | RST) != 0 {
+        return false;
+    }
+    if seg.flags & ACK != 0 && seg.ack.wrapping_sub(entry.fdata).cast_signed() > 0 {
+        entry.flags &= !flags::FDATA;
+    }
+    seg.ack == entry.fdata
 }
 
 /// Puts the client's address into a segment, or counts that there was no room.

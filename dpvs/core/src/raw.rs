@@ -8,11 +8,18 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use dpvs_wire::checksum::Delta;
 
-use crate::conn::table::Family;
+use crate::conn::table::{Family, Tuple};
+use crate::parse::Head;
 
 #[inline(always)]
 pub(crate) fn ld16(b: &[u8], off: usize) -> u16 {
     u16::from_ne_bytes([b[off], b[off + 1]])
+}
+
+/// As a number, for lengths.
+#[inline(always)]
+pub(crate) fn be16(b: &[u8], off: usize) -> u16 {
+    u16::from_be(ld16(b, off))
 }
 
 #[inline(always)]
@@ -49,6 +56,10 @@ pub(crate) const L3: usize = 14;
 
 /// An address family as the packet path needs it: where the addresses are.
 pub(crate) trait Net: Family {
+    /// Offset of the transport header behind an IP header without options.
+    const L4: usize;
+    /// The tuple of a packet that has been parsed.
+    fn tuple(head: &Head, data: &[u8]) -> Tuple<Self>;
     /// As a standard address.
     fn ip(self) -> IpAddr;
     /// From a standard address of this family.
@@ -66,6 +77,13 @@ pub(crate) trait Net: Family {
 }
 
 impl Net for u32 {
+    const L4: usize = L3 + 20;
+
+    #[inline(always)]
+    fn tuple(head: &Head, _: &[u8]) -> Tuple<Self> {
+        head.tuple4()
+    }
+
     const TOA_LEN: u16 = 8;
 
     fn ip(self) -> IpAddr {
@@ -104,6 +122,13 @@ impl Net for u32 {
 }
 
 impl Net for u128 {
+    const L4: usize = L3 + 40;
+
+    #[inline(always)]
+    fn tuple(head: &Head, data: &[u8]) -> Tuple<Self> {
+        head.tuple6(data)
+    }
+
     const TOA_LEN: u16 = 20;
 
     fn ip(self) -> IpAddr {

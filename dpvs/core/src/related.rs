@@ -120,15 +120,15 @@ impl<F: Frame> Worker<F> {
         let l3 = Delta::from_bits(entry.l3_delta);
         let (outer, quote, quoted_ports, l3) = match conn.dir() {
             Dir::In => (
-                (entry.laddr, entry.daddr),
-                (entry.daddr, entry.laddr),
-                (entry.dport, entry.lport),
+                (entry.laddr(), entry.daddr()),
+                (entry.daddr(), entry.laddr()),
+                (entry.dport(), entry.lport()),
                 l3,
             ),
             Dir::Out => (
-                (entry.vaddr, entry.caddr),
-                (entry.caddr, entry.vaddr),
-                (entry.cport, entry.vport),
+                (entry.vaddr(), entry.caddr()),
+                (entry.caddr(), entry.vaddr()),
+                (entry.cport(), entry.vport()),
                 l3.inverse(),
             ),
         };

@@ -116,6 +116,9 @@ pub struct WorkerStats {
     pub conns_made: u64,
     /// Connections ended.
     pub conns_gone: u64,
+    /// Connections nobody had answered that ended early, because the table was
+    /// full and a new one came.
+    pub conns_evicted: u64,
     /// Connections now.
     pub conns: u64,
     /// IPv4.
@@ -137,6 +140,7 @@ impl Default for WorkerStats {
             conn_hits: 0,
             conns_made: 0,
             conns_gone: 0,
+            conns_evicted: 0,
             conns: 0,
             ip4: InetStats::default(),
             ip6: InetStats::default(),

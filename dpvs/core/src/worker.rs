@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use crate::admit::{ServiceStates, service_states};
 use crate::conn::ConnTable;
+use crate::conn::embryo::Embryos;
 use crate::conn::index::reserve;
 use crate::conn::wheel::Wheel;
 use crate::frame::{BURST, Frame, Io, Now, WorkerId};
@@ -19,6 +20,7 @@ use crate::laddr::PortPools;
 use crate::message::DestCounters;
 use crate::neigh::Neighbours;
 use crate::parse::Head;
+use crate::proto::Dir;
 use crate::sched::Load;
 use crate::service::{DESTS_MAX, Dest, DestId};
 use crate::snapshot::Snapshot;
@@ -72,6 +74,18 @@ impl DestState {
         self.conns_now() >= share.max(1)
     }
 
+    /// Counts a packet of a connection.
+    #[inline(always)]
+    pub(crate) fn count(&mut self, dir: Dir, octets: u64) {
+        let c = &mut self.counters;
+        let (packets, bytes) = match dir {
+            Dir::In => (&mut c.in_pkts, &mut c.in_bytes),
+            Dir::Out => (&mut c.out_pkts, &mut c.out_bytes),
+        };
+        *packets += 1;
+        *bytes += octets;
+    }
+
     pub(crate) fn conns_now(&self) -> u32 {
         self.counters.active + self.counters.inactive
     }
@@ -90,6 +104,7 @@ pub struct Worker<F: Frame> {
     pub(crate) heads: Option<Box<[Head; BURST]>>,
     pub(crate) conns: ConnTable,
     pub(crate) wheel: Wheel,
+    pub(crate) embryos: Embryos,
     pub(crate) neighs: Neighbours<F>,
     pub(crate) pools: PortPools,
     pub(crate) services: ServiceStates,
@@ -98,6 +113,8 @@ pub struct Worker<F: Frame> {
     pub(crate) isn: IsnMaker,
     /// Milliseconds and errors sent within that second, for the ICMP rate limit.
     pub(crate) icmp_sent: (u64, u32),
+    /// Milliseconds and neighbours told of within that one.
+    pub(crate) told: (u64, u32),
     /// The burst in work came from another worker.
     pub(crate) handed: bool,
     /// Second, and ICMP errors copied to the other workers within it.
@@ -117,6 +134,7 @@ impl<F: Frame> Worker<F> {
             heads: Some(Box::new([Head::EMPTY; BURST])),
             conns: ConnTable::new(conf.conns, conf.seed),
             wheel: Wheel::new(conf.conns * 2, now.millis()),
+            embryos: Embryos::default(),
             neighs: Neighbours::default(),
             pools: PortPools::new(conf.id, conf.workers),
             services: service_states(),
@@ -125,6 +143,7 @@ impl<F: Frame> Worker<F> {
             stats: WorkerStats::default(),
             isn: IsnMaker::new(a.rotate_left(23) ^ c, b.rotate_left(41) ^ d),
             icmp_sent: (0, 0),
+            told: (0, 0),
             handed: false,
             copied: (0, 0),
             conf,
@@ -172,11 +191,20 @@ impl<F: Frame> Worker<F> {
         self.conns.len()
     }
 
-    /// The connection table's large memory blocks (address, bytes), for advice on
-    /// huge pages.
+    /// The connections' large memory blocks (address, bytes), for advice on pages:
+    /// the index, then those that fill from their start.
     #[must_use]
-    pub fn regions(&self) -> [(*const u8, usize); 3] {
-        self.conns.regions()
+    pub fn regions(&self) -> [(*const u8, usize); 6] {
+        let [a, b, c, d, e] = self.conns.regions();
+        [a, b, c, d, e, self.wheel.region()]
+    }
+
+    /// Bytes of each of these blocks that are or were in use; all of the index.
+    #[inline]
+    #[must_use]
+    pub fn filled(&self) -> [usize; 6] {
+        let [a, b, c, d, e] = self.conns.filled();
+        [a, b, c, d, e, self.wheel.filled()]
     }
 
     /// Bytes the connection table has set aside.

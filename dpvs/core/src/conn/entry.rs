@@ -8,6 +8,10 @@
 
 use zerocopy::FromZeros;
 
+use crate::proto::Dir;
+
+use super::table::Tuple;
+
 /// An address as it stands in a packet: four or sixteen raw bytes in a word.
 pub(crate) trait Addr: Copy + Eq + FromZeros + Default {
     /// True for the sixteen-byte kind.
@@ -36,28 +40,30 @@ pub(crate) mod flags {
     pub(crate) const ACTIVE: u16 = 16;
     /// `rs_seq` and `rs_ack` are known.
     pub(crate) const RS_SEEN: u16 = 32;
+    /// A client's ordinary packet changes nothing but counters
+    /// ([`crate::steady`]).
+    pub(crate) const STEADY_IN: u16 = 64;
+    /// As `STEADY_IN`, for the server's.
+    pub(crate) const STEADY_OUT: u16 = 128;
+    /// Nobody has answered yet: may have to go when the table is full.
+    pub(crate) const EMBRYO: u16 = 1 << 10;
 }
 
 /// A connection. Zero is a free entry.
+///
+/// `addrs` and `ports` are indexed by direction ([`Dir`]), then source and
+/// destination of that direction's packets: a packet matches its own direction's
+/// pair and leaves with the other one's, turned round.
 #[derive(FromZeros, Clone, Copy, Debug)]
 #[repr(C, align(64))]
 pub(crate) struct Entry<A> {
-    /// Client, as in the packet.
-    pub caddr: A,
-    /// Virtual address.
-    pub vaddr: A,
-    /// Local address, or the client's where none is used.
-    pub laddr: A,
-    /// Server.
-    pub daddr: A,
-    /// Client, virtual, local and server port, as in the packet.
-    pub cport: u16,
-    /// See `cport`.
-    pub vport: u16,
-    /// See `cport`.
-    pub lport: u16,
-    /// See `cport`.
-    pub dport: u16,
+    /// Client and virtual address; server and local address (the client's where
+    /// none is used). As in the packet.
+    pub addrs: [[A; 2]; 2],
+    /// Client and virtual port; server and local port. As in the packet.
+    pub ports: [[u16; 2]; 2],
+    /// Next hops towards server and client, 0 = not resolved.
+    pub hops: [u32; 2],
     /// Added to sequence numbers towards the server, taken off acknowledgements
     /// towards the client.
     pub seq_delta: u32,
@@ -65,16 +71,10 @@ pub(crate) struct Entry<A> {
     pub l3_delta: u16,
     /// Checksum delta of addresses and ports, towards the server.
     pub l4_delta: u16,
-    /// Next hop towards the server, 0 = not resolved.
-    pub hop_in: u32,
-    /// Next hop towards the client, 0 = not resolved.
-    pub hop_out: u32,
     /// Milliseconds (wrapping) of the last packet.
     pub seen: u32,
     /// Server's number.
     pub dest: u32,
-    /// Sequence number of the server's first data byte, as the client sees it.
-    pub fdata: u32,
     /// End of the server's last segment, as the server numbers it.
     pub rs_seq: u32,
     /// Last acknowledgement of the server, as the server numbers it.
@@ -86,7 +86,7 @@ pub(crate) struct Entry<A> {
     /// See [`flags`].
     pub flags: u16,
 
-    // Cold from here on.
+    // Cold from here on; for IPv4 on a line of its own.
     /// Next embryonic connection, a handle; 0 = none.
     pub next: u32,
     /// Previous embryonic connection, a handle; 0 = none.
@@ -105,10 +105,85 @@ pub(crate) struct Entry<A> {
     pub pool: u32,
     /// Client's initial sequence number.
     pub client_isn: u32,
+    /// Sequence number of the server's first data byte, as the client sees it.
+    pub fdata: u32,
 }
 
 const _: () = {
     assert!(size_of::<Entry<u32>>() == 128);
-    assert!(std::mem::offset_of!(Entry<u32>, next) == 64);
+    assert!(std::mem::offset_of!(Entry<u32>, next) <= 64);
     assert!(size_of::<Entry<u128>>() == 192);
+    // A packet touches two lines of these.
+    assert!(std::mem::offset_of!(Entry<u128>, next) <= 128);
 };
+
+impl<A: Addr> Entry<A> {
+    /// The tuple of packets from the client (`In`) or from the server (`Out`).
+    #[inline(always)]
+    #[must_use]
+    pub(crate) fn tuple(&self, dir: Dir) -> Tuple<A> {
+        let d = dir as usize;
+        Tuple {
+            src: self.addrs[d][0],
+            dst: self.addrs[d][1],
+            sport: self.ports[d][0],
+            dport: self.ports[d][1],
+            proto: self.proto,
+        }
+    }
+
+    /// Sets the tuples of both directions.
+    pub(crate) fn set_tuples(&mut self, client: &Tuple<A>, server: &Tuple<A>) {
+        self.addrs = [[client.src, client.dst], [server.src, server.dst]];
+        self.ports = [[client.sport, client.dport], [server.sport, server.dport]];
+        self.proto = client.proto;
+    }
+
+    /// The client's address, as in the packet.
+    #[inline(always)]
+    pub(crate) fn caddr(&self) -> A {
+        self.addrs[0][0]
+    }
+
+    /// The virtual address.
+    #[inline(always)]
+    pub(crate) fn vaddr(&self) -> A {
+        self.addrs[0][1]
+    }
+
+    /// The server's address.
+    #[inline(always)]
+    pub(crate) fn daddr(&self) -> A {
+        self.addrs[1][0]
+    }
+
+    /// The local address.
+    #[inline(always)]
+    pub(crate) fn laddr(&self) -> A {
+        self.addrs[1][1]
+    }
+
+    /// The client's port, as in the packet.
+    #[inline(always)]
+    pub(crate) fn cport(&self) -> u16 {
+        self.ports[0][0]
+    }
+
+    /// The virtual port.
+    #[inline(always)]
+    pub(crate) fn vport(&self) -> u16 {
+        self.ports[0][1]
+    }
+
+    /// The server's port.
+    #[inline(always)]
+    pub(crate) fn dport(&self) -> u16 {
+        self.ports[1][0]
+    }
+
+    /// The local port.
+    #[inline(always)]
+    pub(crate) fn lport(&self) -> u16 {
+        self.ports[1][1]
+    }
+}

@@ -275,11 +275,15 @@ pub(crate) fn reserve<T>(n: usize) -> Vec<T> {
     room
 }
 
-/// `n` zeroed values.
+/// `n` zeroed values; the system gives a page when one in it is used first.
 fn zeroed<T: FromZeros>(n: usize) -> Vec<T> {
-    let mut all = reserve(n);
-    all.resize_with(n, T::new_zeroed);
-    all
+    match T::new_vec_zeroed(n) {
+        Ok(all) => all,
+        Err(_) => {
+            let layout = std::alloc::Layout::array::<T>(n);
+            std::alloc::handle_alloc_error(layout.unwrap_or(std::alloc::Layout::new::<T>()))
+        }
+    }
 }
 
 #[cfg(test)]

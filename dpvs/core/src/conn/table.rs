@@ -69,34 +69,6 @@ pub(crate) struct Tuple<A> {
     pub proto: u8,
 }
 
-impl<A: Addr> Entry<A> {
-    /// Tuple of packets from the client.
-    #[inline(always)]
-    #[must_use]
-    pub(crate) fn tuple_in(&self) -> Tuple<A> {
-        Tuple {
-            src: self.caddr,
-            dst: self.vaddr,
-            sport: self.cport,
-            dport: self.vport,
-            proto: self.proto,
-        }
-    }
-
-    /// Tuple of packets from the server.
-    #[inline(always)]
-    #[must_use]
-    pub(crate) fn tuple_out(&self) -> Tuple<A> {
-        Tuple {
-            src: self.daddr,
-            dst: self.laddr,
-            sport: self.dport,
-            dport: self.lport,
-            proto: self.proto,
-        }
-    }
-}
-
 /// A free entry is asked for so many new connections ahead.
 const AHEAD: usize = 6;
 
@@ -158,6 +130,13 @@ impl<A: Addr> Slab<A> {
         (self.entries.as_ptr().cast(), self.bytes())
     }
 
+    fn free_region(&self) -> (*const u8, usize) {
+        (
+            self.free.as_ptr().cast(),
+            self.free.capacity() * size_of::<u32>(),
+        )
+    }
+
     fn bytes(&self) -> usize {
         self.room * size_of::<Entry<A>>()
     }
@@ -210,8 +189,9 @@ impl Family for u32 {
     #[inline(always)]
     fn hash(table: &ConnTable, t: &Tuple<u32>) -> u64 {
         let [k0, k1, k2, k3] = table.key;
-        let a = u64::from(t.src) << 32 | u64::from(t.dst);
-        let b = u64::from(t.proto) << 32 | u64::from(t.sport) << 16 | u64::from(t.dport);
+        // In the order they lie in the packet: one load each.
+        let a = u64::from(t.dst) << 32 | u64::from(t.src);
+        let b = u64::from(t.proto) << 32 | u64::from(t.dport) << 16 | u64::from(t.sport);
         fold(fold(a ^ k0, b ^ k1) ^ k2, k3)
     }
 
@@ -278,18 +258,29 @@ impl ConnTable {
         self.index.prefetch(hash);
     }
 
-    /// Asks for the entry that is probably the one; the index line should be there.
+    /// The connection a packet probably belongs to, in either direction, as a raw
+    /// handle; 0 if there is none in the index line, which should be there. Asks
+    /// for the entry.
     #[inline(always)]
-    pub(crate) fn prefetch_entry(&self, hash: u64) {
-        if let Some(handle) = Handle::from_raw(self.index.candidate(hash)) {
-            if handle.is_v6() {
-                let entry = &self.v6.entries[handle.num()];
+    pub(crate) fn candidate<A: Family>(&self, hash: u64) -> u32 {
+        let raw = self.index.candidate(hash);
+        match Handle::from_raw(raw) {
+            Some(handle) if handle.is_v6() == A::V6 => {
+                let entry = A::entry(self, handle);
                 prefetch(entry);
-                prefetch(&entry.seq_delta);
-            } else {
-                prefetch(&self.v4.entries[handle.num()]);
+                if A::V6 {
+                    prefetch(&entry.ports);
+                }
+                raw
             }
+            _ => 0,
         }
+    }
+
+    /// Whether a packet belongs to the connection.
+    #[inline(always)]
+    pub(crate) fn is<A: Family>(&self, handle: Handle, t: &Tuple<A>) -> bool {
+        A::entry(self, handle).tuple(handle.dir()) == *t
     }
 
     /// The connection a packet belongs to.
@@ -298,23 +289,29 @@ impl ConnTable {
         self.index
             .find(hash, |raw| {
                 let handle = Handle(raw);
-                if handle.is_v6() != A::V6 {
-                    return false;
-                }
-                let entry = A::entry(self, handle);
-                *t == if raw & OUT == 0 {
-                    entry.tuple_in()
-                } else {
-                    entry.tuple_out()
-                }
+                handle.is_v6() == A::V6 && self.is(handle, t)
             })
             .map(Handle)
+    }
+
+    /// As [`ConnTable::find`], looking at a candidate first.
+    #[inline(always)]
+    pub(crate) fn find_from<A: Family>(
+        &self,
+        candidate: u32,
+        hash: u64,
+        t: &Tuple<A>,
+    ) -> Option<Handle> {
+        match Handle::from_raw(candidate) {
+            Some(conn) if self.is(conn, t) => Some(conn),
+            _ => self.find(hash, t),
+        }
     }
 
     /// Puts a connection in; `None` if the table is full. `proto` must not be 0.
     #[cfg(test)]
     pub(crate) fn insert<A: Family>(&mut self, entry: &Entry<A>) -> Option<Handle> {
-        let hash = A::hash(self, &entry.tuple_in());
+        let hash = A::hash(self, &entry.tuple(Dir::In));
         let handle = self.admit(entry, hash);
         self.settle();
         handle
@@ -325,7 +322,7 @@ impl ConnTable {
     /// full. `proto` must not be 0.
     pub(crate) fn admit<A: Family>(&mut self, entry: &Entry<A>, hash: u64) -> Option<Handle> {
         debug_assert_ne!(entry.proto, 0);
-        debug_assert_eq!(hash, A::hash(self, &entry.tuple_in()));
+        debug_assert_eq!(hash, A::hash(self, &entry.tuple(Dir::In)));
         if self.pending.len() == BURST {
             self.settle();
         }
@@ -335,7 +332,7 @@ impl ConnTable {
         }
         let num = A::put(self, entry)?;
         let raw = num | if A::V6 { V6 } else { 0 };
-        let hash_out = A::hash(self, &entry.tuple_out());
+        let hash_out = A::hash(self, &entry.tuple(Dir::Out));
         self.index.prefetch(hash_out);
         let done = self.index.insert(hash, raw);
         debug_assert!(done, "there was an overflow bucket");
@@ -407,8 +404,8 @@ impl ConnTable {
     fn hashes<A: Family>(&self, handle: Handle) -> (u64, u64) {
         let entry = A::entry(self, handle);
         (
-            A::hash(self, &entry.tuple_in()),
-            A::hash(self, &entry.tuple_out()),
+            A::hash(self, &entry.tuple(Dir::In)),
+            A::hash(self, &entry.tuple(Dir::Out)),
         )
     }
 
@@ -433,10 +430,30 @@ impl ConnTable {
         self.index.bytes() + self.v4.bytes() + self.v6.bytes()
     }
 
-    /// The large memory blocks (address, bytes), for advice on huge pages.
+    /// The large memory blocks (address, bytes): the index, then those that fill
+    /// from their start.
     #[must_use]
-    pub(crate) fn regions(&self) -> [(*const u8, usize); 3] {
-        [self.index.region(), self.v4.region(), self.v6.region()]
+    pub(crate) fn regions(&self) -> [(*const u8, usize); 5] {
+        [
+            self.index.region(),
+            self.v4.region(),
+            self.v6.region(),
+            self.v4.free_region(),
+            self.v6.free_region(),
+        ]
+    }
+
+    /// Bytes of each block that are or were in use.
+    #[inline]
+    #[must_use]
+    pub(crate) fn filled(&self) -> [usize; 5] {
+        [
+            self.index.region().1,
+            size_of_val(&self.v4.entries[..]),
+            size_of_val(&self.v6.entries[..]),
+            size_of_val(&self.v4.free[..]),
+            size_of_val(&self.v6.free[..]),
+        ]
     }
 
     /// Walks the table: the first live connection at or after `cursor`, and the
@@ -478,6 +495,8 @@ impl ConnTable {
         if handle.is_v6() {
             let e = &mut self.v6.entries[handle.num()];
             Links {
+                next: &mut e.next,
+                prev: &mut e.prev,
                 slot: &mut e.slot,
                 list: &mut e.list,
                 due: &mut e.due,
@@ -487,6 +506,8 @@ impl ConnTable {
         } else {
             let e = &mut self.v4.entries[handle.num()];
             Links {
+                next: &mut e.next,
+                prev: &mut e.prev,
                 slot: &mut e.slot,
                 list: &mut e.list,
                 due: &mut e.due,
@@ -497,9 +518,13 @@ impl ConnTable {
     }
 }
 
-/// What the timer wheel uses of an entry.
+/// What the timer wheel and the lists use of an entry.
 pub(crate) struct Links<'a> {
-    /// Place within the list.
+    /// Next embryonic connection.
+    pub next: &'a mut u32,
+    /// Previous embryonic connection.
+    pub prev: &'a mut u32,
+    /// Place within the wheel's list.
     pub slot: &'a mut u32,
     /// The list, counted from 1.
     pub list: &'a mut u32,
@@ -516,16 +541,18 @@ mod tests {
     use super::*;
 
     fn entry(n: u32) -> Entry<u32> {
+        let t = |src, sport, dst, dport| Tuple {
+            src,
+            dst,
+            sport,
+            dport,
+            proto: 6,
+        };
         let mut e = Entry::<u32>::new_zeroed();
-        e.caddr = n;
-        e.vaddr = 7;
-        e.laddr = 8;
-        e.daddr = 9;
-        e.cport = n as u16;
-        e.vport = 80;
-        e.lport = (n % 60000) as u16;
-        e.dport = (n / 60000) as u16 + 8080;
-        e.proto = 6;
+        e.set_tuples(
+            &t(n, n as u16, 7, 80),
+            &t(9, (n / 60000) as u16 + 8080, 8, (n % 60000) as u16),
+        );
         e
     }
 
@@ -538,7 +565,7 @@ mod tests {
         assert!(table.insert(&entry(1001)).is_none(), "table is full");
         for n in 1..=1000 {
             let e = entry(n);
-            for (t, dir) in [(e.tuple_in(), Dir::In), (e.tuple_out(), Dir::Out)] {
+            for (t, dir) in [(e.tuple(Dir::In), Dir::In), (e.tuple(Dir::Out), Dir::Out)] {
                 let found = table.find(u32::hash(&table, &t), &t).unwrap();
                 assert_eq!(found.dir(), dir);
                 assert_eq!(found.raw(), handles[n as usize - 1].raw());

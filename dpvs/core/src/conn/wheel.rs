@@ -313,9 +313,14 @@ mod tests {
 
     fn put(table: &mut ConnTable, wheel: &mut Wheel, n: u32, now: u64, timeout: u32) -> Handle {
         let mut e = Entry::<u32>::new_zeroed();
-        e.caddr = n;
-        e.laddr = n;
-        e.proto = 6;
+        let t = crate::conn::table::Tuple {
+            src: n,
+            dst: n,
+            sport: 0,
+            dport: 0,
+            proto: 6,
+        };
+        e.set_tuples(&t, &crate::conn::table::Tuple { sport: 1, ..t });
         e.seen = now as u32;
         e.timeout = timeout;
         let handle = table.insert(&e).unwrap();

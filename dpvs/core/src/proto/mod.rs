@@ -7,11 +7,11 @@
 pub mod tcp;
 pub mod udp;
 
-/// Which way a packet of a connection goes.
+/// Which way a packet of a connection goes. Also an index: 0 and 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Dir {
     /// From the client to the server.
-    In,
+    In = 0,
     /// From the server to the client.
-    Out,
+    Out = 1,
 }

@@ -11,7 +11,6 @@ use dpvs_wire::checksum::Delta;
 use crate::conn::{Entry, flags};
 use crate::proto::Dir;
 use crate::raw::{Net, ld16, ld32, st16, st32};
-use crate::service::TCP;
 
 use super::tcpopt;
 
@@ -23,16 +22,14 @@ pub(crate) const ACK: u8 = 0x10;
 impl<A: Net> Entry<A> {
     /// Computes the checksum deltas from the addresses and ports.
     pub(crate) fn set_deltas(&mut self) {
+        let [[caddr, vaddr], [daddr, laddr]] = self.addrs;
+        let [[cport, vport], [dport, lport]] = self.ports;
         let mut l3 = Delta::new();
-        l3 = self.laddr.add_to(l3);
-        l3 = self.daddr.add_to(l3);
-        l3 = self.caddr.sub_from(l3);
-        l3 = self.vaddr.sub_from(l3);
-        let l4 = l3
-            .add(self.lport)
-            .add(self.dport)
-            .sub(self.cport)
-            .sub(self.vport);
+        l3 = laddr.add_to(l3);
+        l3 = daddr.add_to(l3);
+        l3 = caddr.sub_from(l3);
+        l3 = vaddr.sub_from(l3);
+        let l4 = l3.add(lport).add(dport).sub(cport).sub(vport);
         self.l3_delta = l3.to_bits();
         self.l4_delta = l4.to_bits();
     }
@@ -40,23 +37,18 @@ impl<A: Net> Entry<A> {
 
 /// Rewrites one packet in place: addresses, ports, sequence numbers, checksums.
 #[inline(always)]
-pub(crate) fn translate<A: Net>(entry: &Entry<A>, dir: Dir, data: &mut [u8], l4: usize) {
-    let l3_delta = Delta::from_bits(entry.l3_delta);
-    let mut delta = Delta::from_bits(entry.l4_delta);
-    match dir {
-        Dir::In => {
-            A::set_addrs(data, entry.laddr, entry.daddr, l3_delta);
-            st16(data, l4, entry.lport);
-            st16(data, l4 + 2, entry.dport);
-        }
-        Dir::Out => {
-            delta = delta.inverse();
-            A::set_addrs(data, entry.vaddr, entry.caddr, l3_delta.inverse());
-            st16(data, l4, entry.vport);
-            st16(data, l4 + 2, entry.cport);
-        }
-    }
-    if entry.proto == TCP {
+pub(crate) fn translate<A: Net>(entry: &Entry<A>, dir: Dir, data: &mut [u8], l4: usize, tcp: bool) {
+    // The other direction's tuple, turned round; its deltas are the complement of
+    // this one's.
+    let other = 1 - dir as usize;
+    let [dst, src] = entry.addrs[other];
+    let [dport, sport] = entry.ports[other];
+    let flip = 0u16.wrapping_sub(dir as u16);
+    A::set_addrs(data, src, dst, Delta::from_bits(entry.l3_delta ^ flip));
+    st16(data, l4, sport);
+    st16(data, l4 + 2, dport);
+    let mut delta = Delta::from_bits(entry.l4_delta ^ flip);
+    if tcp {
         if entry.seq_delta != 0 {
             delta = shift(entry.seq_delta, dir, data, l4, delta);
         }

@@ -341,7 +341,15 @@ impl Director {
                     }
                 }
             } else {
-                client_address = conn.fdata == Some(seg.ack) && seg.flags & (SYN | RST) == 0;
+                // Each segment until one acknowledges data of the server; none later.
+                if let Some(fdata) = conn.fdata
+                    && seg.flags & (SYN | RST) == 0
+                {
+                    client_address = fdata == seg.ack;
+                    if seg.flags & ACK != 0 && (seg.ack.wrapping_sub(fdata) as i32) > 0 {
+                        conn.fdata = None;
+                    }
+                }
             }
             tcp::next(from_server, conn.state, seg.flags)
         } else if from_server || conn.state == 2 {

@@ -1,0 +1,118 @@
+//! The short way of a packet that changes nothing of its connection: compared,
+//! counted, rewritten, out, within one line of the entry (two for IPv6).
+//!
+//! Nearly all packets go it. It has no decision of its own: [`Entry::settle`]
+//! notes, whenever the long way ([`crate::pipeline`]) has had a packet of the
+//! connection, in which direction an ordinary packet would change neither state
+//! nor anything else there. Whatever is not ordinary is left as it came, for the
+//! long way.
+
+use crate::conn::{Entry, Handle, flags};
+use crate::frame::{Frame, PortId};
+use crate::parse::Head;
+use crate::proto::{Dir, tcp, udp};
+use crate::raw::{L3, Net};
+use crate::service::TCP;
+use crate::worker::Worker;
+use crate::xmit::fullnat::{self, ACK, FIN, RST, SYN, Segment};
+
+/// What holds for a whole burst.
+#[derive(Clone, Copy)]
+pub(crate) struct Turn {
+    /// Wrapping milliseconds.
+    now: u32,
+    /// Connections with one of these flags go the long way.
+    avoid: u16,
+}
+
+impl Turn {
+    /// `ask_snapshot`: connections that may have to end with their server have to
+    /// be asked about.
+    pub(crate) fn new(now_ms: u64, ask_snapshot: bool) -> Self {
+        Self {
+            now: now_ms as u32,
+            avoid: if ask_snapshot { flags::QUIESCENT } else { 0 },
+        }
+    }
+}
+
+/// Packets that went the short way, and their bytes: written down once a burst.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Tally {
+    pub packets: u64,
+    pub octets: u64,
+}
+
+impl<A> Entry<A> {
+    /// Notes in which directions an ordinary packet changes nothing.
+    pub(crate) fn settle(&mut self) {
+        const OFFER: u16 = flags::TOA | flags::FDATA;
+        let (client, server) = if self.proto == TCP {
+            let open = self.state == tcp::State::Established as u8;
+            (open && self.flags & OFFER != OFFER, open)
+        } else {
+            let same = |dir| {
+                let state = udp::State::from_u8(self.state);
+                udp::next(dir, state) == state
+            };
+            (same(Dir::In), same(Dir::Out))
+        };
+        self.flags &= !(flags::STEADY_IN | flags::STEADY_OUT);
+        if client {
+            self.flags |= flags::STEADY_IN;
+        }
+        if server {
+            self.flags |= flags::STEADY_OUT;
+        }
+    }
+}
+
+impl<F: Frame> Worker<F> {
+    /// Makes a packet ready to leave, and says by which port. `None`, with nothing
+    /// changed, if it has to go the long way.
+    #[inline(always)]
+    pub(crate) fn steady<A: Net>(
+        &mut self,
+        turn: Turn,
+        frame: &mut F,
+        head: &Head,
+        tally: &mut Tally,
+    ) -> Option<PortId> {
+        let conn = Handle::from_raw(head.conn)?;
+        let tcp = head.proto == TCP;
+        let data = frame.data_mut();
+        // A constant, so that the length is looked at once and for all.
+        let l4 = A::L4;
+        if usize::from(head.l4) != l4 || data.len() < l4 + if tcp { 20 } else { 8 } {
+            return None;
+        }
+        if tcp && data[l4 + 13] & (SYN | FIN | RST | ACK) != ACK {
+            return None;
+        }
+        if !self.conns.is(conn, &A::tuple(head, data)) {
+            return None;
+        }
+        let dir = conn.dir();
+        let entry = A::entry_mut(&mut self.conns, conn);
+        let steady = flags::STEADY_IN << dir as u16;
+        if entry.flags & (turn.avoid | steady) != steady {
+            return None;
+        }
+        let hop = self.neighs.hops.get(entry.hops[dir as usize])?;
+        if head.ip_len > hop.mtu {
+            return None;
+        }
+        entry.seen = turn.now;
+        if tcp && dir == Dir::Out {
+            let end = L3 + usize::from(head.ip_len);
+            fullnat::note_server(entry, &Segment::read(data, l4, end));
+        }
+        fullnat::translate(entry, dir, data, l4, tcp);
+        data[..12].copy_from_slice(&hop.macs);
+        let octets = u64::from(head.ip_len);
+        self.dests[entry.dest as usize].count(dir, octets);
+        tally.packets += 1;
+        tally.octets += octets;
+        Some(hop.port)
+    }
+}
