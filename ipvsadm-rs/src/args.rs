@@ -1,14 +1,17 @@
 //! Arguments: from words to a [`Command`].
 //!
-//! `scan` cuts words into options, `table` lists the options and what goes
-//! with what, `parse` reads their values, `check` says what goes together.
+//! `options` is the one table of options, `table` says which command takes
+//! which, `scan` cuts words into options, `parse` reads their values, `check`
+//! says what goes together.
 //! Nothing here talks to the daemon.
 
 mod check;
+mod options;
 mod parse;
 mod scan;
 mod table;
 
+pub use options::{Group, SPECS, Spec};
 pub use parse::{Command, View, parse};
 pub use table::{Cmd, Opt};
 

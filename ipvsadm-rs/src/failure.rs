@@ -19,8 +19,6 @@ pub enum Outcome {
     NoDaemon,
     /// Standard output or input failed.
     Io,
-    /// No failure: the run ends here (`-h` and `-v`).
-    End,
 }
 
 /// A failed command.
@@ -70,16 +68,6 @@ impl Failure {
             outcome: Outcome::Io,
             code: 1,
             text: text.into(),
-        }
-    }
-
-    /// The run ends here, well.
-    #[must_use]
-    pub fn end() -> Self {
-        Self {
-            outcome: Outcome::End,
-            code: 0,
-            text: String::new(),
         }
     }
 
@@ -143,9 +131,7 @@ impl Failure {
 
     /// Writes the text to standard error.
     pub fn print(&self) {
-        if self.outcome != Outcome::End {
-            warn(&self.text);
-        }
+        warn(&self.text);
     }
 }
 

@@ -19,6 +19,7 @@ mod conns;
 mod json;
 mod laddrs;
 mod list;
+mod request;
 mod restore;
 mod run;
 mod save;
@@ -50,7 +51,7 @@ pub fn main(program: Program) -> ExitCode {
     let argv: Vec<String> = env::args_os()
         .map(|a| a.to_string_lossy().into_owned())
         .collect();
-    let mut session = run::Session::new(Client::new(), Out::stdout());
+    let mut session = run::Session::new(Client::new().pooled(), Out::stdout());
     let outcome = match program {
         Program::Ipvsadm => session.command_line(&argv),
         Program::Save => save::main(&mut session, &argv),

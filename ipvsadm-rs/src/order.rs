@@ -20,13 +20,12 @@ pub fn services(list: Vec<Service>) -> Vec<Service> {
     })
 }
 
-/// Sorts dests by address and port.
+/// Sorts dests by address and port. Between families the first 32 bits count.
 #[must_use]
 pub fn dests(list: Vec<Dest>) -> Vec<Dest> {
     merge_sort(list, &|a, b| {
-        a.af.cmp(&b.af)
-            .then_with(|| addresses(a.af, a.addr, b.addr))
-            .then(a.port.cmp(&b.port))
+        let af = if a.af == b.af { a.af } else { Af::INET };
+        addresses(af, a.addr, b.addr).then(a.port.cmp(&b.port))
     })
 }
 

@@ -1,16 +1,26 @@
 //! `-R` and `ipvsadm-restore`: commands from standard input, a line each.
 //!
 //! As in ipvsadm: a line that cannot be read ends the run, one that the
-//! daemon refuses does not; the exit code is that of the last line.
+//! daemon refuses does not; the exit code is that of the last line. Requests
+//! are sent ahead of their answers, which come in the same order.
 
+use std::collections::VecDeque;
 use std::io::BufRead;
 
+use dpvs_ctl::{Kind, Session as Pipe};
+
+use crate::args::{Cmd, Command};
 use crate::failure::{Failure, Outcome};
+use crate::request::{judge, messages};
 use crate::run::Session;
+
+/// Commands that may wait for their answers.
+const AHEAD: usize = 256;
 
 /// `ipvsadm-restore`: removes all services first, and skips comment lines.
 pub(crate) fn main(session: &mut Session, input: &mut dyn BufRead) -> Result<(), Failure> {
-    session.words("ipvsadm", &["-C".to_owned()], false)?;
+    let clear = session.parse("ipvsadm", &["-C".to_owned()], false)?;
+    session.execute("ipvsadm", &clear)?;
     run(session, input, true)
 }
 
@@ -20,35 +30,145 @@ pub(crate) fn run(
     input: &mut dyn BufRead,
     skip_comments: bool,
 ) -> Result<(), Failure> {
-    let mut last = Ok(());
+    let mut sent = Sent {
+        pipe: session.pipe(),
+        commands: VecDeque::new(),
+        last: Ok(()),
+    };
     let mut line = Vec::new();
+    let mut words = Vec::new();
     loop {
         line.clear();
-        let n = input
-            .read_until(b'\n', &mut line)
-            .map_err(|e| Failure::io(format!("cannot read standard input: {e}")))?;
+        let n = match input.read_until(b'\n', &mut line) {
+            Ok(n) => n,
+            Err(e) => {
+                let why = Failure::io(format!("cannot read standard input: {e}"));
+                return sent.end(Err(why));
+            }
+        };
         if n == 0 {
-            return last;
+            sent.settle(0)?;
+            return sent.last;
         }
-        let text = String::from_utf8_lossy(&line);
-        if skip_comments && text.starts_with('#') {
+        if !read_words(&line, skip_comments, &mut words) {
             continue;
         }
-        let mut words: Vec<String> = text.split_whitespace().map(str::to_owned).collect();
-        if words.first().is_some_and(|w| w == "ipvsadm") {
-            words.remove(0);
-        }
-        if words.is_empty() {
+        let command = match session.parse("ipvsadm", &words, true) {
+            Ok(command) => command,
+            Err(e) => return sent.end(Err(e)),
+        };
+        if let Some(messages) = messages(&command) {
+            for message in &messages {
+                sent.pipe.send(message.id, Kind::Set, &message.body);
+            }
+            sent.commands.push_back((command, messages.len()));
+            if sent.commands.len() >= AHEAD {
+                sent.settle(AHEAD / 2)?;
+            }
             continue;
         }
-        let result = session.words("ipvsadm", &words, true);
-        if let Err(previous) = std::mem::replace(&mut last, Ok(())) {
+        // It asks, or lists: all before it has to be done.
+        sent.settle(0)?;
+        let result = session.execute("ipvsadm", &command);
+        if matches!(command.cmd, Cmd::Help | Cmd::Version) {
+            return sent.end(result);
+        }
+        sent.take(result)?;
+    }
+}
+
+/// The words of a line; false: there is nothing to do.
+fn read_words(line: &[u8], skip_comments: bool, words: &mut Vec<String>) -> bool {
+    let text = String::from_utf8_lossy(line);
+    words.clear();
+    if skip_comments && text.starts_with('#') {
+        return false;
+    }
+    words.extend(text.split_whitespace().map(str::to_owned));
+    if words.first().is_some_and(|w| w == "ipvsadm") {
+        words.remove(0);
+    }
+    !words.is_empty()
+}
+
+/// Commands whose answers have not come yet.
+struct Sent {
+    pipe: Pipe,
+    /// Each with the number of its messages.
+    commands: VecDeque<(Command, usize)>,
+    /// What became of the last command that is done.
+    last: Result<(), Failure>,
+}
+
+impl Sent {
+    /// Waits until at most `left` commands have no answer.
+    fn settle(&mut self, left: usize) -> Result<(), Failure> {
+        while self.commands.len() > left {
+            let Some((command, n)) = self.commands.pop_front() else {
+                break;
+            };
+            let answers = (0..n).map(|_| self.pipe.recv().map(drop)).collect();
+            self.take(judge(&command, answers))?;
+        }
+        Ok(())
+    }
+
+    /// Takes the result of the next command; a failure before it is told now.
+    fn take(&mut self, result: Result<(), Failure>) -> Result<(), Failure> {
+        self.tell();
+        match result {
+            Err(e) if e.outcome != Outcome::Refused => Err(e),
+            other => {
+                self.last = other;
+                Ok(())
+            }
+        }
+    }
+
+    fn tell(&mut self) {
+        if let Err(previous) = std::mem::replace(&mut self.last, Ok(())) {
             previous.print();
         }
-        match result {
-            Err(e) if e.outcome == Outcome::Refused => last = Err(e),
-            Err(e) => return Err(e),
-            Ok(()) => {}
+    }
+
+    /// Ends the run with `result`.
+    fn end(mut self, result: Result<(), Failure>) -> Result<(), Failure> {
+        self.settle(0)?;
+        self.tell();
+        result
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn words(line: &[u8], skip: bool) -> Option<Vec<String>> {
+        let mut words = Vec::new();
+        read_words(line, skip, &mut words).then_some(words)
+    }
+
+    #[test]
+    fn lines() {
+        let list = |w: &[&str]| Some(w.iter().map(|s| (*s).to_owned()).collect::<Vec<_>>());
+        assert_eq!(
+            words(b"-A -t 1.2.3.4:80\r\n", false),
+            list(&["-A", "-t", "1.2.3.4:80"])
+        );
+        assert_eq!(words(b"ipvsadm -C\n", false), list(&["-C"]));
+        assert_eq!(words(b"ipvsadm\n", false), None);
+        assert_eq!(words(b"\t \n", false), None);
+        assert_eq!(words(b"# note\n", true), None);
+        assert_eq!(words(b"# note\n", false), list(&["#", "note"]));
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes(line in prop::collection::vec(any::<u8>(), 0..80), skip: bool) {
+            if let Some(words) = words(&line, skip) {
+                prop_assert!(words.iter().all(|w| !w.is_empty() && !w.contains(char::is_whitespace)));
+            }
         }
     }
 }

@@ -39,7 +39,8 @@ pub(crate) fn main(session: &mut Session, argv: &[String]) -> Result<(), Failure
     if numeric {
         words.push("-n".to_owned());
     }
-    session.words("ipvsadm", &words, false)
+    let command = session.parse("ipvsadm", &words, false)?;
+    session.execute("ipvsadm", &command)
 }
 
 /// Writes all services.

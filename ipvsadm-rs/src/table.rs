@@ -4,11 +4,15 @@
 
 use std::collections::HashMap;
 
-use dpvs_ctl::msg::{Dest, Encap, Service, Stats, encap_kind};
-use dpvs_ctl::{Client, CtlError, ErrCode, Name, Wire};
+use dpvs_ctl::msg::{Dest, DestTable, Encap, Service, Stats};
+use dpvs_ctl::wire::{Tail, decode_list};
+use dpvs_ctl::{Client, CtlError, ErrCode, Kind, Name, Wire, id};
 
 use crate::failure::Failure;
 use crate::order;
+
+/// Questions sent ahead of their answers.
+const AHEAD: usize = 64;
 
 /// A service with everything that is listed of it.
 #[derive(Clone, Debug, Default)]
@@ -95,10 +99,7 @@ impl Exts {
             } else {
                 self.encaps.get(&dest_key(&service, &dest))
             };
-            let encap = encap.copied().unwrap_or(Encap {
-                kind: encap_kind::PLAIN,
-                ..Encap::default()
-            });
+            let encap = encap.copied().unwrap_or_default();
             row.dests.push(DestRow { dest, encap });
         }
         row
@@ -118,16 +119,33 @@ pub(crate) fn all(
         return Ok(());
     }
     let exts = Exts::new(client);
-    for service in services {
-        let Some(dests) = dests_of(client, &service, cpu)? else {
-            continue;
+    let mut pipe = client.session();
+    let mut asked = services.iter();
+    for service in &services {
+        for next in asked.by_ref().take(AHEAD.saturating_sub(pipe.pending())) {
+            let question = next.dest_table(next.num_dests, cpu);
+            pipe.send(id::SO_GET_DESTS, Kind::Get, &question.encode());
+        }
+        let dests = match pipe.recv().ok().and_then(|body| dests_in(&body)) {
+            Some(dests) => dests,
+            // It changed meanwhile, or something is wrong: once more, alone.
+            None => match dests_of(client, service, cpu)? {
+                Some(dests) => dests,
+                None => continue,
+            },
         };
         let dests = if sort { order::dests(dests) } else { dests };
-        if !each(exts.row(service, dests))? {
+        if !each(exts.row(*service, dests))? {
             break;
         }
     }
     Ok(())
+}
+
+fn dests_in(body: &[u8]) -> Option<Vec<Dest>> {
+    let count = |t: &DestTable| usize::try_from(t.num_dests).unwrap_or(usize::MAX);
+    let (_, list) = decode_list::<DestTable, Dest>(body, Tail::Exact, count).ok()?;
+    Some(list)
 }
 
 /// All services.

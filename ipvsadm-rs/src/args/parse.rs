@@ -10,8 +10,9 @@ use dpvs_ctl::msg::{
 use dpvs_ctl::{Af, Be16, Ip16, Name};
 
 use super::check;
+use super::options::Key;
 use super::scan::{ScanError, Scanner};
-use super::table::{Cmd, Key, Opt};
+use super::table::{Cmd, Opt};
 use crate::address;
 use crate::failure::Failure;
 use crate::names::{Names, proto};

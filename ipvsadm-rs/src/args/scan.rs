@@ -1,7 +1,7 @@
 //! Cuts words into options the way popt does: `-Ln`, `-tADDR`, `-t=ADDR`,
 //! `--opt value`, `--opt=value`, other words anywhere, `--` ends the options.
 
-use super::table::{Key, SPECS, Spec, Value};
+use super::options::{Key, SPECS, Spec, Value};
 
 /// Why a word is no option.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -92,7 +92,7 @@ impl<'a> Scanner<'a> {
             None => (text, None),
         };
         let spec = find(dest_command, |s| s.long == name).ok_or(ScanError::Unknown)?;
-        match (spec.value, value) {
+        match (spec.value(), value) {
             (Value::None, Some(_)) => Err(ScanError::UnwantedValue),
             (Value::None, None) => Ok((spec.key, None)),
             (_, Some(value)) => Ok((spec.key, Some(value))),
@@ -106,7 +106,7 @@ impl<'a> Scanner<'a> {
         let rest = chars.as_str();
         self.cluster = "";
         let spec = find(dest_command, |s| s.short == Some(letter)).ok_or(ScanError::Unknown)?;
-        if spec.value == Value::None {
+        if spec.value() == Value::None {
             if rest.starts_with('=') {
                 return Err(ScanError::UnwantedValue);
             }
@@ -122,7 +122,7 @@ impl<'a> Scanner<'a> {
     /// The value in the next word.
     fn value_of(&mut self, spec: &Spec) -> Result<(Key, Option<&'a str>), ScanError> {
         let word = self.argv.get(self.next).map(String::as_str);
-        let word = match spec.value {
+        let word = match spec.value() {
             Value::Optional => word.filter(|w| !w.starts_with('-')),
             _ => Some(word.ok_or(ScanError::MissingValue)?),
         };
