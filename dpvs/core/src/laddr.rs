@@ -444,6 +444,26 @@ impl PortPools {
         }
     }
 
+    /// What taking and giving ports writes, as ranges of addresses.
+    #[cfg(test)]
+    pub(crate) fn written(&self) -> Vec<(usize, usize)> {
+        let range = |at: usize, bytes| (at, at + bytes);
+        let pools = self
+            .addrs
+            .iter()
+            .flatten()
+            .flat_map(|a| a.pools.iter().flatten());
+        pools
+            .flat_map(|pool| {
+                [
+                    range(std::ptr::from_ref(&**pool).addr(), size_of::<Pool>()),
+                    range(pool.words.as_ptr().addr(), size_of_val(&*pool.words)),
+                ]
+            })
+            .chain([range(self.addrs.as_ptr().addr(), size_of_val(&*self.addrs))])
+            .collect()
+    }
+
     /// Use of every address, for listings. Where ports are matched, how many are
     /// free depends on the server: the average is given.
     #[must_use]

@@ -14,6 +14,8 @@ pub mod inet;
 mod isn;
 mod laddr;
 mod lanes;
+#[cfg(test)]
+mod layout_tests;
 mod lifecycle;
 mod local;
 pub mod message;
