@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver as Inbox, Sender as Outbox};
+use std::sync::mpsc::Receiver as Inbox;
 use std::time::Duration;
 
 use dpvs_core::frame::{BURST, Burst, Frame, Io, Now, PortId, WorkerId, empty_burst};
@@ -14,6 +14,7 @@ use dpvs_core::message::{FromWorker, ToWorker};
 use dpvs_core::worker::{Worker, WorkerConf};
 
 use crate::port::{Batch, Clock, Mbuf, Pool, Receiver, RxQueue, SharedSender, TxQueue, mem};
+use crate::wake::{Napper, Reports};
 
 /// Everything an lcore is given at start.
 #[derive(Debug)]
@@ -39,9 +40,13 @@ pub struct Plan {
     /// From the master.
     pub inbox: Inbox<ToWorker>,
     /// To the master.
-    pub outbox: Outbox<FromWorker>,
+    pub outbox: Reports,
+    /// Tells the master's messages to a napping lcore.
+    pub napper: Napper,
     /// What `dpip link show cpu` lists.
     pub counters: Arc<LcoreCounters>,
+    /// Gets the memory of its tables ready.
+    pub ahead: mem::Ahead,
     /// Ends the loop.
     pub stop: Arc<AtomicBool>,
     /// Sleep that long when nothing has come for a while. For ports of the
@@ -104,12 +109,25 @@ pub struct LcoreCounters {
     pub refused: Counter,
     /// Bytes of the worker's connection table.
     pub table_bytes: Counter,
+    /// Turns that had something to do, by how long they took: below 1, 2, 4 and
+    /// so on microseconds, the last one everything longer.
+    pub turns: [Counter; 16],
+}
+
+impl LcoreCounters {
+    #[inline]
+    fn turn(&self, micros: u64) {
+        let place = (u64::BITS - micros.leading_zeros()) as usize;
+        if let Some(turns) = self.turns.get(place.min(15)) {
+            turns.add(1);
+        }
+    }
 }
 
 /// Turns without a packet before the core is offered to others.
 const IDLE_TURNS: u32 = 256;
-/// Messages taken in one turn.
-const MESSAGES: usize = 16;
+/// What the messages taken in one turn may cost, see [`ToWorker::cost`].
+const MESSAGES: u32 = 16;
 
 /// The outside of a worker: transmit buffers and rings.
 struct LcoreIo {
@@ -120,7 +138,7 @@ struct LcoreIo {
     peers: Vec<(Option<SharedSender>, Batch)>,
     /// Some ring has something waiting: looked at once a burst.
     rings_wait: bool,
-    outbox: Outbox<FromWorker>,
+    outbox: Reports,
     counters: Arc<LcoreCounters>,
 }
 
@@ -234,8 +252,10 @@ pub fn run(plan: Plan) {
         counters,
         stop,
         nap,
+        napper,
         ..
     } = plan;
+    napper.enter();
     let with_batch = |ring| (ring, Batch::new());
     let io = LcoreIo {
         id: plan.worker.id,
@@ -252,11 +272,15 @@ pub fn run(plan: Plan) {
         counters: Arc::clone(&counters),
     };
     let worker = Worker::new(plan.worker, clock.now());
-    for region in worker.regions() {
+    let regions = worker.regions();
+    for region in regions {
         let _ = mem::advise_huge(region);
     }
+    let growth = plan.ahead.follow(&regions);
+    growth.note(&worker.filled());
     counters.table_bytes.add(worker.table_bytes() as u64);
     Lcore {
+        growth,
         worker,
         io,
         rx,
@@ -265,10 +289,17 @@ pub fn run(plan: Plan) {
         slots: empty_burst(),
         group: empty_burst(),
     }
-    .forward(&clock, &inbox, &counters, &stop, nap);
+    .forward(
+        &clock,
+        &inbox,
+        &counters,
+        &stop,
+        &nap.map(|time| (napper, time)),
+    );
 }
 
 struct Lcore {
+    growth: Arc<mem::Growth>,
     worker: Worker<Mbuf>,
     io: LcoreIo,
     rx: Vec<(PortId, RxQueue)>,
@@ -285,24 +316,35 @@ impl Lcore {
         inbox: &Inbox<ToWorker>,
         counters: &LcoreCounters,
         stop: &AtomicBool,
-        nap: Option<Duration>,
+        nap: &Option<(Napper, Duration)>,
     ) {
         let mut idle = 0;
+        let mut began: Option<Now> = None;
         while !stop.load(Ordering::Relaxed) {
             let now = clock.now();
+            if let Some(began) = began {
+                counters.turn(now.0.saturating_sub(began.0));
+            }
             let mut work = self.receive(now, counters);
             work += self.take_handed(now);
             work += self.take_from_host();
-            for message in inbox.try_iter().take(MESSAGES) {
+            let mut left = MESSAGES;
+            while left > 0
+                && let Ok(message) = inbox.try_recv()
+            {
+                left = left.saturating_sub(message.cost());
                 self.worker.handle(message, now, &mut self.io);
                 work += 1;
             }
+            work += usize::from(self.worker.has_chores());
             self.worker.tick(now, &mut self.io);
             self.io.flush();
             counters.loops.add(1);
             if work > 0 {
                 counters.refused.set(self.worker.stats().dropped_total());
+                self.growth.note(&self.worker.filled());
             }
+            began = (work > 0).then_some(now);
             idle = if work > 0 { 0 } else { idle + 1 };
             if idle >= IDLE_TURNS {
                 idle = IDLE_TURNS;
@@ -377,9 +419,9 @@ impl Lcore {
 }
 
 /// Nothing to do: let others have the core.
-fn rest(nap: Option<Duration>) {
+fn rest(nap: &Option<(Napper, Duration)>) {
     match nap {
-        Some(nap) => std::thread::sleep(nap),
+        Some((napper, time)) => napper.nap(*time),
         None => std::thread::yield_now(),
     }
 }

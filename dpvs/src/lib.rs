@@ -10,3 +10,4 @@ pub mod master;
 pub mod port;
 pub mod ports;
 pub mod start;
+pub mod wake;

@@ -124,6 +124,7 @@ fn run(args: &Args, parsed: Parsed, plan: &Plan) -> Result<(), String> {
         let seed = std::env::var("DPVS_KEEP_SEED");
         master.keep_unsupported(seed.ok().and_then(|s| s.parse().ok()).unwrap_or(0));
     }
+    master.set_waker(parts.waker);
     let served = Server::bind(&args.ipc_file).map_err(|e| e.to_string());
     let result = served.map(|mut server| {
         tracing::info!("serving {}", args.ipc_file.display());

@@ -276,6 +276,12 @@ impl Netif for Ports {
         }
     }
 
+    fn turns(&self, lcore: u8) -> [u64; 16] {
+        self.counters
+            .get(&lcore)
+            .map_or([0; 16], |c| std::array::from_fn(|i| c.turns[i].get()))
+    }
+
     fn socket_of(&self, lcore: u8) -> u8 {
         self.sockets.get(&lcore).copied().unwrap_or(0)
     }

@@ -22,11 +22,13 @@ use crate::affinity::{Ways, Wish};
 use crate::conf::{Conf, Device as DeviceConf, FdirMode, Plan, Rss, WorkerPlan};
 use crate::lcore::{self, LcoreCounters};
 use crate::master::{LcoreQueues, Topology, WorkerLink};
+use crate::port::mem::Ahead;
 use crate::port::{
     self, Eal, HostBridge, HostPort, Pool, Port, PortConf, Ready, RssKey, RxQueue, SharedSender,
     TxQueue, ring, rss_types,
 };
 use crate::ports::{Device, Ports};
+use crate::wake::{Napper, Reports, Waker};
 
 /// Why the daemon cannot start.
 #[derive(Debug)]
@@ -75,6 +77,8 @@ pub struct Parts {
     pub links: Vec<WorkerLink>,
     /// What workers say.
     pub events: Receiver<FromWorker>,
+    /// How they wake the master.
+    pub waker: Arc<Waker>,
 }
 
 impl Running {
@@ -118,6 +122,9 @@ pub fn start(conf: &Conf, plan: &Plan, eal: Eal) -> Result<(Running, Parts), Sta
 
     let stop = Arc::new(AtomicBool::new(false));
     let (outbox, events) = mpsc::channel();
+    let waker = Waker::new().map_err(|e| StartError(format!("waking the master: {e}")))?;
+    let waker = Arc::new(waker);
+    let outbox = Reports::new(outbox, Arc::clone(&waker));
     let mut links = Vec::new();
     let mut counters = BTreeMap::new();
     let nap = naps(&bound).then_some(NAP);
@@ -141,6 +148,8 @@ pub fn start(conf: &Conf, plan: &Plan, eal: Eal) -> Result<(Running, Parts), Sta
         )?);
     }
     let (senders, receivers): (Vec<SharedSender>, Vec<port::Receiver>) = rings.into_iter().unzip();
+    // On the main lcore's processor, as all threads made here.
+    let ahead = Ahead::start().map_err(|e| StartError(format!("memory thread: {e}")))?;
     let mut plans = Vec::new();
     for ((n, worker), handed) in (0u8..).zip(&plan.workers).zip(receivers) {
         let socket = eal.socket_of(worker.lcore);
@@ -153,10 +162,12 @@ pub fn start(conf: &Conf, plan: &Plan, eal: Eal) -> Result<(Running, Parts), Sta
         let (inbox_tx, inbox) = mpsc::sync_channel(conf.misc.ring_size as usize);
         let lcore_id = u8::try_from(worker.lcore).unwrap_or(u8::MAX);
         let shared = Arc::new(LcoreCounters::default());
+        let napper = Napper::default();
         counters.insert(lcore_id, Arc::clone(&shared));
         links.push(WorkerLink {
             lcore: lcore_id,
             inbox: inbox_tx,
+            napper: napper.clone(),
         });
         let first_tx = |port: usize| worker.tx.iter().find(|(p, _)| *p == port).map(|(_, q)| *q);
         let mut tx = Vec::new();
@@ -205,7 +216,9 @@ pub fn start(conf: &Conf, plan: &Plan, eal: Eal) -> Result<(Running, Parts), Sta
                 clock: eal.clock(),
                 inbox,
                 outbox: outbox.clone(),
+                napper,
                 counters: shared,
+                ahead: ahead.clone(),
                 stop: Arc::clone(&stop),
                 nap,
             },
@@ -268,6 +281,7 @@ pub fn start(conf: &Conf, plan: &Plan, eal: Eal) -> Result<(Running, Parts), Sta
             topology,
             links,
             events,
+            waker,
         },
     ))
 }

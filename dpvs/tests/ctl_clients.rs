@@ -45,7 +45,6 @@ fn what_is_not_served() {
     let lab = Lab::start();
     for (id, kind) in [
         (73, Kind::Set),
-        (76, Kind::Get),
         (81, Kind::Set),
         (84, Kind::Set),
         (88, Kind::Get),

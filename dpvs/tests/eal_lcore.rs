@@ -12,7 +12,9 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use dpvs::lcore::{self, LcoreCounters, Plan};
+use dpvs::port::mem::Ahead;
 use dpvs::port::{Batch, Mbuf, Pool, Port, PortConf, Ready, ring};
+use dpvs::wake::Napper;
 use dpvs_core::frame::{Burst, Frame, PortId, WorkerId, empty_burst};
 use dpvs_core::message::{FromWorker, Query, Reply, ToWorker};
 use dpvs_core::snapshot::{self, Local, Locals, PortAddr, Snapshot};
@@ -142,8 +144,10 @@ fn worker_lcore_moves_frames_every_way() {
         pool,
         clock: eal.clock(),
         inbox,
-        outbox,
+        outbox: outbox.into(),
+        napper: Napper::default(),
         counters: Arc::clone(&counters),
+        ahead: Ahead::start().unwrap(),
         stop: Arc::clone(&stop),
         nap: Some(Duration::from_micros(50)),
     };

@@ -20,6 +20,7 @@ mod workers;
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::net::{IpAddr, Ipv6Addr};
+use std::sync::Arc;
 use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
@@ -34,6 +35,7 @@ pub use state::link::Link;
 pub use workers::WorkerLink;
 
 use crate::conf::{AddrGen, Conf};
+use crate::wake::Waker;
 use jobs::{Change, Job};
 use publish::Publisher;
 use serve::Cursors;
@@ -119,7 +121,13 @@ impl Master {
     /// One turn: clients, workers, timers. Waits at most `wait` when there is
     /// nothing to do. True if something was done.
     pub fn turn(&mut self, server: &mut Server, wait: Duration) -> bool {
-        let requests = server.poll(wait, Instant::now());
+        let wait = if self.workers.doze() {
+            wait
+        } else {
+            Duration::ZERO
+        };
+        let requests = server.poll(wait, Instant::now(), self.workers.bell());
+        self.workers.awake();
         let mut busy = !requests.is_empty();
         let now = Instant::now();
         for (ticket, request) in requests {
@@ -140,10 +148,17 @@ impl Master {
         busy
     }
 
-    /// Whether an answer of a worker is awaited: then turns should be quick.
+    /// Has the workers wake this thread when they have something to say.
+    pub fn set_waker(&mut self, waker: Arc<Waker>) {
+        self.workers.set_waker(waker);
+    }
+
+    /// Whether an answer of a worker is awaited that does not wake the master:
+    /// then turns should be quick.
     #[must_use]
     pub fn is_waiting(&self) -> bool {
-        !self.jobs.is_empty() || !self.publisher.reached(self.publisher.epoch())
+        self.workers.must_be_watched()
+            && (!self.jobs.is_empty() || !self.publisher.reached(self.publisher.epoch()))
     }
 
     /// Takes what workers said. True if there was anything.

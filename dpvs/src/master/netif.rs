@@ -61,6 +61,11 @@ pub trait Netif {
     fn set(&mut self, port: PortId, change: PortChange) -> Result<(), String>;
     /// Counters of an lcore.
     fn lcore_stats(&self, lcore: u8) -> LcoreStats;
+    /// Turns with something to do an lcore made, by length in powers of two of
+    /// a microsecond.
+    fn turns(&self, _lcore: u8) -> [u64; 16] {
+        [0; 16]
+    }
     /// NUMA node of an lcore.
     fn socket_of(&self, lcore: u8) -> u8;
     /// These are the addresses whose ports connections towards servers use, and

@@ -212,9 +212,14 @@ impl Server {
         })
     }
 
-    /// Waits at most `wait` for something to do, then moves bytes. Returns the
-    /// requests that became complete.
-    pub fn poll(&mut self, wait: Duration, now: Instant) -> Vec<(Ticket, Request)> {
+    /// Waits at most `wait` for something to do, or for `bell` to be readable, then
+    /// moves bytes. Returns the requests that became complete.
+    pub fn poll(
+        &mut self,
+        wait: Duration,
+        now: Instant,
+        bell: Option<BorrowedFd<'_>>,
+    ) -> Vec<(Ticket, Request)> {
         self.flush(now);
         let backlog = self.clients.values().any(Client::has_backlog);
         let wait = self
@@ -234,6 +239,7 @@ impl Server {
                     .filter_map(|id| self.clients.get(id))
                     .map(|c| PollFd::new(c.stream.as_fd(), c.events())),
             );
+            fds.extend(bell.map(|bell| PollFd::new(bell, PollFlags::POLLIN)));
             let wait = TimeSpec::nanoseconds(i64::try_from(wait.as_nanos()).unwrap_or(i64::MAX));
             match ppoll(&mut fds, Some(wait), None) {
                 Ok(n) if n > 0 => fds

@@ -4,10 +4,14 @@
 //! several waiting snapshots only the newest is sent.
 
 use std::collections::VecDeque;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError};
 
 use dpvs_core::frame::WorkerId;
 use dpvs_core::message::{FromWorker, ToWorker};
+
+use crate::wake::{Napper, Waker};
 
 /// The way to one worker.
 #[derive(Debug)]
@@ -16,6 +20,8 @@ pub struct WorkerLink {
     pub lcore: u8,
     /// Its inbox.
     pub inbox: SyncSender<ToWorker>,
+    /// To be told when there is something in it.
+    pub napper: Napper,
 }
 
 struct Lane {
@@ -31,6 +37,9 @@ const WAITING_MAX: usize = 8192;
 pub(crate) struct Workers {
     lanes: Vec<Lane>,
     events: Receiver<FromWorker>,
+    /// Taken from `events` and not looked at.
+    next: Option<FromWorker>,
+    waker: Option<Arc<Waker>>,
 }
 
 impl Workers {
@@ -43,7 +52,45 @@ impl Workers {
                 gone: false,
             })
             .collect();
-        Workers { lanes, events }
+        Workers {
+            lanes,
+            events,
+            next: None,
+            waker: None,
+        }
+    }
+
+    /// Workers that wake the master with this.
+    pub(crate) fn set_waker(&mut self, waker: Arc<Waker>) {
+        self.waker = Some(waker);
+    }
+
+    /// What is readable when a worker has something to say to a sleeping master.
+    pub(crate) fn bell(&self) -> Option<BorrowedFd<'_>> {
+        self.waker.as_ref().map(|w| w.as_fd())
+    }
+
+    /// The master is about to wait. False: better not, there is something.
+    pub(crate) fn doze(&mut self) -> bool {
+        if let Some(waker) = &self.waker {
+            waker.sleep();
+        }
+        if self.next.is_none() {
+            self.next = self.events.try_recv().ok();
+        }
+        self.next.is_none()
+    }
+
+    /// The master does not wait any more.
+    pub(crate) fn awake(&self) {
+        if let Some(waker) = &self.waker {
+            waker.awake();
+        }
+    }
+
+    /// Whether nobody will wake the master when there is something to do.
+    pub(crate) fn must_be_watched(&self) -> bool {
+        self.waker.is_none() || self.lanes.iter().any(|l| !l.waiting.is_empty())
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -106,8 +153,8 @@ impl Workers {
     }
 
     /// The next event, if there is one.
-    pub(crate) fn event(&self) -> Option<FromWorker> {
-        self.events.try_recv().ok()
+    pub(crate) fn event(&mut self) -> Option<FromWorker> {
+        self.next.take().or_else(|| self.events.try_recv().ok())
     }
 }
 
@@ -115,7 +162,7 @@ impl Lane {
     fn flush(&mut self) {
         while let Some(message) = self.waiting.pop_front() {
             match self.link.inbox.try_send(message) {
-                Ok(()) => {}
+                Ok(()) => self.link.napper.wake(),
                 Err(TrySendError::Full(message)) => {
                     self.waiting.push_front(message);
                     return;

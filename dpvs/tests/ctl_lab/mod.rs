@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use dpvs::conf::Conf;
 use dpvs::master::{LcoreQueues, Link, Master, Netif, PortChange, Server, Topology, WorkerLink};
+use dpvs::wake::Napper;
 use dpvs_core::frame::{Frame, HeapFrame, Io, Now, PortId, WorkerId, empty_burst};
 use dpvs_core::message::{FromWorker, ToWorker};
 use dpvs_core::snapshot::Snapshot;
@@ -210,6 +211,7 @@ impl Lab {
             links.push(WorkerLink {
                 lcore: *lcore,
                 inbox: inbox_tx,
+                napper: Napper::default(),
             });
             workers.push(probe);
         }

@@ -1,6 +1,6 @@
-//! What the daemon tells beyond the C daemon (ids 7501 and 7502): packets
-//! dropped by lcore and reason, and how a port's replies find the worker that
-//! owns their connection.
+//! What the daemon tells beyond the C daemon (ids 7501 to 7503): packets
+//! dropped by lcore and reason, how a port's replies find the worker that owns
+//! their connection, and how long the workers' turns took.
 //!
 //! A daemon that does not know these ids closes without an answer.
 
@@ -34,5 +34,16 @@ wire_struct! {
         24 way: Name<32>,
         /// Why this way and no better one, in one sentence.
         56 why: Name<200>,
+    }
+}
+
+wire_struct! {
+    /// How many turns with something to do a worker made, by their length.
+    pub struct WorkerTurns[136] {
+        /// Lcore id.
+        0 cid: u8,
+        /// Turns below 1, 2, 4, ... 16384 microseconds; the last entry counts
+        /// everything longer.
+        8 turns: [u64; 16],
     }
 }

@@ -30,6 +30,8 @@ pub(in crate::master) struct Cursors {
     next: u8,
 }
 
+/// Connections asked for in one question to a worker.
+const CONNS_A_QUESTION: usize = 256;
 /// How long a client may take for its next request.
 const KEPT: Duration = Duration::from_secs(60);
 
@@ -78,7 +80,9 @@ pub(in crate::master) enum Step {
 impl Dump {
     /// The next question.
     pub(in crate::master) fn ask(&self) -> (WorkerId, Query) {
-        let room = ConnArray::BATCH.saturating_sub(self.found.len());
+        let room = ConnArray::BATCH
+            .saturating_sub(self.found.len())
+            .min(CONNS_A_QUESTION);
         let max = u32::try_from(room).unwrap_or(1);
         (
             self.place.worker,

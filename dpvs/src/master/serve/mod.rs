@@ -10,12 +10,15 @@ mod kept;
 mod laddr;
 mod neigh;
 mod netif;
+mod ours;
 mod route;
 mod service;
 
 use dpvs_core::frame::{PortId, WorkerId};
 use dpvs_core::message::{Query, Reply};
+use dpvs_ctl::msg::AclConf;
 use dpvs_ctl::server::Request;
+use dpvs_ctl::wire::encode_counted;
 use dpvs_ctl::{Kind, Name, Wire, id};
 
 use super::Master;
@@ -155,6 +158,13 @@ impl Master {
             id::GET_CONN_ALL => self.conn_list(body),
             id::GET_CONN_SPECIFIED => self.conn_find(body),
             id::IP6_STATS => self.ip6_stats(),
+            id::GET_DROPS => Ok(self.drops()),
+            id::GET_PORT_AFFINITY => self.port_affinity(body),
+            id::GET_TURNS => Ok(self.turns()),
+            // There can be no list, so this is the whole truth about them.
+            id::GET_BLKLST_GETALL | id::GET_WHTLST_GETALL => {
+                Ok(Answer::Body(encode_counted::<AclConf>(&[])))
+            }
             _ => self.unserved(id),
         }
     }

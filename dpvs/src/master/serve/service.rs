@@ -16,8 +16,8 @@ use crate::master::Master;
 use crate::master::error::{Fault, Result};
 use crate::master::state::service::{Entry, Options, Server};
 
-/// Dests asked for in one question to a worker.
-const DESTS_A_QUESTION: usize = 256;
+/// Dests asked for in one question to a worker: some microseconds of its time.
+const DESTS_A_QUESTION: usize = 64;
 
 /// How a request names a service.
 pub(super) enum Named {
@@ -268,22 +268,24 @@ impl Master {
         let all =
             !s.addr.is_any(s.af) && s.fwmark == 0 && s.port.get() == 0 && s.matched.is_empty();
         let dests = if all {
-            Vec::new()
+            self.state
+                .services
+                .iter()
+                .flat_map(|(_, e)| e.dest_ids())
+                .collect()
         } else {
             let entry = self
                 .state
                 .services
                 .get(&key(&s)?)
                 .ok_or(Fault::Invalid("no such service"))?;
-            let dests = entry.dest_ids();
-            if dests.is_empty() {
-                return Ok(Answer::Done);
-            }
-            dests
+            entry.dest_ids()
         };
-        self.workers.broadcast(|_| ToWorker::Zero {
-            dests: dests.clone(),
-        });
+        for piece in dests.chunks(DESTS_A_QUESTION) {
+            self.workers.broadcast(|_| ToWorker::Zero {
+                dests: piece.to_vec(),
+            });
+        }
         Ok(Answer::Done)
     }
 
