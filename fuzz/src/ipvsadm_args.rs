@@ -5,7 +5,7 @@ use dpvs_ctl::Wire;
 use dpvs_ctl::msg::{Dest, Service};
 use ipvsadm::args::{self, Command};
 use ipvsadm::names::Names;
-use ipvsadm::{address, specs};
+use ipvsadm::{address, restore, specs};
 
 use crate::Target;
 
@@ -71,6 +71,11 @@ pub const TARGET: Target = Target {
         "-B ",
         "-K ",
         "-O ",
+        "-T ",
+        "10.0.0.1-10.0.0.2-7 ",
+        "--json ",
+        "--pe sip ",
+        "--hash-target qid ",
     ],
 };
 
@@ -80,10 +85,8 @@ fn run(data: &[u8]) {
     let names = Names::offline();
     let text = String::from_utf8_lossy(data);
     for line in text.lines().take(64) {
-        let mut words: Vec<String> = line.split_whitespace().map(str::to_owned).collect();
-        if words.first().is_some_and(|w| w == "ipvsadm") {
-            words.remove(0);
-        }
+        let mut words = Vec::new();
+        let _ = restore::read_words(line.as_bytes(), false, &mut words);
         for restoring in [false, true] {
             match args::parse("ipvsadm", &words, &names, restoring) {
                 Ok(command) => sent(&command),
@@ -114,6 +117,10 @@ fn values(word: &str, names: &Names) {
     let _ = address::parse(word, 6, names);
     let _ = address::parse_ip(word, names);
     let _ = address::number(word, i64::MIN, i64::MAX);
+    if let Some(encap) = specs::parse_vxlan(word) {
+        let text = specs::vxlan_text(&encap).unwrap_or_default();
+        assert_eq!(specs::parse_vxlan(&text), Some(encap), "{word}");
+    }
     let _ = specs::parse_sockpair(word);
     let _ = specs::parse_acl(word, names);
     let _ = specs::parse_proxy_protocol(word);

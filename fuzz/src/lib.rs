@@ -11,6 +11,7 @@ pub mod dpvs_conf;
 pub mod driver;
 pub mod input;
 pub mod ipvsadm_args;
+pub mod ipvsadm_restore;
 pub mod keepalived_conf;
 pub mod master;
 mod mutate;

@@ -12,6 +12,8 @@ pub mod format;
 pub mod names;
 pub mod order;
 pub mod out;
+pub mod restore;
+pub mod save;
 pub mod specs;
 pub mod table;
 
@@ -20,9 +22,7 @@ mod json;
 mod laddrs;
 mod list;
 mod request;
-mod restore;
 mod run;
-mod save;
 mod usage;
 
 use std::env;

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs};
 
-use dpvs_ctl::msg::{Match, Service};
+use dpvs_ctl::msg::{Match, Service, svc_flag};
 
 const SERVICES: &str = "/etc/services";
 /// getnameinfo: fail if there is no name, instead of giving the number.
@@ -177,7 +177,7 @@ pub fn port_proto(svc: &Service) -> u8 {
 /// Whether a service is found by what it matches.
 #[must_use]
 pub fn is_match(svc: &Service) -> bool {
-    svc.matched != Match::default()
+    svc.flags & svc_flag::MATCH != 0 || svc.matched != Match::default()
 }
 
 #[cfg(test)]

@@ -77,8 +77,10 @@ pub(crate) fn run(
     }
 }
 
-/// The words of a line; false: there is nothing to do.
-fn read_words(line: &[u8], skip_comments: bool, words: &mut Vec<String>) -> bool {
+/// Reads the words of a line into `words`: blanks separate them and nothing
+/// quotes; a leading `ipvsadm` is dropped. False: there is nothing to do.
+#[must_use]
+pub fn read_words(line: &[u8], skip_comments: bool, words: &mut Vec<String>) -> bool {
     let text = String::from_utf8_lossy(line);
     words.clear();
     if skip_comments && text.starts_with('#') {

@@ -52,17 +52,31 @@ pub(crate) fn run(
 ) -> Result<(), Failure> {
     let mut extras = Extras::new(client);
     table::all(client, 0, true, |row| {
-        let svc = &row.service;
-        let name = service_words(svc, names, numeric);
-        line!(out, "-A {name}{}", service_options(&row))?;
-        for dest in &row.dests {
-            line!(out, "-a {name}{}", dest_options(svc, dest, names, numeric))?;
+        for text in lines(&row, names, numeric) {
+            line!(out, "{text}")?;
         }
-        for text in extras.lines(svc, &name) {
+        let name = service_words(&row.service, names, numeric);
+        for text in extras.lines(&row.service, &name) {
             line!(out, "{text}")?;
         }
         Ok(!out.is_closed())
     })
+}
+
+/// A service and its dests as commands; what is not in them (local addresses,
+/// lists) is not in these either.
+#[must_use]
+pub fn lines(row: &Row, names: &Names, numeric: bool) -> Vec<String> {
+    let svc = &row.service;
+    let name = service_words(svc, names, numeric);
+    let mut lines = vec![format!("-A {name}{}", service_options(row))];
+    for dest in &row.dests {
+        lines.push(format!(
+            "-a {name}{}",
+            dest_options(svc, dest, names, numeric)
+        ));
+    }
+    lines
 }
 
 /// What names a service: `-t 192.0.2.1:80`.
@@ -226,3 +240,6 @@ impl<'a> Extras<'a> {
             .map(|d| d.entry.ifname.text().into_owned())
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -157,19 +157,23 @@ pub fn match_name(svc: &Service) -> String {
 /// A match service as `-H` takes it.
 #[must_use]
 pub fn match_spec(svc: &Service) -> String {
-    let mut out = format!("proto={}", proto_name(svc.proto));
-    let parts = match_parts(svc, "src-range", "dst-range");
-    if !parts.iter().any(|(key, _)| key.ends_with("-range")) {
-        out.push_str(if svc.af == Af::INET6 {
-            ",af=ipv6"
-        } else {
-            ",af=ipv4"
-        });
+    let mut parts = match_parts(svc, "src-range", "dst-range");
+    let family = svc.matched.af;
+    let ranges = parts.iter().any(|(key, _)| key.ends_with("-range"));
+    if !ranges && family != Af::UNSPEC {
+        // A range that is all zero still has a family.
+        let zero = if family == Af::INET6 { "::" } else { "0.0.0.0" };
+        parts.push(("src-range", zero.to_owned()));
     }
-    for (key, value) in parts {
-        out.push_str(&format!(",{key}={value}"));
+    if family != svc.af {
+        let af = if svc.af == Af::INET6 { "ipv6" } else { "ipv4" };
+        parts.insert(0, ("af", af.to_owned()));
     }
-    out
+    if svc.proto != 0 {
+        parts.insert(0, ("proto", proto_name(svc.proto).to_owned()));
+    }
+    let texts: Vec<String> = parts.iter().map(|(k, v)| format!("{k}={v}")).collect();
+    texts.join(",")
 }
 
 fn match_parts<'a>(svc: &Service, from: &'a str, to: &'a str) -> Vec<(&'a str, String)> {
