@@ -80,19 +80,28 @@ impl Draft {
         let What::Parts(parts) = &self.what else {
             return None;
         };
-        if self.piece.is_some_and(|(n, _)| n > 0) {
+        // The field that is shifted, and where it is in the frame or this piece.
+        let field = if self.from_server { 8 } else { 4 };
+        if self.from_server && parts.l4[13] & tcp::ACK == 0 {
             return None;
         }
-        let l4 = ETH + parts.ip.len();
-        if sent.len() < l4 + 20 {
+        let at = match self.piece {
+            None => ETH + parts.ip.len() + field,
+            Some((n, mtu)) => {
+                let room = (mtu - parts.ip.len()) / 8 * 8;
+                let header = if n == 0 { parts.ip.len() } else { 20 };
+                (field / room == n).then(|| ETH + header + field % room)?
+            }
+        };
+        if sent.len() < at + 4 {
             return None;
         }
-        if self.from_server {
-            (parts.l4[13] & tcp::ACK != 0)
-                .then(|| be32(&parts.l4, 8).wrapping_sub(be32(sent, l4 + 8)))
+        let (was, is) = (be32(&parts.l4, field), be32(sent, at));
+        Some(if self.from_server {
+            was.wrapping_sub(is)
         } else {
-            Some(be32(sent, l4 + 4).wrapping_sub(be32(&parts.l4, 4)))
-        }
+            is.wrapping_sub(was)
+        })
     }
 
     /// Of a client's SYN: both ends towards the server and the initial number.

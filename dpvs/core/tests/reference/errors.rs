@@ -4,11 +4,12 @@
 use std::net::IpAddr;
 
 use dpvs_core::message::ConnTuple;
+use dpvs_core::service::ServiceKey;
 use dpvs_core::stats::Reason;
 
 use super::config::{Owner, covers};
 use super::wire::{self, ETH, Ip, TCP, UDP};
-use super::{Director, Draft, Other};
+use super::{Director, Draft, Other, To};
 
 /// Errors a director sends in a second.
 const PER_SECOND: u32 = 1000;
@@ -155,7 +156,7 @@ impl Director {
                 self.hand_over(worker, f, ip.v6, o);
                 return true;
             }
-            return false;
+            return self.copy_to_workers(f, &tuple, o);
         };
         if !wire::icmp_good(ip.src, ip.dst, m) {
             self.books.drop(Reason::BadChecksum);
@@ -210,16 +211,40 @@ impl Director {
     }
 }
 
-/// Is a packet an ICMP error, or one no error may be about.
+impl Director {
+    /// An error about a packet from a service to a client whose connection is not
+    /// here: nobody knows whose it is, so all other workers get a copy.
+    fn copy_to_workers(&mut self, f: &[u8], tuple: &ConnTuple, o: &mut dyn Other) -> bool {
+        let key = ServiceKey {
+            proto: tuple.proto,
+            addr: tuple.dst,
+            port: tuple.dport,
+        };
+        if self.workers == 1 || !self.config.services.contains_key(&key) {
+            return false;
+        }
+        let others = if self.no_buffers { 0 } else { self.workers };
+        for worker in 0..others {
+            if worker != self.me {
+                self.books.handed_over += 1;
+                self.expect(To::Worker(worker), f, o);
+            }
+        }
+        self.books.drop(Reason::Consumed);
+        true
+    }
+}
+
+/// Is a packet an ICMP error (or a redirect), or one nobody can tell of?
 fn is_error(f: &[u8], v6: bool) -> bool {
-    let mac = f[..6].try_into().unwrap();
-    let wire::Seen::Ip(ip) = wire::look(f, mac) else {
-        return true;
-    };
-    match f.get(ip.l4) {
-        Some(typ) if v6 && ip.proto == 58 => *typ < 128,
-        Some(typ) if !v6 && ip.proto == 1 => [3, 4, 5, 11, 12].contains(typ),
-        Some(_) => false,
-        None => ip.proto == 1 || ip.proto == 58,
+    if !v6 {
+        let l4 = ETH + usize::from(f[ETH] & 15) * 4;
+        let error = |typ: &u8| [3, 4, 5, 11, 12].contains(typ);
+        return f[ETH + 9] == 1 && f.get(l4).is_none_or(error);
+    }
+    match wire::upper(f) {
+        None => true,
+        Some(up) if up.proto != 58 => false,
+        Some(up) => up.later || f.get(up.at).is_none_or(|typ| *typ < 128 || *typ == 137),
     }
 }

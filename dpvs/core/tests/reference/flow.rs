@@ -37,6 +37,8 @@ pub struct Conn {
     pub fdata: Option<u32>,
     /// What the server sent last: end of its data, its acknowledgement.
     pub said: Option<(u32, u32)>,
+    /// Was established, or answered: it never makes room for another.
+    pub answered: bool,
     /// Port and MAC address the first packet came from.
     pub back: Option<(u16, [u8; 6])>,
 }
@@ -229,26 +231,21 @@ impl Director {
         if dest.mode != FwdMode::FullNat || dest.addr.is_ipv4() != tuple.dst.is_ipv4() {
             return Err(Reason::ModeUnsupported);
         }
-        let local = |a: &IpAddr| {
-            a.is_ipv4() == tuple.dst.is_ipv4()
-                && matches!(self.config.owner(*a), Some(Owner::Us { sapool: true, .. }))
-        };
-        if !service.laddrs.iter().any(|l| local(&l.addr)) {
+        let v4 = tuple.dst.is_ipv4();
+        let local: Vec<_> = service.laddrs.iter().map(|l| l.addr).collect();
+        let local: Vec<_> = local
+            .into_iter()
+            .filter(|a| a.is_ipv4() == v4 && self.is_pool(*a))
+            .collect();
+        if local.is_empty() {
             return Err(Reason::NoLaddr);
         }
-        let family = |c: &&Conn| c.vip.0.is_ipv4() == tuple.dst.is_ipv4();
-        if self.conns.values().filter(family).count() >= self.room {
-            return Err(Reason::ConnTableFull);
-        }
+        self.make_room(v4, o)?;
         // The other one chose a local address and port: look what and whether it
         // was free to.
-        let Some(info) = o.conn(tuple) else {
-            panic!("{}: no connection for {tuple:?}", self.at);
-        };
-        assert_eq!(info.dest, (dest.addr, dest.port), "{}: server", self.at);
-        let (laddr, lport) = info.laddr;
+        let (laddr, lport) = self.chosen(&dest, tuple, o);
         assert!(
-            local(&laddr) && service.laddrs.iter().any(|l| l.addr == laddr),
+            local.contains(&laddr),
             "{}: {laddr} is no local address of the service",
             self.at
         );
@@ -277,6 +274,7 @@ impl Director {
             client_isn: 0,
             fdata: None,
             said: None,
+            answered: false,
             back: (settings.fast_xmit && one_station).then_some((port, mac)),
         };
         let id = self.next_id;
@@ -285,7 +283,7 @@ impl Director {
             let old = self
                 .by_tuple
                 .insert(conn.tuple(from_server), (id, from_server));
-            assert!(old.is_none(), "{}: {:?} is in use", self.at, info.laddr);
+            assert!(old.is_none(), "{}: {laddr} {lport} is in use", self.at);
         }
         self.conns.insert(id, conn);
         let counters = self.dests.entry(dest.id).or_default();
@@ -293,6 +291,49 @@ impl Director {
         counters.inactive += 1;
         self.books.made += 1;
         Ok(id)
+    }
+
+    /// Are the ports of an address given to connections?
+    fn is_pool(&self, addr: IpAddr) -> bool {
+        matches!(
+            self.config.owner(addr),
+            Some(Owner::Us { sapool: true, .. })
+        )
+    }
+
+    /// In a full table the oldest connection nobody has answered ends.
+    fn make_room(&mut self, v4: bool, o: &mut dyn Other) -> Result<(), Reason> {
+        let family = |c: &Conn| c.vip.0.is_ipv4() == v4;
+        let all = self.conns.iter().filter(|(_, c)| family(c));
+        if all.clone().count() < self.room {
+            return Ok(());
+        }
+        let oldest = all.filter(|(_, c)| !c.answered).map(|(id, _)| *id).min();
+        let oldest = oldest.ok_or(Reason::ConnTableFull)?;
+        self.books.evicted += 1;
+        self.end(oldest, o);
+        Ok(())
+    }
+
+    /// Local address and port of a new connection: from the listing, or, when it
+    /// has made room for another since, from the frame that was sent.
+    fn chosen(&self, dest: &Dest, tuple: &ConnTuple, o: &mut dyn Other) -> (IpAddr, u16) {
+        if let Some(info) = o.conn(tuple) {
+            assert_eq!(info.dest, (dest.addr, dest.port), "{}: server", self.at);
+            return info.laddr;
+        }
+        let sent = match self.way(dest.addr) {
+            Ok(Way::Mac { port, .. }) => o.peek(super::To::Wire(port)),
+            _ => None,
+        };
+        let Some(sent) = sent else {
+            panic!("{}: no connection for {tuple:?}", self.at);
+        };
+        let mac = sent[..6].try_into().unwrap();
+        match wire::look(sent, mac) {
+            wire::Seen::Ip(ip) if ip.dst == dest.addr => (ip.src, ip.ports.unwrap().0),
+            _ => panic!("{}: no connection for {tuple:?}", self.at),
+        }
     }
 
     /// A packet of a connection.
@@ -378,6 +419,7 @@ impl Director {
         }
         let was = conn.active();
         conn.state = state;
+        conn.answered |= conn.active() || (conn.proto == UDP && state == 2);
         let of_service = conn.conn_timeout > 0 && (conn.proto == UDP || conn.active());
         let secs = if of_service {
             conn.conn_timeout
@@ -527,6 +569,17 @@ impl Director {
             Ok(way) => self.send(draft, way, o),
             Err(reason) => self.books.drop(reason),
         }
+    }
+
+    /// New connections of one burst that cannot push out each other.
+    pub fn spare(&self) -> usize {
+        let answered = |v4| {
+            let all = self.conns.values();
+            all.filter(|c| c.answered && c.vip.0.is_ipv4() == v4)
+                .count()
+        };
+        self.room
+            .saturating_sub(answered(true).max(answered(false)))
     }
 
     /// Numbers of connections whose time may be up.

@@ -66,6 +66,7 @@ pub struct Books {
     pub conn_hits: u64,
     pub made: u64,
     pub gone: u64,
+    pub evicted: u64,
     pub toa_ok: u64,
     pub toa_failed: u64,
     pub ip4: InetStats,
@@ -122,6 +123,8 @@ pub struct Director {
     removed: HashSet<DestId>,
     pub books: Books,
     pub told: Vec<String>,
+    /// Millisecond, and what the master was told within it.
+    tellings: (u64, u32),
     /// Sequence shifts by number, once they are known.
     shifts: HashMap<u64, u32>,
     /// Last initial sequence number towards a server by out tuple, and when.
@@ -150,6 +153,7 @@ impl Director {
             removed: HashSet::new(),
             books: Books::default(),
             told: Vec::new(),
+            tellings: (0, 0),
             shifts: HashMap::new(),
             isns: HashMap::new(),
             next_id: 1,

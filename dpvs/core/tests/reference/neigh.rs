@@ -151,7 +151,16 @@ impl Director {
 
     /// As `learn`, from a packet: the master hears of news.
     pub(super) fn hear(&mut self, port: u16, addr: IpAddr, mac: [u8; 6], o: &mut dyn Other) {
+        let now = self.now / 1000;
         if self.learn(port, addr, mac, false, o) {
+            if self.tellings.0 != now {
+                self.tellings = (now, 0);
+            }
+            self.tellings.1 += 1;
+            // Nobody else is there to be told, or there was enough to tell.
+            if self.workers == 1 || self.tellings.1 > 16 {
+                return;
+            }
             self.told.push(format!("{port} {addr} {mac:?}"));
         }
     }
@@ -196,11 +205,8 @@ impl Director {
             let up = n.until <= now;
             match there {
                 None => {
-                    assert!(
-                        up && n.state != NeighState::Reachable,
-                        "{}: {addr} gone",
-                        self.at
-                    );
+                    // One that only told of itself goes without being asked again.
+                    assert!(up, "{}: {addr} gone", self.at);
                     self.unlearn(port, addr);
                     continue;
                 }

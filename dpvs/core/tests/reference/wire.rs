@@ -139,53 +139,54 @@ fn look6(f: &[u8], to_host: bool) -> Seen {
         to_host,
         ports: None,
     };
-    match upper(&f[..end]) {
-        Some((proto, l4, false)) => {
-            ip.proto = proto;
-            ip.l4 = l4;
-            if !flow(f, &mut ip) {
-                return Seen::Drop(Reason::Truncated);
-            }
+    // Fragments are no flows, and headers that end early have no upper protocol.
+    if let Some(up) = upper(&f[..end]).filter(|up| !up.fragment) {
+        ip.proto = up.proto;
+        ip.l4 = up.at;
+        if !flow(f, &mut ip) {
+            return Seen::Drop(Reason::Truncated);
         }
-        // A fragment, or headers that end early: no flow, and no upper protocol.
-        Some((_, _, true)) | None => {}
     }
     Seen::Ip(ip)
 }
 
-/// Follows IPv6 extension headers (at most eight): protocol, offset, and whether
-/// there is a fragment header. `None` if one is not all there.
-fn upper(f: &[u8]) -> Option<(u8, usize, bool)> {
-    let (mut proto, mut at, mut fragment) = (f[ETH + 6], ETH + 40, false);
-    for n in 0.. {
-        if n > 8 {
-            return None;
-        }
-        let unit = match proto {
-            0 | 43 | 60 | 135 => 8,
-            51 => 4,
-            44 => {
-                fragment = true;
-                0
-            }
-            _ => return Some((proto, at, fragment)),
+/// What is behind the extension headers of an IPv6 packet.
+pub struct Upper {
+    pub proto: u8,
+    pub at: usize,
+    pub fragment: bool,
+    /// A fragment, and not the first: `proto` is what it says.
+    pub later: bool,
+}
+
+/// Follows IPv6 extension headers (at most eight, one fragment header). `None` if
+/// one is not all there.
+pub fn upper(f: &[u8]) -> Option<Upper> {
+    let mut up = Upper {
+        proto: f[ETH + 6],
+        at: ETH + 40,
+        fragment: false,
+        later: false,
+    };
+    for _ in 0..=8 {
+        let here = &f[up.at..];
+        let len = match up.proto {
+            0 | 43 | 60 | 135 => (usize::from(*here.get(1)?) + 1) * 8,
+            51 => (usize::from(*here.get(1)?) + 2) * 4,
+            44 => 8,
+            _ => return Some(up),
         };
-        if at + 2 > f.len() {
+        if len > here.len() || (up.proto == 44 && up.fragment) {
             return None;
         }
-        let len = match unit {
-            0 => 8,
-            4 => (usize::from(f[at + 1]) + 2) * 4,
-            _ => (usize::from(f[at + 1]) + 1) * 8,
-        };
-        if at + len > f.len() {
-            return None;
+        if up.proto == 44 {
+            up.fragment = true;
+            up.later = be16(here, 2) & 0xfff8 != 0;
         }
-        proto = f[at];
-        at += len;
-        if fragment {
-            // What follows does not matter here: fragments are no flows.
-            return Some((proto, at, true));
+        up.proto = here[0];
+        up.at += len;
+        if up.later {
+            return Some(up);
         }
     }
     None
