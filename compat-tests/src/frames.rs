@@ -225,6 +225,18 @@ impl Wire {
             .what(|| format!("sending a frame of {} bytes", frame.len()))
     }
 
+    /// A frame that is there already, into `buffer`: its length. Does not wait.
+    ///
+    /// # Errors
+    /// When the socket fails.
+    pub fn poll(&self, buffer: &mut [u8]) -> Result<Option<usize>> {
+        match recv(self.fd.as_raw_fd(), buffer, MsgFlags::MSG_DONTWAIT) {
+            Ok(len) => Ok(Some(len)),
+            Err(nix::errno::Errno::EAGAIN | nix::errno::Errno::EINTR) => Ok(None),
+            Err(e) => Err(Error::new(format!("raw socket: {e}"))),
+        }
+    }
+
     /// The first frame within `limit` that `wanted` accepts.
     ///
     /// # Errors

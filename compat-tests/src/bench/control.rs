@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use crate::bench::Options;
-use crate::bench::director::{self, Director, Port, Setting};
+use crate::bench::director::{self, Director, Port, Setting, Ways};
 use crate::bench::hugepages::Memory;
 use crate::bench::pcap::{self, Packet, Proto, Traffic};
 use crate::bench::report::{Column, Need, Report, Row};
@@ -234,7 +234,7 @@ impl Lab {
             frames: self.frames,
             memory: &self.memory,
         };
-        let mut director = Director::start(&setting, director::CONNS, None)?;
+        let mut director = Director::start(&setting, director::CONNS, &Ways::default())?;
         director.prepare(TRAFFIC)?;
         director.go(TRAFFIC)?;
         director.warm_up(self.frames)?;

@@ -2,6 +2,7 @@
 //! swallowing ports, set up with the real tools as an operator would.
 
 use std::collections::HashMap;
+use std::ffi::OsString;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -15,6 +16,7 @@ use crate::bench::pcap::{Chosen, Proto, RPORT, SERVERS, Traffic, VPORT};
 use crate::bench::telemetry::{self, Telemetry};
 use crate::bins;
 use crate::error::{Context, Error, Result};
+use crate::netns::Netns;
 use crate::run;
 use crate::spawn::{Lifetime, Process};
 use crate::wait;
@@ -48,6 +50,8 @@ pub enum Port {
     Once(PathBuf),
     /// Receives nothing; swallows.
     Sink,
+    /// An interface of the kernel.
+    Kernel(String),
 }
 
 /// A process's ports, how many frames they replay, and where its memory is.
@@ -80,10 +84,23 @@ impl Setting<'_> {
                 }
                 Port::Once(file) => format!("--vdev=net_pcap{i},rx_pcap={}", file.display()),
                 Port::Sink => format!("--vdev=net_null{i},no-rx=1"),
+                Port::Kernel(name) => format!("--vdev=net_af_packet{i},iface={name}"),
             });
         }
         args
     }
+}
+
+/// What is not the same in every director.
+#[derive(Debug, Default)]
+pub struct Ways<'a> {
+    /// A file of at least 32 bytes: with it the director chooses local ports as
+    /// in any other run with that file, given the same flows in the same order.
+    pub seed: Option<&'a Path>,
+    /// The `idle` block of its configuration.
+    pub idle: &'a str,
+    /// Where its interfaces are.
+    pub netns: Option<&'a Netns>,
 }
 
 /// A running director.
@@ -101,32 +118,31 @@ pub struct Director {
 
 impl Director {
     /// Starts it with room for so many connections (one less than a power of
-    /// two), without any service. With `seed` (32 bytes) it chooses local ports
-    /// as in any other run with that file, given the same flows in the same
-    /// order.
+    /// two), without any service.
     ///
     /// # Errors
     /// When it does not start; the error has the end of its log.
-    pub fn start(setting: &Setting<'_>, conns: usize, seed: Option<&Path>) -> Result<Self> {
+    pub fn start(setting: &Setting<'_>, conns: usize, ways: &Ways<'_>) -> Result<Self> {
         let dir = setting.dir;
         let prefix = format!("dpvs-bench-{}", std::process::id());
         let conf = dir.join("dpvs.conf");
         let text = configuration(buffers(setting.frames), setting.ports.len(), conns);
-        std::fs::write(&conf, text).what(|| conf.display().to_string())?;
+        std::fs::write(&conf, text + ways.idle).what(|| conf.display().to_string())?;
         let socket = dir.join("dpvs.ipc");
-        let program = bins::path("dpvs")?;
-        let mut command = match seed {
-            None => Command::new(program),
-            Some(seed) => {
-                // Its random numbers are read from this file, in a mount
-                // namespace of its own.
-                let mut command = Command::new("unshare");
-                command.args(["--mount", "sh", "-c"]);
-                command.arg("mount --bind \"$0\" /dev/urandom && exec \"$@\"");
-                command.arg(seed).arg(program);
-                command
-            }
-        };
+        let mut words: Vec<OsString> = Vec::new();
+        if let Some(netns) = ways.netns {
+            words.extend(["ip", "netns", "exec", netns.name()].map(Into::into));
+        }
+        if let Some(seed) = ways.seed {
+            // Its random numbers are read from this file, in a mount namespace
+            // of its own.
+            words.extend(["unshare", "--mount", "sh", "-c"].map(Into::into));
+            words.push("mount --bind \"$0\" /dev/urandom && exec \"$@\"".into());
+            words.push(seed.into());
+        }
+        words.push(bins::path("dpvs")?.into());
+        let mut command = Command::new(words.remove(0));
+        command.args(words);
         command.arg("-c").arg(&conf);
         command.arg("-p").arg(dir.join("dpvs.pid"));
         command.arg("-x").arg(&socket);

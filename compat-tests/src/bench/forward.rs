@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::bench::Options;
-use crate::bench::director::{self, Director, Port, Setting};
+use crate::bench::director::{self, Director, Port, Setting, Ways};
 use crate::bench::feed::Pipe;
 use crate::bench::hugepages::Memory;
 use crate::bench::pcap::{self, Chosen, Packet, Proto, Traffic};
@@ -250,7 +250,7 @@ fn open(
         memory,
     };
     if traffic.proto == Proto::Udp {
-        let mut director = Director::start(&setting, director::CONNS, None)?;
+        let mut director = Director::start(&setting, director::CONNS, &Ways::default())?;
         director.prepare(traffic)?;
         director.go(traffic)?;
         director.warm_up(files.frames)?;
@@ -268,7 +268,11 @@ fn open(
         .count()
         - 1;
     let mac = pcap::mac(u8::try_from(nth).unwrap_or(0));
-    let mut director = Director::start(&setting, director::CONNS, files.seed.as_deref())?;
+    let ways = Ways {
+        seed: files.seed.as_deref(),
+        ..Ways::default()
+    };
+    let mut director = Director::start(&setting, director::CONNS, &ways)?;
     let feed = pipe.feed()?;
     director.prepare(traffic)?;
     director.go(traffic)?;

@@ -1,8 +1,9 @@
-//! How long a packet may wait for the worker: turns of its loop at half load.
+//! How long a packet may wait for the worker: turns of its loop at half load,
+//! and its waking up when there was none.
 
-use crate::bench::Options;
 use crate::bench::program::{CoreBench, spread};
 use crate::bench::report::{Need, Report, Row};
+use crate::bench::{Options, wake};
 use crate::error::Result;
 
 /// No turn may take longer, microseconds.
@@ -55,6 +56,20 @@ pub fn run(options: &Options) -> Result<bool> {
             }
         }
         report.add(&row.needs("cpu_us_p999", Need::AtMost(NEEDED_US)))?;
+    }
+    if options.wants("wake") {
+        report.table(&[
+            ("idle", "row", 0),
+            ("round trip p50 us", "round_trip_us_p50", 1),
+            ("p99 us", "round_trip_us_p99", 1),
+            ("later p99 us", "wake_us_p99", 1),
+            ("worker's CPU %", "worker_cpu_percent", 0),
+            ("us <=", "needed_wake_us_p99", 0),
+            ("met", "met", 0),
+        ]);
+        for row in wake::rows(options)? {
+            report.add(&row)?;
+        }
     }
     Ok(report.end())
 }

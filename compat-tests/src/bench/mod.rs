@@ -22,6 +22,7 @@ pub mod sample;
 pub mod setup;
 pub mod telemetry;
 pub mod testpmd;
+pub mod wake;
 pub mod workers;
 
 use std::path::PathBuf;

@@ -85,6 +85,13 @@ pub fn measure(telemetry: &Telemetry, worker: Thread, time: Duration) -> Result<
     Rate::between(&from, &to)
 }
 
+/// The value below which that part of sorted values lies; 0 without any.
+#[must_use]
+pub fn quantile(sorted: &[f64], part: f64) -> f64 {
+    let at = (part * sorted.len() as f64).ceil() as usize;
+    sorted.get(at.saturating_sub(1)).copied().unwrap_or(0.0)
+}
+
 /// Smallest, middle and largest of a row's runs.
 #[derive(Debug, Clone, Copy, serde::Serialize)]
 pub struct Spread {
@@ -138,6 +145,15 @@ mod tests {
         assert!((rate.mpps_cpu() - 10.0).abs() < 1e-9);
         assert!((rate.sent_share - 0.5).abs() < 1e-9);
         assert!(Rate::between(&from, &from).is_err());
+    }
+
+    #[test]
+    fn quantiles_are_values_that_were_seen() {
+        let values: Vec<f64> = (1..=200).map(f64::from).collect();
+        for (part, value) in [(0.5, 100.0), (0.99, 198.0), (1.0, 200.0), (0.001, 1.0)] {
+            assert!((quantile(&values, part) - value).abs() < 1e-9);
+        }
+        assert!(quantile(&[], 0.5).abs() < 1e-9);
     }
 
     #[test]

@@ -8,7 +8,7 @@
 use std::time::{Duration, Instant};
 
 use crate::bench::Options;
-use crate::bench::director::{self, Director, Port, Setting};
+use crate::bench::director::{self, Director, Port, Setting, Ways};
 use crate::bench::hugepages::Memory;
 use crate::bench::pcap::{self, Packet, Proto, Traffic};
 use crate::bench::program::{CoreBench, spread};
@@ -121,7 +121,7 @@ fn in_daemon(options: &Options, traffic: Traffic, name: String) -> Result<Row> {
     for _ in 0..options.runs {
         let time = options.yardstick_seconds;
         swap.push(testpmd::run(&setting, Mode::FiveTupleSwap, time)?);
-        let mut director = Director::start(&setting, CONNS, None)?;
+        let mut director = Director::start(&setting, CONNS, &Ways::default())?;
         director.prepare(traffic)?;
         realtime &= director.favoured;
         director.go(traffic)?;
