@@ -6,7 +6,7 @@ use dpvs_ctl::{ErrCode, Kind, PROTOCOL_VERSION, ReplyHead, RequestHead, Wire};
 
 use crate::standin::StandIn;
 
-const SHOWS: [&str; 16] = [
+const SHOWS: [&str; 31] = [
     "addr show",
     "-v -s addr show",
     "route show",
@@ -23,6 +23,21 @@ const SHOWS: [&str; 16] = [
     "maddr show dev dpdk0",
     "vlan show dpdk0.1",
     "ipv6 show all",
+    "tunnel show",
+    "-s qsch show dev d",
+    "cls show dev d",
+    "ipset show",
+    "ipset test s 10.0.0.1",
+    "iftraf show dev d",
+    "eal-mem show seg",
+    "eal-mem show zone",
+    "eal-mem show ring",
+    "eal-mem show pool",
+    "flow show type kni dev d",
+    "flow show",
+    "drop show",
+    "lldp show dev d",
+    "-j link show",
 ];
 
 /// A reply header that announces `len` bytes, and `body` after it.

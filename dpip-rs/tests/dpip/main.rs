@@ -3,8 +3,11 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod corpus;
+mod golden;
 mod hostile;
 mod requests;
 mod shows;
 mod standin;
 mod usage;
+mod watch;
