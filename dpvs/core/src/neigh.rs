@@ -11,9 +11,10 @@
 
 use std::cell::Cell;
 use std::collections::{HashMap, VecDeque};
+use std::hash::{BuildHasher, RandomState};
 use std::net::IpAddr;
 
-use crate::conn::index::reserve;
+use crate::conn::index::{reserve, zeroed};
 use crate::frame::PortId;
 use crate::message::{NeighInfo, NeighState};
 use crate::snapshot::Mac;
@@ -104,6 +105,16 @@ fn key_of(port: PortId, mac: Mac) -> u64 {
 }
 
 impl Hops {
+    /// With room for all there can be.
+    fn new() -> Self {
+        Self {
+            hops: reserve(MAX_NEIGHBOURS + MAX_INTERNED),
+            free: reserve(MAX_NEIGHBOURS + MAX_INTERNED),
+            interned: HashMap::with_capacity(MAX_INTERNED),
+            ..Self::default()
+        }
+    }
+
     /// The hop of a number kept by a connection, unless it is stale.
     #[inline(always)]
     #[must_use]
@@ -212,6 +223,8 @@ struct Neigh<F> {
     hop: u32,
     /// We had packets for it. What is only heard of, true or forged, goes first.
     wanted: Cell<bool>,
+    /// Next slot of the chain, counted from 1; 0 = none.
+    chain: u32,
     queue: VecDeque<F>,
 }
 
@@ -230,7 +243,11 @@ pub(crate) struct Ask {
 pub(crate) struct Neighbours<F> {
     slots: Vec<Option<Neigh<F>>>,
     free: Vec<u32>,
-    by_addr: HashMap<(PortId, IpAddr), u32>,
+    /// Chains of slots by a keyed hash of port and address, counted from 1. Not a
+    /// map of the library: those stop now and then to clear away what was removed.
+    chains: Vec<u32>,
+    keys: RandomState,
+    used: usize,
     /// The hops, also those not owned by a neighbour.
     pub(crate) hops: Hops,
     cursor: usize,
@@ -254,8 +271,10 @@ impl<F> Default for Neighbours<F> {
         Self {
             slots: reserve(MAX_NEIGHBOURS),
             free: reserve(MAX_NEIGHBOURS),
-            by_addr: HashMap::with_capacity(MAX_NEIGHBOURS),
-            hops: Hops::default(),
+            chains: zeroed(MAX_NEIGHBOURS),
+            keys: RandomState::new(),
+            used: 0,
+            hops: Hops::new(),
             cursor: 0,
             hand: 0,
             lost: 0,
@@ -275,11 +294,43 @@ pub(crate) struct Egress {
 }
 
 impl<F> Neighbours<F> {
+    fn chain_of(&self, port: PortId, addr: IpAddr) -> usize {
+        self.keys.hash_one((port, addr)) as usize % MAX_NEIGHBOURS
+    }
+
+    /// The slot of a neighbour.
+    fn find(&self, port: PortId, addr: IpAddr) -> Option<usize> {
+        let mut at = self.chains[self.chain_of(port, addr)];
+        while let Some(Some(neigh)) = self.slots.get((at as usize).wrapping_sub(1)) {
+            if neigh.addr == addr && neigh.port == port {
+                return Some(at as usize - 1);
+            }
+            at = neigh.chain;
+        }
+        None
+    }
+
+    /// Takes a slot that is still filled out of its chain.
+    fn unchain(&mut self, port: PortId, addr: IpAddr, slot: usize) {
+        let chain = self.chain_of(port, addr);
+        let next = self.slots[slot].as_ref().map_or(0, |n| n.chain);
+        let mut at = self.chains[chain];
+        if at as usize == slot + 1 {
+            self.chains[chain] = next;
+        }
+        while let Some(Some(neigh)) = self.slots.get_mut((at as usize).wrapping_sub(1)) {
+            at = neigh.chain;
+            if at as usize == slot + 1 {
+                neigh.chain = next;
+                return;
+            }
+        }
+    }
+
     /// The hop to a neighbour, if it is resolved.
     #[must_use]
     pub(crate) fn hop(&self, port: PortId, addr: IpAddr) -> Option<u32> {
-        let &i = self.by_addr.get(&(port, addr))?;
-        let neigh = self.slots[i as usize].as_ref()?;
+        let neigh = self.slots[self.find(port, addr)?].as_ref()?;
         neigh.wanted.set(true);
         (neigh.hop != 0).then_some(neigh.hop)
     }
@@ -323,13 +374,14 @@ impl<F> Neighbours<F> {
     }
 
     fn slot(&mut self, port: PortId, addr: IpAddr, wanted: bool) -> Option<usize> {
-        if let Some(&i) = self.by_addr.get(&(port, addr)) {
-            return Some(i as usize);
+        if let Some(i) = self.find(port, addr) {
+            return Some(i);
         }
-        if self.by_addr.len() >= MAX_NEIGHBOURS {
+        if self.used >= MAX_NEIGHBOURS {
             let gone = self.least(wanted)?;
             self.lost += self.free_slot(gone);
         }
+        let chain = self.chain_of(port, addr);
         let neigh = Neigh {
             port,
             addr,
@@ -341,6 +393,7 @@ impl<F> Neighbours<F> {
             ask: u64::MAX,
             hop: 0,
             wanted: Cell::new(wanted),
+            chain: self.chains[chain],
             queue: VecDeque::new(),
         };
         let i = match self.free.pop() {
@@ -353,7 +406,8 @@ impl<F> Neighbours<F> {
                 self.slots.len() - 1
             }
         };
-        self.by_addr.insert((port, addr), i as u32);
+        self.chains[chain] = i as u32 + 1;
+        self.used += 1;
         Some(i)
     }
 
@@ -428,24 +482,28 @@ impl<F> Neighbours<F> {
     /// True if there is such a neighbour, resolved or not.
     #[must_use]
     pub(crate) fn knows(&self, port: PortId, addr: IpAddr) -> bool {
-        self.by_addr.contains_key(&(port, addr))
+        self.find(port, addr).is_some()
     }
 
     /// Forgets a neighbour; its waiting packets are dropped and counted by the
     /// returned number.
     pub(crate) fn forget(&mut self, port: PortId, addr: IpAddr) -> usize {
-        match self.by_addr.get(&(port, addr)) {
-            Some(&i) => self.free_slot(i as usize),
+        match self.find(port, addr) {
+            Some(i) => self.free_slot(i),
             None => 0,
         }
     }
 
     fn free_slot(&mut self, i: usize) -> usize {
+        let Some((port, addr)) = self.slots[i].as_ref().map(|n| (n.port, n.addr)) else {
+            return 0;
+        };
+        self.unchain(port, addr, i);
         let Some(neigh) = self.slots[i].take() else {
             return 0;
         };
         self.hops.remove(neigh.hop);
-        self.by_addr.remove(&(neigh.port, neigh.addr));
+        self.used -= 1;
         self.free.push(i as u32);
         neigh.queue.len()
     }
@@ -534,157 +592,5 @@ impl<F> Neighbours<F> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const EGRESS: Egress = Egress {
-        port: PortId(0),
-        mac: [2, 0, 0, 0, 0, 1],
-        mtu: 1500,
-    };
-
-    fn addr() -> IpAddr {
-        "10.0.0.2".parse().unwrap()
-    }
-
-    #[test]
-    fn packets_wait_and_leave_in_order() {
-        let mut n = Neighbours::<u32>::default();
-        let ask = Ask {
-            port: PortId(0),
-            target: addr(),
-            src: None,
-        };
-        assert_eq!(
-            n.queue(PortId(0), addr(), None, 1, 2, 0),
-            Queued::Waiting(Some(ask))
-        );
-        assert_eq!(
-            n.queue(PortId(0), addr(), None, 2, 2, 0),
-            Queued::Waiting(None)
-        );
-        assert_eq!(
-            n.queue(PortId(0), addr(), None, 3, 2, 0),
-            Queued::Waiting(None)
-        );
-        assert_eq!(n.queue(PortId(0), addr(), None, 4, 2, 0), Queued::Dropped);
-        assert_eq!(n.hop(PortId(0), addr()), None);
-        let (out, news) = n.learn(EGRESS, addr(), [9; 6], false, 60, 10);
-        assert_eq!(out, [1, 2, 3]);
-        assert!(news);
-        let raw = n.hop(PortId(0), addr()).unwrap();
-        assert_eq!(
-            n.hops.get(raw).unwrap().macs,
-            [9, 9, 9, 9, 9, 9, 2, 0, 0, 0, 0, 1]
-        );
-        // A new MAC makes the old number stale.
-        n.learn(EGRESS, addr(), [8; 6], false, 60, 20);
-        assert!(n.hops.get(raw).is_none());
-    }
-
-    #[test]
-    fn ages_through_probe_and_is_forgotten() {
-        let mut n = Neighbours::<u32>::default();
-        n.learn(EGRESS, addr(), [9; 6], false, 60, 0);
-        let raw = n.hop(PortId(0), addr()).unwrap();
-        assert_eq!(n.tick(59_999), (None, 0));
-        let (ask, _) = n.tick(60_000);
-        assert_eq!(ask.unwrap().target, addr());
-        assert_eq!(n.list()[0].state, NeighState::Probe);
-        assert!(n.hops.get(raw).is_some(), "used while being confirmed");
-        n.learn(EGRESS, addr(), [9; 6], false, 60, 60_100);
-        assert_eq!(n.list()[0].state, NeighState::Reachable);
-        assert!(n.hops.get(raw).is_some(), "same answer, same hop");
-        n.tick(120_100);
-        n.tick(150_100);
-        assert!(n.list().is_empty() && n.hops.get(raw).is_none());
-    }
-
-    #[test]
-    fn unanswered_is_asked_again_and_given_up() {
-        let mut n = Neighbours::<u32>::default();
-        n.queue(PortId(0), addr(), None, 1, 8, 0);
-        assert!(n.tick(1000).0.is_some());
-        assert!(n.tick(1500).0.is_none());
-        assert!(n.tick(2000).0.is_some());
-        assert_eq!(n.tick(3000), (None, 1));
-        assert!(n.list().is_empty());
-    }
-
-    fn numbered(n: u32) -> IpAddr {
-        IpAddr::V4(std::net::Ipv4Addr::from_bits(0x0a10_0000 + n))
-    }
-
-    /// Forged answers fill the table: memory stays as it is, the neighbours we
-    /// talk to stay, new ones get in, and nobody is asked whether the forged ones
-    /// are still there.
-    #[test]
-    fn forged_neighbours_push_out_only_each_other() {
-        let mut n = Neighbours::<u32>::default();
-        let room = (n.slots.capacity(), n.by_addr.capacity());
-        let server = |i: u32| IpAddr::V4(std::net::Ipv4Addr::from_bits(0x0a00_0100 + i));
-        n.learn(EGRESS, server(0), [9; 6], true, 60, 0);
-        for i in 1..50 {
-            n.queue(PortId(0), server(i), None, 1, 8, 0);
-            n.learn(EGRESS, server(i), [9; 6], false, 60, 0);
-        }
-        let hops: Vec<_> = (0..50).map(|i| n.hop(PortId(0), server(i))).collect();
-        for i in 0..4 * MAX_NEIGHBOURS as u32 {
-            n.learn(EGRESS, numbered(i), [i as u8; 6], false, 60, 1);
-        }
-        assert_eq!(n.by_addr.len(), MAX_NEIGHBOURS);
-        assert_eq!((n.slots.capacity(), n.by_addr.capacity()), room);
-        assert!(n.hops.hops.len() <= MAX_NEIGHBOURS);
-        for (i, hop) in (0..50).zip(hops) {
-            assert_eq!(n.hop(PortId(0), server(i)), hop, "server {i}");
-        }
-        // A new server: asked for and learned at once.
-        assert!(matches!(
-            n.queue(PortId(0), server(77), None, 7, 8, 2),
-            Queued::Waiting(Some(_))
-        ));
-        let (out, _) = n.learn(EGRESS, server(77), [7; 6], false, 60, 3);
-        assert_eq!(out, [7]);
-        // They age without a question; only ours are asked about.
-        let mut asked = 0;
-        for tick in 0..2 * MAX_NEIGHBOURS as u64 {
-            let (ask, dropped) = n.tick(60_500 + tick / 100);
-            assert_eq!(dropped, 0);
-            asked += u32::from(ask.is_some());
-        }
-        assert!((50..150).contains(&asked), "{asked} questions");
-        assert!(n.by_addr.len() <= 51);
-    }
-
-    /// A flood of addresses we have packets for: those that do not answer go.
-    #[test]
-    fn who_does_not_answer_gives_way() {
-        let mut n = Neighbours::<u32>::default();
-        n.queue(PortId(0), addr(), None, 1, 8, 0);
-        n.learn(EGRESS, addr(), [9; 6], false, 60, 0);
-        for i in 0..2 * MAX_NEIGHBOURS as u32 {
-            let queued = n.queue(PortId(0), numbered(i), None, i, 8, 1);
-            assert!(matches!(queued, Queued::Waiting(Some(_))), "{i}");
-        }
-        assert_eq!(n.by_addr.len(), MAX_NEIGHBOURS);
-        assert!(n.hop(PortId(0), addr()).is_some());
-        let (_, lost) = n.tick(2);
-        assert_eq!(lost, MAX_NEIGHBOURS + 1, "their packets are counted");
-        // Somebody only heard of does not push them out.
-        n.learn(EGRESS, numbered(9_999_999), [1; 6], false, 60, 2);
-        assert!(!n.knows(PortId(0), numbered(9_999_999)));
-    }
-
-    #[test]
-    fn permanent_stays_and_wins() {
-        let mut n = Neighbours::<u32>::default();
-        n.learn(EGRESS, addr(), [9; 6], true, 60, 0);
-        n.learn(EGRESS, addr(), [8; 6], false, 60, 0);
-        assert_eq!(n.list()[0].mac, [9; 6]);
-        assert_eq!(n.tick(u64::MAX - 1), (None, 0));
-        n.reset_hops(|_| Some(EGRESS));
-        assert!(n.hop(PortId(0), addr()).is_some());
-        assert_eq!(n.forget(PortId(0), addr()), 0);
-        assert!(n.list().is_empty());
-    }
-}
+#[path = "neigh_tests.rs"]
+mod tests;

@@ -276,7 +276,7 @@ pub(crate) fn reserve<T>(n: usize) -> Vec<T> {
 }
 
 /// `n` zeroed values; the system gives a page when one in it is used first.
-fn zeroed<T: FromZeros>(n: usize) -> Vec<T> {
+pub(crate) fn zeroed<T: FromZeros>(n: usize) -> Vec<T> {
     match T::new_vec_zeroed(n) {
         Ok(all) => all,
         Err(_) => {
