@@ -7,12 +7,12 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::Receiver as Inbox;
-use std::time::Duration;
 
 use dpvs_core::frame::{BURST, Burst, Frame, Io, Now, PortId, WorkerId, empty_burst};
 use dpvs_core::message::{FromWorker, ToWorker};
 use dpvs_core::worker::{Worker, WorkerConf};
 
+use crate::idle::{Backoff, Idle, Rest, exact_sleeps};
 use crate::port::{Batch, Clock, Mbuf, Pool, Receiver, RxQueue, SharedSender, TxQueue, mem};
 use crate::wake::{Napper, Reports};
 
@@ -49,9 +49,8 @@ pub struct Plan {
     pub ahead: mem::Ahead,
     /// Ends the loop.
     pub stop: Arc<AtomicBool>,
-    /// Sleep that long when nothing has come for a while. For ports of the
-    /// kernel on a shared machine; never on real NICs.
-    pub nap: Option<Duration>,
+    /// What to do while nothing comes.
+    pub idle: Idle,
 }
 
 /// One counter: written by one lcore, read by all.
@@ -109,6 +108,8 @@ pub struct LcoreCounters {
     pub refused: Counter,
     /// Bytes of the worker's connection table.
     pub table_bytes: Counter,
+    /// Times it slept.
+    pub sleeps: Counter,
     /// Turns that had something to do, by how long they took: below 1, 2, 4 and
     /// so on microseconds, the last one everything longer.
     pub turns: [Counter; 16],
@@ -124,8 +125,6 @@ impl LcoreCounters {
     }
 }
 
-/// Turns without a packet before the core is offered to others.
-const IDLE_TURNS: u32 = 256;
 /// What the messages taken in one turn may cost, see [`ToWorker::cost`].
 const MESSAGES: u32 = 16;
 
@@ -251,11 +250,14 @@ pub fn run(plan: Plan) {
         inbox,
         counters,
         stop,
-        nap,
+        idle,
         napper,
         ..
     } = plan;
     napper.enter();
+    if !idle.sleep_after.is_zero() {
+        exact_sleeps();
+    }
     let with_batch = |ring| (ring, Batch::new());
     let io = LcoreIo {
         id: plan.worker.id,
@@ -294,7 +296,8 @@ pub fn run(plan: Plan) {
         &inbox,
         &counters,
         &stop,
-        &nap.map(|time| (napper, time)),
+        idle,
+        &napper,
     );
 }
 
@@ -316,9 +319,10 @@ impl Lcore {
         inbox: &Inbox<ToWorker>,
         counters: &LcoreCounters,
         stop: &AtomicBool,
-        nap: &Option<(Napper, Duration)>,
+        idle: Idle,
+        napper: &Napper,
     ) {
-        let mut idle = 0;
+        let mut backoff = Backoff::new(idle, clock.now());
         let mut began: Option<Now> = None;
         while !stop.load(Ordering::Relaxed) {
             let now = clock.now();
@@ -345,11 +349,11 @@ impl Lcore {
                 self.growth.note(&self.worker.filled());
             }
             began = (work > 0).then_some(now);
-            idle = if work > 0 { 0 } else { idle + 1 };
-            if idle >= IDLE_TURNS {
-                idle = IDLE_TURNS;
-                rest(nap);
+            let rest = backoff.after(work > 0, now);
+            if let Rest::Sleep(_) = rest {
+                counters.sleeps.add(1);
             }
+            rest.take(napper);
         }
     }
 
@@ -415,13 +419,5 @@ impl Lcore {
             total += n;
         }
         total
-    }
-}
-
-/// Nothing to do: let others have the core.
-fn rest(nap: &Option<(Napper, Duration)>) {
-    match nap {
-        Some((napper, time)) => napper.nap(*time),
-        None => std::thread::yield_now(),
     }
 }

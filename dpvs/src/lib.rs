@@ -4,6 +4,7 @@
 pub mod affinity;
 pub mod args;
 pub mod conf;
+pub mod idle;
 pub mod lcore;
 pub mod log;
 pub mod master;

@@ -19,7 +19,8 @@ use dpvs_core::message::FromWorker;
 use dpvs_core::worker::WorkerConf;
 
 use crate::affinity::{Ways, Wish};
-use crate::conf::{Conf, Device as DeviceConf, FdirMode, Plan, Rss, WorkerPlan};
+use crate::conf::{Conf, Device as DeviceConf, FdirMode, IdleDefs, Plan, Rss, WorkerPlan};
+use crate::idle::Idle;
 use crate::lcore::{self, LcoreCounters};
 use crate::master::{LcoreQueues, Topology, WorkerLink};
 use crate::port::mem::Ahead;
@@ -56,8 +57,13 @@ fn fail<T>(message: String) -> Result<T, StartError> {
 const HOST_RING: u32 = 2048;
 /// Entries of the ring in which others hand packets to a worker.
 const HANDED_RING: u32 = 2048;
-/// How long an idle worker sleeps where all ports are the kernel's or nothing.
-const NAP: Duration = Duration::from_micros(50);
+/// An idle worker where all ports are the kernel's or nothing, if dpvs.conf does
+/// not say.
+const SLOW_IDLE: Idle = Idle {
+    pause_turns: 0,
+    sleep_after: Duration::from_micros(200),
+    sleep: Duration::from_micros(50),
+};
 
 /// Everything that runs beside the master.
 pub struct Running {
@@ -127,7 +133,7 @@ pub fn start(conf: &Conf, plan: &Plan, eal: Eal) -> Result<(Running, Parts), Sta
     let outbox = Reports::new(outbox, Arc::clone(&waker));
     let mut links = Vec::new();
     let mut counters = BTreeMap::new();
-    let nap = naps(&bound).then_some(NAP);
+    let idle = idle(&conf.idle, naps(&bound));
     let seed = random_seed()?;
     let count = u8::try_from(plan.workers.len()).map_err(|_| {
         StartError(format!(
@@ -220,7 +226,7 @@ pub fn start(conf: &Conf, plan: &Plan, eal: Eal) -> Result<(Running, Parts), Sta
                 counters: shared,
                 ahead: ahead.clone(),
                 stop: Arc::clone(&stop),
-                nap,
+                idle,
             },
         ));
     }
@@ -484,6 +490,20 @@ fn bind(
         });
     }
     Ok(bound)
+}
+
+/// What idle workers do, by dpvs.conf. Without a word there they never sleep,
+/// unless every port is slow anyway.
+fn idle(defs: &IdleDefs, slow: bool) -> Idle {
+    let us = |n: u32| Duration::from_micros(u64::from(n));
+    if slow && *defs == Conf::default().idle {
+        return SLOW_IDLE;
+    }
+    Idle {
+        pause_turns: defs.pause_turns,
+        sleep_after: us(defs.sleep_after_us),
+        sleep: us(defs.sleep_us),
+    }
 }
 
 /// Whether idle workers may sleep: every port is slower than that anyway.

@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
+use dpvs::idle::Idle;
 use dpvs::lcore::{self, LcoreCounters, Plan};
 use dpvs::port::mem::Ahead;
 use dpvs::port::{Batch, Mbuf, Pool, Port, PortConf, Ready, ring};
@@ -149,7 +150,11 @@ fn worker_lcore_moves_frames_every_way() {
         counters: Arc::clone(&counters),
         ahead: Ahead::start().unwrap(),
         stop: Arc::clone(&stop),
-        nap: Some(Duration::from_micros(50)),
+        idle: Idle {
+            pause_turns: 8,
+            sleep_after: Duration::from_micros(200),
+            sleep: Duration::from_micros(50),
+        },
     };
     let worker = eal.worker_lcores().next().unwrap();
     eal.launch(worker, move || lcore::run(plan)).unwrap();

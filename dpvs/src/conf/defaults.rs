@@ -1,9 +1,9 @@
 //! What holds where dpvs.conf says nothing: the defaults of DPVS 1.10.
 
 use super::model::{
-    AddrGen, Bond, Conf, ConnDefs, Device, FdirMode, Global, Ipv4, Ipv6, LogLevel, Misc, Netif,
-    Priority, Route6Method, Rss, Synproxy, TcpDefs, TcpTimeouts, UdpDefs, UoaMode, WorkerDef,
-    WorkerPort, WorkerType,
+    AddrGen, Bond, Conf, ConnDefs, Device, FdirMode, Global, IdleDefs, Ipv4, Ipv6, LogLevel, Misc,
+    Netif, Priority, Route6Method, Rss, Synproxy, TcpDefs, TcpTimeouts, UdpDefs, UoaMode,
+    WorkerDef, WorkerPort, WorkerType,
 };
 
 impl Default for Conf {
@@ -37,6 +37,11 @@ impl Default for Conf {
                 priority_level: Priority::Low,
                 pool_hash_size: 16,
                 flow_enable: true,
+            },
+            idle: IdleDefs {
+                pause_turns: 0,
+                sleep_after_us: 0,
+                sleep_us: 20,
             },
             ipv4: Ipv4 {
                 forwarding: false,

@@ -16,9 +16,9 @@ mod values;
 
 pub use diag::{Diag, Severity};
 pub use model::{
-    AddrGen, Bond, Conf, ConnDefs, Device, FdirMode, Global, Ipv4, Ipv6, LogLevel, Misc, Netif,
-    Priority, Route6Method, Rss, Synproxy, TcpDefs, TcpTimeouts, UdpDefs, UoaMode, WorkerDef,
-    WorkerPort, WorkerType,
+    AddrGen, Bond, Conf, ConnDefs, Device, FdirMode, Global, IdleDefs, Ipv4, Ipv6, LogLevel, Misc,
+    Netif, Priority, Route6Method, Rss, Synproxy, TcpDefs, TcpTimeouts, UdpDefs, UoaMode,
+    WorkerDef, WorkerPort, WorkerType,
 };
 pub use parse::{ConfErrors, Parsed, load, parse};
 pub use plan::{Plan, PlanError, PortPlan, WorkerPlan, plan};

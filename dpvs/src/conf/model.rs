@@ -314,6 +314,17 @@ pub struct Misc {
     pub flow_enable: bool,
 }
 
+/// `idle`: what a worker does while nothing comes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IdleDefs {
+    /// Turns without work before it pauses between turns, 0 = never.
+    pub pause_turns: u32,
+    /// Microseconds without work before it sleeps, 0 = never on NICs.
+    pub sleep_after_us: u32,
+    /// Microseconds it sleeps at a time.
+    pub sleep_us: u32,
+}
+
 /// `ipvs_defs/conn`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConnDefs {
@@ -445,6 +456,8 @@ pub struct Conf {
     pub workers: Vec<WorkerDef>,
     /// The small blocks.
     pub misc: Misc,
+    /// `idle`.
+    pub idle: IdleDefs,
     /// `ipv4_defs`.
     pub ipv4: Ipv4,
     /// `ipv6_defs`.

@@ -264,6 +264,7 @@ pub(super) static ROOT: &[Keyword] = &[
     block!("ctrl_defs", CTRL),
     block!("ipvs_defs", IPVS),
     block!("sa_pool", SA_POOL),
+    block!("idle", IDLE),
 ];
 
 static GLOBAL: &[Keyword] = &[
@@ -541,4 +542,10 @@ static SA_POOL: &[Keyword] = &[
     num!(I "pool_hash_size", 1..=128, conf.misc.pool_hash_size)
         .pending("several port pools by local address"),
     switch!(I "flow_enable", conf.misc.flow_enable),
+];
+
+static IDLE: &[Keyword] = &[
+    num!(I "pause_turns", 0..=1_000_000, conf.idle.pause_turns),
+    num!(I "sleep_after_us", 0..=10_000_000, conf.idle.sleep_after_us),
+    num!(I "sleep_us", 1..=1_000, conf.idle.sleep_us),
 ];
