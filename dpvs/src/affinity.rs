@@ -28,6 +28,9 @@ pub enum Way {
     /// Local ports are chosen so that the NIC's hash leads to the worker.
     Rss,
     /// The worker that receives a reply hands it to the owner.
+    ///
+    /// DIFFERS: always there, not only with `redirect on`, and without DPVS's
+    /// table of all connections: a local port says whose it is.
     HandOver,
 }
 

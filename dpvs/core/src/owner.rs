@@ -17,6 +17,8 @@ use crate::snapshot::{Local, Snapshot};
 use crate::stats::Reason;
 use crate::worker::Worker;
 
+// DIFFERS: DPVS passes such packets on with `redirect on` only.
+
 /// ICMP errors a worker copies to all others in a second, at most: only where
 /// nobody can tell whose connection they are about.
 const COPIES: u32 = 1000;
