@@ -203,7 +203,7 @@ impl Lab {
             let mut burst = empty_burst();
             burst[0] = Some(frame);
             let w = &mut self.workers[usize::from(owner.0)].0;
-            w.process(port, &mut burst, 1, self.now, &mut self.io);
+            w.process_handed(port, &mut burst, 1, self.now, &mut self.io);
             assert!(self.io.1.is_empty(), "handed over twice");
         }
     }

@@ -313,7 +313,7 @@ impl Lab {
                 other.received += 1;
                 other
                     .worker
-                    .process(port, &mut burst, 1, self.now, &mut other.out);
+                    .process_handed(port, &mut burst, 1, self.now, &mut other.out);
                 assert_eq!(
                     other.out.handed.len(),
                     before,
