@@ -360,6 +360,70 @@ fn a_reload_keeps_the_services() -> Result<()> {
     Ok(())
 }
 
+/// Every form of dpip's listings, and what the daemon does not do yet.
+#[test]
+fn dpip_shows_everything_in_every_form() -> Result<()> {
+    let daemon = start()?;
+    // Shortened as people type it.
+    for line in [
+        "a a 192.0.2.1/24 dev dpdk0",
+        "addr add 10.0.0.100/32 dev dpdk1 sapool",
+        "r a default via 192.0.2.254 d dpdk0",
+        "neigh add 192.0.2.254 lladdr 02:00:00:00:00:fe dev dpdk0",
+    ] {
+        assert_eq!(daemon.dpip(line)?, "", "{line}");
+    }
+    let json = |line: &str| -> Result<serde_json::Value> {
+        let text = daemon.dpip(&format!("-j {line}"))?;
+        Ok(serde_json::from_str(&text).unwrap_or_else(|e| panic!("{line}: {e}: {text}")))
+    };
+    let links = json("-s link show")?;
+    assert_eq!(links[1]["ifname"], "dpdk1");
+    assert_eq!(links[1]["stats"]["ipackets"], 0);
+    assert_eq!(json("link show cpu")?[1]["role"], "worker");
+    let addresses = json("-s -4 addr show")?;
+    assert_eq!(addresses[1]["address"], "10.0.0.100");
+    assert!(
+        addresses[1]["sa_free"].as_u64() > Some(60_000),
+        "{addresses}"
+    );
+    assert_eq!(json("neigh show")?[0]["lladdr"], "02:00:00:00:00:fe");
+    let routes = daemon.dpip("-o route show")?;
+    assert!(
+        routes.contains("inet 0.0.0.0/0 via 192.0.2.254 "),
+        "{routes}"
+    );
+    for line in daemon.dpip("-o -s -v link show")?.lines() {
+        assert!(
+            line.contains(": dpdk") && line.contains("\\    addr "),
+            "{line}"
+        );
+    }
+    // One worker: replies cannot miss it.
+    assert_eq!(json("flow show dev dpdk0")?[0]["way"], "single");
+    assert_eq!(json("drop show")?.as_array().map(Vec::len), Some(0));
+    let rates = daemon.dpip("-w -c 1 link show")?;
+    assert_eq!(rates.lines().count(), 3, "{rates}");
+    let busy = json("-w -c 1 link show cpu1")?;
+    assert!(busy[0]["loops"].as_f64() > Some(0.0), "{busy}");
+    for line in [
+        "tunnel show",
+        "qsch show dev dpdk0",
+        "ipset list",
+        "lldp show dev dpdk0",
+    ] {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let out = tool(daemon.dir.path(), "dpip", &words)?;
+        assert_eq!(out.code(), 1, "{line}");
+        assert!(
+            out.stderr.contains("this dpvs does not support `"),
+            "{line}: {}",
+            out.stderr
+        );
+    }
+    Ok(())
+}
+
 #[test]
 fn a_hundred_services_with_fifty_servers_each() -> Result<()> {
     let daemon = start()?;
