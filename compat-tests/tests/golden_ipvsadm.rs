@@ -296,3 +296,78 @@ fn recordings_of_ipvsadm_1_31() -> Result<()> {
     assert!(share >= 97.0, "only {share:.2} % of the cases are the same");
     Ok(())
 }
+
+/// Everything a table can hold is saved, cleared and restored: listings and
+/// the saved commands are the same afterwards.
+#[test]
+fn save_and_restore_lose_nothing() -> Result<()> {
+    let lab = Lab::start("0")?;
+    let run = |line: &str, stdin: &str| -> Result<String> {
+        let argv: Vec<String> = line.split_whitespace().map(str::to_owned).collect();
+        let done = lab.run(&argv, stdin)?;
+        assert_eq!((done.rc, done.stderr.as_str()), (0, ""), "{line}");
+        Ok(done.stdout)
+    };
+    for line in [
+        "-A -t 192.0.2.1:80 -s wrr -p 60 -M 255.255.255.0 -j enable --conn-timeout 120 --proxy-protocol v2-insecure --dest-check 1,1,3s,5-60s --dest-check tcp --expire-quiescent",
+        "-a -t 192.0.2.1:80 -r 10.0.0.1:8080 -b -w 5 -x 100 -y 50",
+        "-a -t 192.0.2.1:80 -r [2001:db8:2::1]:8080 -b -w 0",
+        "-P -t 192.0.2.1:80 -z 10.0.0.100 -F eth1",
+        "-P -t 192.0.2.1:80 -z 10.0.0.101 -F eth0",
+        "-U -t 192.0.2.1:80 -k 203.0.113.66",
+        "-U -t 192.0.2.1:80 -k ipset:deny",
+        "-O -t 192.0.2.1:80 -2 203.0.113.7",
+        "-A -u [2001:db8::1]:443 -s conhash --hash-target qid --quic",
+        "-a -u [2001:db8::1]:443 -r [2001:db8:2::1]:443 -b",
+        "-A -u 192.0.2.1:5060 -s rr -p 60 --pe sip -o",
+        "-A -t 192.0.2.2:80 -s sh -b sh-port,flag-3",
+        "-a -t 192.0.2.2:80 -r 10.0.0.2 -i --tun-type gue --tun-port 6080 --tun-csum",
+        "-a -t 192.0.2.2:80 -r 10.0.0.3:80 -m -T 10.182.6.87-10.182.4.59-5015 -w 70000",
+        "-A -f 4294967295 -6 -s mh -b mh-fallback",
+        "-A -H proto=tcp,src-range=10.0.0.1-10.0.0.9:1-99,oif=eth0 -s rr",
+        "-a -H proto=tcp,src-range=10.0.0.1-10.0.0.9:1-99,oif=eth0 -r 192.0.2.7:0 -J",
+        "-A -q 192.0.2.3:7 -s rr",
+    ] {
+        run(&format!("ipvsadm {line}"), "")?;
+    }
+    let views = [
+        "-Ln",
+        "-Ln --tun-info",
+        "-Ln --thresholds",
+        "-G",
+        "-B",
+        "-W",
+        "-L --json",
+    ];
+    let look = || -> Result<Vec<String>> {
+        views
+            .iter()
+            .map(|v| run(&format!("ipvsadm {v}"), ""))
+            .collect()
+    };
+    let before = look()?;
+    for part in [
+        "vxlan 10.182.6.87-10.182.4.59-5015",
+        "pe sip",
+        "FWM  -1 IPv6",
+        "synproxy",
+        "ppv2-insecure",
+        "gue:6080:+c",
+        "10.0.0.101",
+        "ipset:deny",
+        "203.0.113.7",
+        "\"vni\":5015",
+    ] {
+        assert!(
+            before.iter().any(|text| text.contains(part)),
+            "{part} is in no listing"
+        );
+    }
+    let saved = run("ipvsadm-save -n", "")?;
+    run("ipvsadm -C", "")?;
+    assert_eq!(run("ipvsadm -S -n", "")?, "");
+    run("ipvsadm-restore", &format!("# saved\n{saved}"))?;
+    assert_eq!(run("ipvsadm -S -n", "")?, saved);
+    assert_eq!(look()?, before);
+    Ok(())
+}

@@ -72,10 +72,11 @@ impl Session {
             Cmd::Version => return line!(self.out, "{}", usage::version()),
             _ => {}
         }
-        self.reachable()?;
         if let Some(messages) = messages(c) {
+            // Nothing is asked before: one message, one answer.
             return self.set(c, messages);
         }
+        self.reachable()?;
         let client = &self.client;
         let as_json = c.given.has(Opt::Json);
         match c.cmd {
