@@ -18,6 +18,7 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use dpvs::conf::Conf;
+use dpvs::idle::Napper;
 use dpvs::master::{LcoreQueues, Link, Master, Netif, PortChange, Server, Topology, WorkerLink};
 use dpvs_core::frame::{Frame, HeapFrame, Io, Now, PortId, WorkerId, empty_burst};
 use dpvs_core::message::{FromWorker, ToWorker};
@@ -161,6 +162,7 @@ impl Lab {
             links.push(WorkerLink {
                 lcore: 3 + n,
                 inbox,
+                napper: Napper::default(),
             });
         }
         let queues = |n: u8| LcoreQueues {
