@@ -15,6 +15,12 @@ use crate::snapshot::{Local, Port, Snapshot};
 use crate::stats::Reason;
 use crate::worker::Worker;
 
+/// Bytes of a packet an error may quote, with its Ethernet header.
+const QUOTE: usize = L3 + icmp6::MAX_ERROR_LEN as usize;
+/// Most bytes of a packet in one piece: what a buffer has room for behind the
+/// largest header.
+const PIECE: usize = 1920;
+
 /// ICMP errors a worker sends in a second (RFC 1812 §4.3.2.8, RFC 4443 §2.4f).
 const ICMP_PER_SECOND: u32 = 1000;
 
@@ -107,7 +113,7 @@ pub(crate) fn decrement_ttl(data: &mut [u8]) -> bool {
 
 impl<F: Frame> Worker<F> {
     /// The way to a destination, and the number of its hop (0 = not resolved yet).
-    pub(crate) fn way(&self, snap: &Snapshot, dst: IpAddr) -> Result<(Way, u32), Reason> {
+    pub(crate) fn way(&mut self, snap: &Snapshot, dst: IpAddr) -> Result<(Way, u32), Reason> {
         let route = snap.fib.lookup(dst).ok_or(Reason::NoRoute)?;
         let port = snap
             .ports
@@ -335,6 +341,7 @@ impl<F: Frame> Worker<F> {
             return self.drop(Reason::IcmpLimited);
         }
         self.drop(reason);
+        let _ = frame.pull_up(QUOTE);
         let data = frame.data();
         let mut mac = [0; 6];
         mac.copy_from_slice(&data[6..12]);
@@ -388,7 +395,8 @@ impl<F: Frame> Worker<F> {
         let header = usize::from(data[L3] & 0x0f) * 4;
         let len = usize::from(u16::from_be_bytes([data[L3 + 2], data[L3 + 3]]));
         let room = usize::from(way.mtu()).saturating_sub(header) & !7;
-        if room < 8 || data.len() < L3 + len {
+        let room = room.min(PIECE);
+        if room < 8 || frame.total_len() < L3 + len {
             self.stats.ip4.frag_fails += 1;
             return self.drop(Reason::TooBig);
         }
@@ -407,7 +415,10 @@ impl<F: Frame> Worker<F> {
             }
             let out = piece.data_mut();
             out[..L3 + head].copy_from_slice(&data[..L3 + head]);
-            out[L3 + head..].copy_from_slice(&data[at..at + n]);
+            if !frame.read(at, &mut out[L3 + head..]) {
+                self.stats.ip4.frag_fails += 1;
+                return self.drop(Reason::Truncated);
+            }
             out[L3] = 0x40 | (head / 4) as u8;
             out[L3 + 2..L3 + 4].copy_from_slice(&((head + n) as u16).to_be_bytes());
             let offset = (first & 0x1fff) + ((at - L3 - header) / 8) as u16;

@@ -55,8 +55,8 @@ pub enum RxChecksum {
 
 /// A packet buffer that owns its memory; dropping it frees it.
 pub trait Frame: Sized {
-    /// The first segment, Ethernet header first. All headers the logic reads
-    /// have to be in it.
+    /// The first segment, Ethernet header first. What is read beyond the headers
+    /// of an ordinary packet is pulled up first ([`Frame::pull_up`]).
     fn data(&self) -> &[u8];
     /// The first segment, for rewriting in place.
     fn data_mut(&mut self) -> &mut [u8];
@@ -73,6 +73,23 @@ pub trait Frame: Sized {
     fn push_back(&mut self, n: usize) -> bool;
     /// Cuts the frame to at most `len` bytes in all.
     fn truncate(&mut self, len: usize);
+    /// Makes the first segment hold `n` bytes, taken from the segments behind it; a
+    /// frame that is no longer than that is one segment afterwards. False without
+    /// room for so many.
+    fn pull_up(&mut self, n: usize) -> bool {
+        self.data().len() >= n.min(self.total_len())
+    }
+    /// Copies bytes from offset `at` on, over all segments; false (and nothing
+    /// useful copied) if the frame ends before.
+    fn read(&self, at: usize, out: &mut [u8]) -> bool {
+        match self.data().get(at..at + out.len()) {
+            Some(bytes) => {
+                out.copy_from_slice(bytes);
+                true
+            }
+            None => false,
+        }
+    }
     /// The receiver's verdict on the IPv4 header checksum.
     fn rx_ip_checksum(&self) -> RxChecksum {
         RxChecksum::Unknown
@@ -86,6 +103,13 @@ pub trait Io {
     type Frame: Frame;
     /// An empty frame with headroom; `None` when the pool is empty.
     fn alloc(&mut self) -> Option<Self::Frame>;
+    /// A copy of a frame, all segments; `None` when the pool is empty or has no
+    /// buffers of that size.
+    fn duplicate(&mut self, frame: &Self::Frame) -> Option<Self::Frame> {
+        let mut copy = self.alloc()?;
+        let len = frame.total_len();
+        (copy.push_back(len) && frame.read(0, copy.data_mut())).then_some(copy)
+    }
     /// Queues a whole Ethernet frame on a port's transmit buffer.
     fn send(&mut self, port: PortId, frame: Self::Frame);
     /// Gives an Ethernet frame to the kernel through the port's host port.

@@ -167,6 +167,7 @@ impl<F: Frame> Worker<F> {
             Some(Local::Own { .. }) if head.proto == proto::ICMP => {
                 let mac = source_mac(frame.data());
                 let src = head.src.ip();
+                let _ = frame.pull_up(frame.total_len());
                 match icmp::echo_reply_in_place(&mut frame, L3) {
                     Echo::Replied => {
                         self.stats.ip4.in_delivers += 1;
@@ -236,6 +237,7 @@ impl<F: Frame> Worker<F> {
         match snap.locals.get(&IpAddr::V6(dst)) {
             Some(Local::Own { .. }) if head.proto == proto::ICMPV6 => {
                 let mac = source_mac(frame.data());
+                let _ = frame.pull_up(frame.total_len());
                 match icmpv6::echo_reply_in_place(&mut frame, L3) {
                     Echo::Replied => {
                         self.stats.ip6.in_delivers += 1;
@@ -375,11 +377,7 @@ impl<F: Frame> Worker<F> {
 
     /// Gives a copy of a frame to the kernel (`forward2kni`).
     pub(crate) fn copy_to_host<I: Io<Frame = F>>(&mut self, port: PortId, frame: &F, io: &mut I) {
-        let bytes = frame.data();
-        if let Some(mut copy) = io.alloc()
-            && copy.push_back(bytes.len())
-        {
-            copy.data_mut()[..bytes.len()].copy_from_slice(bytes);
+        if let Some(copy) = io.duplicate(frame) {
             self.stats.to_host += 1;
             io.to_host(port, copy);
         }

@@ -141,19 +141,13 @@ impl<F: Frame> Worker<F> {
         if self.copied.0 != second {
             self.copied = (second, 0);
         }
-        let data = frame.data();
-        if data.len() != frame.total_len() {
-            return;
-        }
         for n in (0..self.conf.workers).map(WorkerId) {
             if n == self.conf.id || self.copied.1 >= COPIES {
                 continue;
             }
-            let Some(mut copy) = io.alloc() else { return };
-            if !copy.push_back(data.len()) {
+            let Some(copy) = io.duplicate(frame) else {
                 return;
-            }
-            copy.data_mut().copy_from_slice(data);
+            };
             self.copied.1 += 1;
             self.stats.handed_over += 1;
             io.hand_over(n, from.port, copy);

@@ -102,6 +102,10 @@ impl Head {
     }
 }
 
+/// Bytes of a frame of several segments that are in the first one after parsing:
+/// every chain of headers that makes sense.
+const HEADERS: usize = 256;
+
 #[inline(always)]
 fn bad(head: &mut Head, reason: Reason) {
     head.kind = Kind::Bad(reason);
@@ -115,6 +119,10 @@ pub(crate) fn parse<F: Frame>(frame: &mut F, mac: &Mac, conns: &ConnTable, head:
         return;
     }
     let total = frame.total_len();
+    if frame.data().len() < total {
+        // Headers may be split over segments.
+        let _ = frame.pull_up(HEADERS);
+    }
     let data = frame.data();
     if data.len() < L3 {
         return bad(head, Reason::Truncated);

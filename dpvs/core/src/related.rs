@@ -78,8 +78,9 @@ impl<F: Frame> Worker<F> {
         now: Now,
         io: &mut I,
     ) -> Option<F> {
-        let data = frame.data();
         let (l4, end) = (usize::from(head.l4), L3 + usize::from(head.ip_len));
+        let _ = frame.pull_up(end);
+        let data = frame.data();
         if end > data.len() || l4 + ICMP > end || !is_translated(A::V6, data[l4]) {
             return Some(frame);
         }

@@ -9,6 +9,7 @@
 #![allow(unreachable_pub)]
 #![allow(clippy::unwrap_used, clippy::panic, clippy::expect_used)]
 
+mod chain;
 mod fast;
 #[path = "../reference/mod.rs"]
 mod reference;
@@ -46,7 +47,7 @@ struct Run {
 }
 
 impl Run {
-    fn new(seed: u64, me: u8, workers: u8, room: usize) -> Self {
+    fn new(seed: u64, me: u8, workers: u8, room: usize, twin: bool) -> Self {
         let mut numbers = Numbers::default();
         let config = world::start(&mut numbers);
         let now = Now(5_000_000 + seed % 7 * 900_000_000_000);
@@ -62,6 +63,9 @@ impl Run {
             name: format!("seed {seed} worker {me}/{workers} room {room}"),
             undrained: BTreeMap::new(),
         };
+        if twin {
+            run.fast.with_twin(me, workers, room, seed);
+        }
         run.slow.now = now.0;
         run.install(config);
         for n in [11, 12, 13, 14] {
@@ -281,11 +285,11 @@ fn setting(name: &str, default: u64) -> u64 {
     }
 }
 
-fn run(kind: u64, me: u8, workers: u8, room: usize) {
+fn run(kind: u64, me: u8, workers: u8, room: usize, twin: bool) {
     let first = setting("DPVS_DIFF_SEED", 1);
     let steps = setting("DPVS_DIFF_STEPS", 400) as usize;
     for seed in first..first + setting("DPVS_DIFF_RUNS", 6) {
-        let mut run = Run::new(seed * 1000 + kind, me, workers, room);
+        let mut run = Run::new(seed * 1000 + kind, me, workers, room, twin);
         for step in 0..steps {
             run.step(step);
         }
@@ -295,15 +299,21 @@ fn run(kind: u64, me: u8, workers: u8, room: usize) {
 
 #[test]
 fn one_worker() {
-    run(1, 0, 1, 4000);
+    run(1, 0, 1, 4000, false);
 }
 
 #[test]
 fn second_of_three_workers() {
-    run(2, 1, 3, 4000);
+    run(2, 1, 3, 4000, false);
 }
 
 #[test]
 fn a_table_that_is_full() {
-    run(3, 0, 1, 40);
+    run(3, 0, 1, 40, false);
+}
+
+/// Headers and data split over segments: everything comes out the same.
+#[test]
+fn frames_in_segments() {
+    run(4, 0, 2, 4000, true);
 }
