@@ -1,6 +1,6 @@
 //! Local ports: which source port a connection towards a server gets.
 //!
-//! Every address flagged `sapool` has, on every worker, sixteen independent
+//! Every address flagged `sapool` has, on every worker, several independent
 //! pools; the server's address and port choose the pool, so one local port
 //! serves many servers at once while the tuple towards a server stays unique.
 //! A port says by itself which worker owns it: by its low bits (DPVS sa_pool),
@@ -20,8 +20,10 @@ use crate::message::LaddrUse;
 use crate::prefetch::prefetch;
 use crate::rss::Nic;
 
-/// Pools of one address on one worker (`sa_pool/pool_hash_size`'s default).
-const POOLS: usize = 16;
+/// Pools of one address on one worker, at most, and if nobody says
+/// (`sa_pool/pool_hash_size`).
+const POOLS: usize = 128;
+const POOLS_DEFAULT: u8 = 16;
 /// First port given; DPVS gives 1025..=65535.
 const FIRST_PORT: u16 = 1025;
 /// Words of a bitmap of all ports.
@@ -261,20 +263,35 @@ pub(crate) struct PortPools {
     sliced: Sliced,
     addrs: Vec<Option<LocalAddr>>,
     by_addr: HashMap<IpAddr, u32>,
+    buckets: Buckets,
     /// Counts up whenever the number of an address may have changed.
     epoch: u32,
 }
 
-/// The pool that serves a server: low 16 bits of its address plus its port.
-fn pool_of(server: IpAddr, port: u16) -> usize {
-    let low = match server {
-        IpAddr::V4(a) => a.to_bits() as u16,
-        IpAddr::V6(a) => {
-            let bits = a.to_bits();
-            (0..8).fold(0u16, |x, i| x ^ (bits >> (16 * i)) as u16)
-        }
-    };
-    (u32::from(low) + u32::from(port)) as usize % POOLS
+/// How many pools an address has.
+#[derive(Clone, Copy, Debug)]
+struct Buckets(u32);
+
+impl Buckets {
+    /// The pool that serves a server: low 16 bits of its address plus its port.
+    #[inline]
+    fn of(self, server: IpAddr, port: u16) -> usize {
+        let low = match server {
+            IpAddr::V4(a) => a.to_bits() as u16,
+            IpAddr::V6(a) => {
+                let bits = a.to_bits();
+                (0..8).fold(0u16, |x, i| x ^ (bits >> (16 * i)) as u16)
+            }
+        };
+        let sum = u32::from(low) + u32::from(port);
+        // A division only where somebody wants it.
+        let n = if self.0.is_power_of_two() {
+            sum & (self.0 - 1)
+        } else {
+            sum % self.0
+        };
+        n as usize
+    }
 }
 
 impl PortPools {
@@ -293,6 +310,7 @@ impl PortPools {
             },
             addrs: Vec::new(),
             by_addr: HashMap::new(),
+            buckets: Buckets(POOLS_DEFAULT.into()),
             epoch: 0,
         }
     }
@@ -301,6 +319,13 @@ impl PortPools {
     #[must_use]
     pub(crate) fn epoch(&self) -> u32 {
         self.epoch
+    }
+
+    /// How many pools an address has, before there is one; later it is too late.
+    pub(crate) fn set_pools(&mut self, pools: u8) {
+        if self.addrs.iter().all(Option::is_none) {
+            self.buckets = Buckets(u32::from(pools).clamp(1, POOLS as u32));
+        }
     }
 
     /// How ports are split where they are.
@@ -332,7 +357,7 @@ impl PortPools {
                     self.by_addr.insert(addr, i as u32);
                     self.addrs[i] = Some(LocalAddr {
                         addr,
-                        pools: Default::default(),
+                        pools: [const { None }; POOLS],
                         matched: None,
                         conns: 0,
                         miss: 0,
@@ -353,7 +378,7 @@ impl PortPools {
                         Box::new(Matched {
                             picker: nic.picker(self.me),
                             nic,
-                            pools: Default::default(),
+                            pools: [const { None }; POOLS],
                         })
                     });
                 }
@@ -395,9 +420,10 @@ impl PortPools {
         server: IpAddr,
         port: u16,
     ) -> Option<u16> {
+        let bucket = self.buckets.of(server, port);
         let a = self.addrs.get_mut(number as usize)?.as_mut()?;
         let way = a.way(&self.sliced, proto, server, port);
-        let pool = match &mut way.pools[pool_of(server, port)] {
+        let pool = match &mut way.pools[bucket] {
             Some(pool) => pool,
             none => none.insert(new_pool(way.layout)),
         };
@@ -413,9 +439,10 @@ impl PortPools {
     /// Gives a port back.
     #[inline]
     pub(crate) fn give(&mut self, number: u32, proto: u8, server: IpAddr, port: u16, lport: u16) {
+        let bucket = self.buckets.of(server, port);
         if let Some(Some(a)) = self.addrs.get_mut(number as usize) {
             let way = a.way(&self.sliced, proto, server, port);
-            let Some(pool) = &mut way.pools[pool_of(server, port)] else {
+            let Some(pool) = &mut way.pools[bucket] else {
                 return;
             };
             pool.give(way.layout, usize::from(way.layout.place(lport)));
@@ -428,7 +455,6 @@ impl PortPools {
 
     /// Asks for what giving that port back will touch.
     #[inline]
-    #[allow(dead_code)] // mass expiry is about to
     pub(crate) fn prefetch(&self, number: u32, proto: u8, server: IpAddr, port: u16, lport: u16) {
         let Some(Some(a)) = self.addrs.get(number as usize) else {
             return;
@@ -439,7 +465,7 @@ impl PortPools {
             }
             _ => (&self.sliced.layout, &a.pools),
         };
-        if let Some(pool) = &pools[pool_of(server, port)] {
+        if let Some(pool) = &pools[self.buckets.of(server, port)] {
             prefetch(&pool.words[usize::from(layout.place(lport)) / 64]);
         }
     }
@@ -488,7 +514,7 @@ impl PortPools {
                 LaddrUse {
                     addr: a.addr,
                     used,
-                    free: (room * POOLS as u32).saturating_sub(used),
+                    free: (room * self.buckets.0).saturating_sub(used),
                     miss: a.miss,
                     conns: a.conns,
                 }

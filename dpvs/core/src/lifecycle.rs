@@ -137,9 +137,25 @@ impl<F: Frame> Worker<F> {
         let mut hashes = [(0, 0); BATCH];
         for (conn, hashes) in due.iter().zip(&mut hashes) {
             *hashes = self.conns.prepare_remove(conn);
+            if conn.is_v6() {
+                self.prefetch_port::<u128>(conn);
+            } else {
+                self.prefetch_port::<u32>(conn);
+            }
         }
         for (conn, hashes) in due.iter().zip(hashes) {
             self.end_hashed(snap, conn, hashes, now, io);
+        }
+    }
+
+    /// Asks for what giving back a connection's local port will touch.
+    #[inline]
+    fn prefetch_port<A: Net>(&self, conn: Handle) {
+        let e = A::entry(&self.conns, conn);
+        if e.pool != 0 {
+            let (dport, lport) = (u16::from_be(e.dport()), u16::from_be(e.lport()));
+            self.pools
+                .prefetch(e.pool - 1, e.proto, e.daddr().ip(), dport, lport);
         }
     }
 

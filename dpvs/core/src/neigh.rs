@@ -9,7 +9,6 @@
 //! its kind, then to those we have packets for. Knows no frame format beyond the
 //! MAC addresses: requests are written by the caller.
 
-use std::cell::Cell;
 use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasher, RandomState};
 use std::net::IpAddr;
@@ -222,7 +221,7 @@ struct Neigh<F> {
     ask: u64,
     hop: u32,
     /// We had packets for it. What is only heard of, true or forged, goes first.
-    wanted: Cell<bool>,
+    wanted: bool,
     /// Next slot of the chain, counted from 1; 0 = none.
     chain: u32,
     queue: VecDeque<F>,
@@ -327,11 +326,12 @@ impl<F> Neighbours<F> {
         }
     }
 
-    /// The hop to a neighbour, if it is resolved.
+    /// The hop to a neighbour, if it is resolved. It is one we have packets for.
     #[must_use]
-    pub(crate) fn hop(&self, port: PortId, addr: IpAddr) -> Option<u32> {
-        let neigh = self.slots[self.find(port, addr)?].as_ref()?;
-        neigh.wanted.set(true);
+    pub(crate) fn hop(&mut self, port: PortId, addr: IpAddr) -> Option<u32> {
+        let slot = self.find(port, addr)?;
+        let neigh = self.slots[slot].as_mut()?;
+        neigh.wanted = true;
         (neigh.hop != 0).then_some(neigh.hop)
     }
 
@@ -351,7 +351,7 @@ impl<F> Neighbours<F> {
         let Some(neigh) = &mut self.slots[i] else {
             return Queued::Dropped;
         };
-        neigh.wanted.set(true);
+        neigh.wanted = true;
         if src.is_some() {
             neigh.src = src;
         }
@@ -392,7 +392,7 @@ impl<F> Neighbours<F> {
             until: 0,
             ask: u64::MAX,
             hop: 0,
-            wanted: Cell::new(wanted),
+            wanted,
             chain: self.chains[chain],
             queue: VecDeque::new(),
         };
@@ -427,7 +427,7 @@ impl<F> Neighbours<F> {
             };
             let rank = match neigh.state {
                 _ if neigh.permanent => continue,
-                _ if !neigh.wanted.get() => return Some(self.hand),
+                _ if !neigh.wanted => return Some(self.hand),
                 _ if !wanted => continue,
                 NeighState::None | NeighState::Send => 1,
                 NeighState::Probe => 2,
@@ -549,7 +549,7 @@ impl<F> Neighbours<F> {
             if neigh.until <= now_ms {
                 match neigh.state {
                     // Nobody needs to know whether it is still there otherwise.
-                    NeighState::Reachable if neigh.wanted.get() => {
+                    NeighState::Reachable if neigh.wanted => {
                         neigh.state = NeighState::Probe;
                         neigh.until = now_ms + PROBE_SECS * 1000;
                         neigh.ask = now_ms;

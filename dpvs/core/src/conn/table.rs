@@ -609,6 +609,44 @@ mod tests {
         assert!(met.len() >= 26);
     }
 
+    /// Connections whose tuples an attacker picked to fall into one bucket, knowing
+    /// the hash and the table but not the key: with the key they were picked for they
+    /// do, with another one they spread as random ones.
+    #[test]
+    fn tuples_picked_for_another_key_do_not_pile_up() {
+        let seed = [0x1234, 0x5678_9abc, 0xdef0_1357, 0x2468_ace1];
+        let known = ConnTable::new(1 << 12, seed);
+        let bucket = |table: &ConnTable, t: &Tuple<u32>| u32::hash(table, t) & 0xffff_ffff;
+        let picked: Vec<Tuple<u32>> = (0..8_000_000u32)
+            .map(|i| Tuple {
+                src: 0x0b00_0000 + (i >> 8),
+                dst: 0x0a00_02c0,
+                sport: (i << 8) as u16 | 7,
+                dport: 80,
+                proto: 17,
+            })
+            .filter(|t| bucket(&known, t) < 1 << 20)
+            .collect();
+        assert!(picked.len() > 1500, "{}", picked.len());
+        // All in the first 4096th part of the table: one bucket.
+        for i in 0..4 {
+            // Keys that differ in one bit only.
+            let mut other = seed;
+            other[i] ^= 1 << (i * 13);
+            let table = ConnTable::new(1 << 12, other);
+            let mut fill = vec![0u32; 512];
+            for t in &picked {
+                fill[(bucket(&table, t) >> 23) as usize] += 1;
+            }
+            let mean = picked.len() as u32 / 512;
+            let most = fill.iter().max().copied().unwrap_or(0);
+            assert!(
+                most < mean * 4 + 16,
+                "{most} in a bucket, {mean} on average"
+            );
+        }
+    }
+
     /// Tuples picked without the key fall as random ones do: an attacker who
     /// counts up addresses and ports, or flips bits, fills no bucket.
     #[test]

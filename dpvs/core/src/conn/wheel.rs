@@ -407,16 +407,17 @@ mod tests {
         let (mut gone, mut calls) = (0, 0);
         let mut due = Due::EMPTY;
         while gone < n {
-            let before: u32 = wheel.counts().iter().sum();
             wheel.expired(&mut table, 500_000, &mut due);
             calls += 1;
             let ended = due.iter().count();
-            let after: u32 = wheel.counts().iter().sum();
-            assert!(ended <= BATCH && before - after == ended as u32);
+            assert!(ended <= BATCH);
             for h in due.iter() {
                 table.remove(h);
             }
             gone += ended;
+            if calls % 1024 == 0 {
+                assert_eq!(wheel.counts().iter().sum::<u32>() as usize, n - gone);
+            }
             // The far list is spread a batch a call, then the near one ends.
             assert!(calls <= 2 * n.div_ceil(BATCH) + 4, "{gone} gone");
         }
