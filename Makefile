@@ -50,7 +50,7 @@ demo-down: need-root ## remove what demo-shell left up (root)
 	@$(RELEASE)/demo down
 
 .PHONY: bench
-bench: packages build ## measure forwarding beside testpmd; NAME= selects one measurement
+bench: packages build ## measure it all beside testpmd; NAME= selects one (docs/bench.md)
 	$(CARGO) build --release --locked -p compat-tests --bin bench
 	$(RELEASE)/bench $(NAME)
 

@@ -74,8 +74,17 @@ impl Seen {
         Row::default()
             .with("row", name)
             .with("seconds", Spread::of(self.seconds))
-            .with("sent_share", Spread::of(self.sent))
-            .with("stop_ms", Spread::of(self.stops))
+    }
+
+    /// With what the worker did meanwhile.
+    fn beside(self, name: &str) -> Row {
+        let (sent, stops) = (
+            Spread::of(self.sent.clone()),
+            Spread::of(self.stops.clone()),
+        );
+        self.row(name)
+            .with("sent_share", sent)
+            .with("stop_ms", stops)
     }
 
     /// Runs a command and watches the worker meanwhile.
@@ -93,11 +102,12 @@ impl Seen {
                 (output, start.elapsed())
             });
             while !thread.is_finished() {
+                let ran = director.worker.nanos()?;
                 last = Sample::take(&director.telemetry, director.worker)?;
                 // What it ran between two looks at the same counter it ran for
-                // something else.
+                // something else: from behind the first to before the second.
                 if last.sent == since.sent {
-                    stop = stop.max(last.nanos.saturating_sub(since.nanos));
+                    stop = stop.max(ran.saturating_sub(since.nanos));
                 } else {
                     since = last;
                 }
@@ -167,25 +177,22 @@ fn services(options: &Options, dests: usize) -> Result<Vec<Row>> {
         single.stops.push(Spread::of(one.stops).max);
         flush.during(&director, run("-C", String::new()))?;
     }
-    // It takes the service of the traffic, too.
-    flush.sent.clear();
-    let row = |seen: Seen, what: &str| {
-        seen.row(&format!("{what} x{dests}"))
-            .with("services", SERVICES)
-            .with("servers_each", dests)
-    };
-    let load = row(load, "-R");
+    let name = |what: &str| format!("{what} x{dests}");
+    let load = load.beside(&name("-R"));
     let load = if dests == 10 {
         load.needs("seconds", Need::AtMost(NEEDED_SECONDS))
     } else {
         load
     };
-    Ok(vec![
+    let rows = [
         load,
-        row(list, "-Ln"),
-        row(single, "-A one more"),
-        row(flush, "-C"),
-    ])
+        list.beside(&name("-Ln")),
+        single.beside(&name("-A one more")),
+        // It takes the service of the traffic, too.
+        flush.row(&name("-C")),
+    ];
+    let rows = rows.map(|row| row.with("services", SERVICES).with("servers_each", dests));
+    Ok(rows.into())
 }
 
 fn conns(options: &Options) -> Result<Row> {
@@ -202,7 +209,7 @@ fn conns(options: &Options) -> Result<Row> {
             )));
         }
     }
-    Ok(seen.row("-Lnc 1M").with("connections", CONNS))
+    Ok(seen.beside("-Lnc 1M").with("connections", CONNS))
 }
 
 /// Traffic of so many flows, for directors one after another.

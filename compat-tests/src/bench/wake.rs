@@ -15,7 +15,7 @@ use crate::frames::{self, Mac, Wire, proto};
 use crate::netns::{Netns, veth};
 
 /// The worker never sleeps, and it may.
-const SPIN: &str = "idle {\n    pause_turns 0\n}\n";
+const SPIN: &str = "idle {\n    pause_turns 1\n}\n";
 const SLEEP: &str = "idle {\n    sleep_after_us 200\n    sleep_us 20\n}\n";
 /// Microseconds later than the middle of a worker that never sleeps.
 const NEEDED_US: f64 = 50.0;

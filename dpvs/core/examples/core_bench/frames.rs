@@ -8,7 +8,7 @@
 use dpvs_core::frame::{Frame, Io, PortId, WorkerId};
 use dpvs_core::message::FromWorker;
 
-use crate::world::{CLIENTS, INSIDE, VPORT, World};
+use crate::world::{CLIENTS, INSIDE, SERVERS, VPORT, World};
 
 const HEADROOM: usize = 128;
 const ROOM: usize = 2048;
@@ -257,6 +257,6 @@ pub(crate) fn is_of(world: World, frame: &Slot, n: u32, reply: bool) -> bool {
     if reply {
         dst == world.client(n) && dport == 1024 + (n % CLIENTS) as u16
     } else {
-        (0..16).any(|i| dst == world.server(i)) && dport == VPORT
+        dst.wrapping_sub(world.server(0)) < u128::from(SERVERS) && dport == VPORT
     }
 }

@@ -76,3 +76,39 @@ fn huge_pages(args: &Args, words: &[String]) -> Result<(), String> {
         .exec();
     Err(format!("starting again: {error}"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Without huge pages: the program does not start itself again.
+    fn words(line: &str) -> Vec<String> {
+        let words = line.split_whitespace().chain(["pages=4k"]);
+        words.map(Into::into).collect()
+    }
+
+    /// Every measurement, once, with little: what it prints is its own, but no
+    /// packet may be lost or go astray.
+    #[test]
+    fn each_measurement_runs() {
+        for line in [
+            "forward proto=udp af=4 flows=1 dir=all packets=4096",
+            "forward proto=tcp af=4 flows=5000 dir=all packets=4096",
+            "forward proto=tcp af=6 flows=3000 dir=in toa=1 packets=4096",
+            "churn proto=udp flows=4000 percent=10 silence=1 mpps=0.05 packets=20000",
+            "setup kind=udp af=6 flows=3000",
+            "setup kind=syn af=4 flows=3000",
+            "setup kind=expire af=4 flows=20000",
+            "setup kind=life af=4 flows=20000",
+            "memory af=4 flows=5000",
+            "workers count=3 flows=2000 seconds=0.001",
+            "threads count=2 flows=2000 seconds=0.001",
+            "latency flows=1000 expiring=5000 services=20 seconds=0.02",
+        ] {
+            run(&words(line)).unwrap_or_else(|error| panic!("{line}: {error}"));
+        }
+        for line in ["forward dir=up", "setup kind=x", "forward flows", "nothing"] {
+            assert!(run(&words(line)).is_err(), "{line}");
+        }
+    }
+}

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use dpvs_core::frame::BURST;
 use dpvs_core::snapshot::Settings;
 
 use crate::flows::{Flows, Mix};
@@ -107,6 +108,8 @@ pub(crate) fn churn(args: &Args) -> Result<(), String> {
     let runs: u64 = args.number("runs", 1)?;
     let length = Length::of(args)?;
     let silence = args.number("silence", 3u32)?;
+    // Nanoseconds of the worker's time a burst.
+    let step = (BURST as f64 * 1e3 / args.number("mpps", 10.0)?) as u64;
     let mut settings = Settings::default();
     settings.timeouts.udp = [silence; 3];
     settings.timeouts.tcp[1] = silence;
@@ -115,6 +118,7 @@ pub(crate) fn churn(args: &Args) -> Result<(), String> {
     let mut rig = Rig::new(world, (0, 1), room, settings);
     let mut flows = Flows::open(&mut rig, count);
     flows.in_rounds();
+    rig.step = step;
     let mut churn = Churn {
         per_nano: count as f64 * percent / 100.0 / 1e9,
         at: rig.clock,
@@ -130,7 +134,7 @@ pub(crate) fn churn(args: &Args) -> Result<(), String> {
     for run in 0..runs {
         for churning in [false, true] {
             // The timers' clock stands still without churn: no other work then.
-            rig.step = if churning { 3_200 } else { 0 };
+            rig.step = if churning { step } else { 0 };
             for _ in 0..8 {
                 flows.meet(&mut rig, FRAMES, Mix::Both, None);
             }

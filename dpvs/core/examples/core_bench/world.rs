@@ -21,7 +21,8 @@ pub(crate) const CLIENTS: u32 = 64;
 /// Last byte of the first local address and of the first server.
 pub(crate) const INSIDE: (u8, u8) = (200, 11);
 const LADDRS: u8 = 32;
-const SERVERS: u8 = 16;
+/// Servers.
+pub(crate) const SERVERS: u8 = 16;
 
 /// What kind of traffic the service is for.
 #[derive(Clone, Copy)]
