@@ -1,10 +1,15 @@
-//! Two workers, each with a queue of each port: the kernel's fan-out sends a
-//! reply to either, and the one that does not own the connection hands it over.
+//! Two workers, each with a queue of each port. Where the kernel's fan-out sends
+//! a reply to either, the one that does not own the connection hands it over;
+//! where a driver says how it hashes, local ports are matched to that; where it
+//! takes flow rules and then does not, the address does without.
 
 use compat_tests::lab::{Lab, START, Slot, addr, url};
 use compat_tests::privilege::root_or_skip;
+use compat_tests::run::{LIMIT, Output, run_with};
 use compat_tests::spawn::{Lifetime, Process};
 use compat_tests::{Context, Error, Result, bins, wait};
+use std::process::Command;
+
 use nix::sched::{CpuSet, sched_getaffinity};
 use nix::unistd::Pid;
 
@@ -85,10 +90,137 @@ fn two_workers_share_the_connections() -> Result<()> {
         }
         // Sixty times two coins: each worker has connections, and among these
         // are some whose replies the other worker received.
+        let ways = lab.dpip(&["flow", "show"])?.success()?;
+        assert_eq!(ways.matches("hand-over").count(), 2, "{ways}");
         let list = lab.ipvsadm(&["-Lnc"])?.success()?;
         for worker in ["[1]", "[2]"] {
             assert!(list.contains(worker), "no connection of {worker}:\n{list}");
         }
         lab.still_running()
     })
+}
+
+/// The director with two workers and no other end, on these ports.
+struct Bare {
+    dir: tempfile::TempDir,
+    process: Process,
+}
+
+impl Bare {
+    /// Started through `prefix` (nothing, or a command that runs another).
+    fn start(prefix: &[&str], vdevs: [&str; 2]) -> Result<Self> {
+        let dir = tempfile::tempdir().what(|| "a temporary folder")?;
+        let conf = dir.path().join("dpvs.conf");
+        let text = two_workers()?
+            .replace("log_level   INFO", "log_level   INFO\n    kni off")
+            .replace("flow_enable      off", "flow_enable on");
+        std::fs::write(&conf, text).what(|| conf.display().to_string())?;
+        let program = bins::path("dpvs")?;
+        let mut command = match prefix {
+            [] => Command::new(&program),
+            [first, rest @ ..] => {
+                let mut command = Command::new(first);
+                command.args(rest).arg(&program);
+                command
+            }
+        };
+        command.arg("-c").arg(conf);
+        command.arg("-p").arg(dir.path().join("pid"));
+        command.arg("-x").arg(dir.path().join("ipc"));
+        command.args(["--", "--no-huge", "-m", "256", "--no-pci", "--no-shconf"]);
+        command.args(["--lcores", "0@0,1@0,2@0"]);
+        for vdev in vdevs {
+            command.args(["--vdev", vdev]);
+        }
+        let log = dir.path().join("log");
+        let process = Process::start("dpvs", &command, &log, Lifetime::Bound)?;
+        let mut bare = Self { dir, process };
+        wait::until_true("dpvs with two workers to answer dpip", START, || {
+            bare.process.still_running()?;
+            Ok(bare.tool("dpip", &["link", "show"])?.ok())
+        })?;
+        Ok(bare)
+    }
+
+    fn tool(&self, name: &str, args: &[&str]) -> Result<Output> {
+        let mut command = Command::new(bins::path(name)?);
+        command
+            .args(args)
+            .env("DPVS_IPC_FILE", self.dir.path().join("ipc"));
+        run_with(&mut command, b"", LIMIT)
+    }
+
+    fn log(&self) -> Result<String> {
+        let path = self.dir.path().join("log");
+        std::fs::read_to_string(&path).what(|| path.display().to_string())
+    }
+}
+
+/// What the drivers say is asked for and shown, and local addresses follow it.
+#[test]
+fn local_ports_follow_a_known_hash() -> Result<()> {
+    let bare = Bare::start(&[], ["net_null0,no-rx=1", "net_null1,no-rx=1"])?;
+    let ways = bare
+        .tool("dpip", &["flow", "show", "dev", "dpdk1"])?
+        .success()?;
+    assert!(
+        ways.contains("way rss") && !ways.contains("dpdk0"),
+        "{ways}"
+    );
+    let log = bare.log()?;
+    assert!(
+        log.contains("device dpdk1: replies find their worker by rss"),
+        "{log}"
+    );
+    for line in [
+        "-A -t 192.0.2.10:80",
+        "-P -t 192.0.2.10:80 -z 10.0.1.200 -F dpdk1",
+    ] {
+        let args: Vec<&str> = line.split(' ').collect();
+        bare.tool("ipvsadm", &args)?.success()?;
+    }
+    let list = bare.tool("ipvsadm", &["-G"])?.success()?;
+    assert!(list.contains("10.0.1.200"), "{list}");
+    Ok(())
+}
+
+/// net_tap takes every rule to look at, and leaves the making to the kernel,
+/// which may have no classifier for it: then there is a line in the log, once.
+#[test]
+fn an_address_whose_rules_are_refused_does_without() -> Result<()> {
+    if !root_or_skip("an_address_whose_rules_are_refused_does_without")? {
+        return Ok(());
+    }
+    let name = format!("wt{}", std::process::id() % 100_000);
+    let vdevs = [0, 1].map(|n| format!("net_tap{n},iface={name}{n}"));
+    let bare = Bare::start(&["unshare", "--net"], [&vdevs[0], &vdevs[1]])?;
+    let show = || {
+        bare.tool("dpip", &["flow", "show", "dev", "dpdk1"])?
+            .success()
+    };
+    let ways = show()?;
+    let asked = ways.contains("flow-rules");
+    for addr in ["10.0.1.200", "10.0.1.201"] {
+        let words = [
+            "addr",
+            "add",
+            &format!("{addr}/32"),
+            "sapool",
+            "dev",
+            "dpdk1",
+        ];
+        bare.tool("dpip", &words)?.success()?;
+        // Any other change of addresses asks for no rule again.
+        let words = ["addr", "add", "10.0.3.1/24", "dev", "dpdk0"];
+        let _ = bare.tool("dpip", &words)?;
+    }
+    let (ways, log) = (show()?, bare.log()?);
+    let refused = log.matches("not by flow rules").count();
+    let made = ways.contains("rules 8");
+    let right = match (asked, made) {
+        (true, false) => refused == 2,
+        _ => refused == 0,
+    };
+    assert!(right && (asked || !made), "{ways}\n{log}");
+    Ok(())
 }

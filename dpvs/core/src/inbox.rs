@@ -130,6 +130,7 @@ impl<F: Frame> Worker<F> {
             None => (false, false),
         };
         if !pools_same {
+            self.pools.set_pools(next.settings.pool_hash_size);
             self.pools.configure(local_addresses(&next));
         }
         if !ways_same {

@@ -48,7 +48,7 @@ fn every_port_once_and_in_the_own_slice() {
             total += seen.len();
             let usage = pools.usage()[0];
             assert_eq!(usage.miss, 1);
-            assert_eq!((usage.free + usage.used) as usize, seen.len() * POOLS);
+            assert_eq!((usage.free + usage.used) as usize, seen.len() * 16);
             // A server of another pool still has all of them.
             assert!(pools.take(n, UDP, server(), 81).is_some());
             for port in seen {
@@ -69,7 +69,8 @@ fn matched_ports_are_where_the_nic_sends_the_reply() {
     for workers in [2u8, 3, 8] {
         let nic = nic(workers, true);
         let other: IpAddr = "10.0.0.17".parse().unwrap();
-        assert_eq!(pool_of(server(), 80), pool_of(other, 80));
+        let buckets = Buckets(16);
+        assert_eq!(buckets.of(server(), 80), buckets.of(other, 80));
         let mut seen = HashSet::new();
         for me in 0..workers {
             let (mut pools, n) = pools(me, workers, Some(&nic));
@@ -110,6 +111,25 @@ fn protocols_the_nic_does_not_hash_keep_to_slices() {
             nic.owner(TCP, server(), lip(), (53, port)),
             Some(WorkerId(1))
         );
+    }
+}
+
+#[test]
+fn as_many_pools_as_asked_for() {
+    for (n, servers) in [(1u8, 1), (3, 3), (16, 16), (128, 128), (200, 128)] {
+        let mut pools = PortPools::new(WorkerId(0), 1);
+        pools.set_pools(n);
+        pools.configure([(lip(), None)].into_iter());
+        // Not any more.
+        pools.set_pools(7);
+        let number = pools.number(lip()).unwrap();
+        // Every pool gives its first port first.
+        let first = pools.take(number, TCP, server(), 80).unwrap();
+        let same = (1..=256)
+            .filter(|i| pools.take(number, TCP, server(), 80 + i) == Some(first))
+            .count();
+        assert_eq!(same + 1, servers);
+        assert_eq!(pools.usage()[0].free, 64511 * servers as u32 - 257);
     }
 }
 

@@ -215,6 +215,9 @@ pub struct Settings {
     pub neigh_timeout: u32,
     /// Packets queued for one unresolved neighbour.
     pub unres_queue: usize,
+    /// `sa_pool/pool_hash_size`: port pools of each local address, 1 to 128; in
+    /// force before there is a local address only.
+    pub pool_hash_size: u8,
 }
 
 impl Default for Settings {
@@ -230,6 +233,7 @@ impl Default for Settings {
             defence_tcp_drop: false,
             neigh_timeout: 60,
             unres_queue: 128,
+            pool_hash_size: 16,
         }
     }
 }

@@ -35,6 +35,7 @@ pub fn settings(conf: &Conf) -> Settings {
         defence_tcp_drop: conf.tcp.defence_drop,
         neigh_timeout: conf.misc.neigh_timeout,
         unres_queue: conf.misc.unres_queue_length as usize,
+        pool_hash_size: u8::try_from(conf.misc.pool_hash_size).unwrap_or(u8::MAX),
     }
 }
 
