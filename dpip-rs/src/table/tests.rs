@@ -308,7 +308,8 @@ fn man_objects() -> String {
         for row in object.rows {
             text += &format!(".It Cm {} {}", object.name, row.command.word());
             for arg in row.args {
-                let open = if arg.need { "" } else { " Op" };
+                // `Op` would hold the rest of the line as well.
+                let (open, close) = if arg.need { ("", "") } else { (" Oo", " Oc") };
                 let keys: Vec<&str> = arg.keys().collect();
                 let key = match keys.as_slice() {
                     [] => String::new(),
@@ -318,15 +319,19 @@ fn man_objects() -> String {
                     "" => String::new(),
                     value => format!(" Ar {value}"),
                 };
-                text += &format!("{open}{key}{value}");
+                text += &format!("{open}{key}{value}{close}");
             }
             text += &format!("\n{}", sentence(row.about));
         }
         text += ".El\n";
         if !object.terms.is_empty() {
-            text += ".Bl -tag -width Ds -compact\n";
+            text += ".Pp\n.Bl -tag -width Ds -compact\n";
             for (name, means) in object.terms {
-                text += &format!(".It Ar {name}\n{}", sentence(means));
+                let means = match means.contains(" | ") {
+                    true => format!("{means}\n"),
+                    false => sentence(means),
+                };
+                text += &format!(".It Ar {name}\n{means}");
             }
             text += ".El\n";
         }
