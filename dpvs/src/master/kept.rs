@@ -7,6 +7,7 @@
 
 use std::collections::BTreeMap;
 
+use dpvs_core::service::Laddr;
 use dpvs_ctl::msg::{
     AclConf, Dest, DestExt, Encap, Service, ServiceDest, ServiceExt, SyncDaemon, dest_flag,
     svc_flag, sync_role,
@@ -30,6 +31,13 @@ pub(crate) struct KeptDest {
     pub(crate) encap: Encap,
 }
 
+/// What a service takes with it from or to the dataplane.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Parts {
+    pub(crate) dests: Vec<KeptDest>,
+    pub(crate) laddrs: Vec<Laddr>,
+}
+
 /// A service.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct KeptService {
@@ -37,6 +45,8 @@ pub(crate) struct KeptService {
     pub(crate) pe: Name<16>,
     /// Newest first.
     pub(crate) dests: Vec<KeptDest>,
+    /// In the order they were added.
+    pub(crate) laddrs: Vec<Laddr>,
 }
 
 impl KeptService {
@@ -82,7 +92,7 @@ impl KeptService {
         Service {
             flags: self.service.flags | svc_flag::HASHED,
             num_dests: u32::try_from(self.dests.len()).unwrap_or(u32::MAX),
-            num_laddrs: 0,
+            num_laddrs: u32::try_from(self.laddrs.len()).unwrap_or(u32::MAX),
             cid,
             index,
             bps: 0,
@@ -216,8 +226,8 @@ impl Kept {
         Ok(())
     }
 
-    /// Puts a service in, with the dests it had.
-    pub(crate) fn put(&mut self, ext: &ServiceExt, dests: Vec<KeptDest>) {
+    /// Puts a service in, with the dests and local addresses it had.
+    pub(crate) fn put(&mut self, ext: &ServiceExt, parts: Parts) {
         let service = Service {
             num_dests: 0,
             ..ext.service
@@ -225,7 +235,8 @@ impl Kept {
         let kept = KeptService {
             service,
             pe: ext.pe,
-            dests,
+            dests: parts.dests,
+            laddrs: parts.laddrs,
         };
         self.services.insert(key(&service), kept);
     }

@@ -6,22 +6,22 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use dpvs_core::service::SchedKind;
+use dpvs_core::service::{Laddr, SchedKind};
 use dpvs_core::snapshot::Settings;
 use dpvs_ctl::msg::{
-    AclConf, Dest, DestExt, DestTable, Encap, Info, Service, ServiceDest, ServiceExt,
-    ServicesFront, SyncDaemon, TableTimeouts,
+    AclConf, Dest, DestExt, DestTable, Encap, Info, LaddrEntry, LaddrTable, Service, ServiceDest,
+    ServiceExt, ServicesFront, SyncDaemon, TableTimeouts,
 };
 use dpvs_ctl::server::Request;
 use dpvs_ctl::wire::{Tail, append_entries, decode_list, encode_counted, encode_list};
-use dpvs_ctl::{Wire, id};
+use dpvs_ctl::{Af, Ip16, Wire, id};
 
 use super::service::{Named, Order};
 use super::service::{listed_dest, named};
 use super::{Answer, exact, prefix};
 use crate::master::Master;
 use crate::master::error::{Fault, Result};
-use crate::master::kept::{Kept, KeptDest};
+use crate::master::kept::{Kept, KeptDest, Parts};
 
 /// Where time-outs stand in [`dpvs_core::snapshot::Timeouts`].
 const ESTABLISHED: usize = 1;
@@ -118,6 +118,9 @@ impl Master {
                 Some(Ok(Answer::Body(listed.encode())))
             }
             id::SO_GET_DESTS => self.kept_dests(body),
+            id::SET_LADDR_ADD | id::SET_LADDR_DEL | id::GET_LADDR_GETALL => {
+                self.kept_laddr(request.id, body)
+            }
             id::SET_BLKLST_ADD | id::SET_BLKLST_DEL | id::SET_WHTLST_ADD | id::SET_WHTLST_DEL => {
                 Some(self.kept_acl(request.id, body))
             }
@@ -189,7 +192,7 @@ impl Master {
         Some(Kept::check(ext).map(|()| {
             if let Some(kept) = &mut self.kept {
                 kept.added(&ext.service);
-                kept.put(ext, Vec::new());
+                kept.put(ext, Parts::default());
             }
             Answer::Done
         }))
@@ -208,23 +211,26 @@ impl Master {
             |d: &KeptDest| d.encap != Encap::default() || d.dest.weight > u16::MAX.into();
         let old = self.kept.as_mut()?.take(s);
         let stays = !forwardable(ext) || old.as_ref()?.dests.iter().any(encapsulated);
-        let dests = match old {
-            Some(old) => old.dests,
+        let parts = match old {
+            Some(old) => Parts {
+                dests: old.dests,
+                laddrs: old.laddrs,
+            },
             None => self.leave_dataplane(s),
         };
         if stays {
-            self.kept.as_mut()?.put(ext, dests);
+            self.kept.as_mut()?.put(ext, parts);
             return Some(Ok(Answer::Done));
         }
-        Some(self.enter_dataplane(s, &dests))
+        Some(self.enter_dataplane(s, &parts))
     }
 
-    /// Takes a service away from the workers; returns its dests.
-    fn leave_dataplane(&mut self, s: &Service) -> Vec<KeptDest> {
+    /// Takes a service away from the workers; returns what it had.
+    fn leave_dataplane(&mut self, s: &Service) -> Parts {
         let Ok(Named::At(key)) = named(s, Order::AddrFirst) else {
-            return Vec::new();
+            return Parts::default();
         };
-        let dests = self.state.services.get(&key).map(|entry| {
+        let parts = self.state.services.get(&key).map(|entry| {
             let kept = |d| KeptDest {
                 dest: Dest {
                     conn_flags: 0,
@@ -232,15 +238,24 @@ impl Master {
                 },
                 encap: Encap::default(),
             };
-            entry.dests.iter().map(kept).collect()
+            Parts {
+                dests: entry.dests.iter().map(kept).collect(),
+                laddrs: entry.laddrs.clone(),
+            }
         });
         let _ = self.state.services.del(&key);
-        dests.unwrap_or_default()
+        parts.unwrap_or_default()
     }
 
-    fn enter_dataplane(&mut self, s: &Service, dests: &[KeptDest]) -> Result<Answer> {
+    fn enter_dataplane(&mut self, s: &Service, parts: &Parts) -> Result<Answer> {
         self.service_add(&s.encode())?;
-        for kept in dests.iter().rev() {
+        if let Ok(Named::At(key)) = named(s, Order::AddrFirst) {
+            self.state.services.edit(&key, |entry| {
+                entry.laddrs.clone_from(&parts.laddrs);
+                Ok(())
+            })?;
+        }
+        for kept in parts.dests.iter().rev() {
             let both = ServiceDest {
                 service: *s,
                 dest: kept.dest,
@@ -275,9 +290,9 @@ impl Master {
                 return Err(Fault::Invalid("no such service"));
             };
             let whole = super::service::listed(&key, entry, 0, 0);
-            let dests = self.leave_dataplane(s);
+            let parts = self.leave_dataplane(s);
             if let Some(kept) = &mut self.kept {
-                kept.put(&plain(whole), dests);
+                kept.put(&plain(whole), parts);
             }
         }
         self.kept_dest(id, &ext.both, ext.encap)
@@ -347,6 +362,41 @@ impl Master {
         let mut out = table.encode();
         append_entries(&mut out, &dests);
         Some(Ok(Answer::Body(out)))
+    }
+
+    fn kept_laddr(&mut self, id: u32, body: &[u8]) -> Option<Result<Answer>> {
+        let t: LaddrTable = prefix(body).ok()?;
+        let port = self.state.links.find(t.ifname.bytes());
+        let laddrs = &mut self.kept.as_mut()?.get_mut(&t.service())?.laddrs;
+        if id == id::GET_LADDR_GETALL {
+            let entry = |l: &Laddr| LaddrEntry {
+                af: Af::of(l.addr),
+                addr: Ip16::from_ip(l.addr),
+                ..LaddrEntry::default()
+            };
+            let list: Vec<LaddrEntry> = laddrs.iter().map(entry).collect();
+            let nladdrs = i32::try_from(list.len()).unwrap_or(i32::MAX);
+            return Some(Ok(Answer::Body(encode_list(
+                &LaddrTable { nladdrs, ..t },
+                &list,
+            ))));
+        }
+        let Some(addr) = t.laddr.to_ip(t.af_l) else {
+            return Some(Err(Fault::Invalid("local address")));
+        };
+        let at = laddrs.iter().position(|l| l.addr == addr);
+        Some(match (id == id::SET_LADDR_ADD, at, port) {
+            (true, Some(_), _) => Err(Fault::Exists),
+            (true, None, None) | (false, None, _) => Err(Fault::Missing),
+            (true, None, Some(port)) => {
+                laddrs.push(Laddr { addr, port });
+                Ok(Answer::Done)
+            }
+            (false, Some(at), _) => {
+                laddrs.remove(at);
+                Ok(Answer::Done)
+            }
+        })
     }
 
     fn kept_acl(&mut self, id: u32, body: &[u8]) -> Result<Answer> {
