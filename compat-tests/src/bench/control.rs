@@ -93,6 +93,7 @@ impl Seen {
         director: &Director,
         command: impl FnOnce() -> Result<String> + Send,
     ) -> Result<String> {
+        let (before, _) = director.drops()?;
         let begin = Sample::take(&director.telemetry, director.worker)?;
         let (mut since, mut last, mut stop) = (begin, begin, 0);
         let start = Instant::now();
@@ -116,10 +117,9 @@ impl Seen {
             self.seconds.push(took.as_secs_f64());
             output
         })?;
-        let received = last.received.saturating_sub(begin.received).max(1) as f64;
         let sent = last.sent.saturating_sub(begin.sent) as f64;
-        // The looks at the two counters are not at the same moment.
-        self.sent.push((sent / received).min(1.0));
+        let dropped = director.drops()?.0.saturating_sub(before) as f64;
+        self.sent.push(sent / (sent + dropped).max(1.0));
         self.stops.push(stop as f64 / 1e6);
         Ok(output)
     }

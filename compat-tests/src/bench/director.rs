@@ -323,6 +323,21 @@ impl Director {
         })
     }
 
+    /// Packets it has dropped, all and by reason in words. (Received and sent
+    /// ones of several ports cannot be read at the same moment.)
+    ///
+    /// # Errors
+    /// When it does not say.
+    pub fn drops(&self) -> Result<(u64, String)> {
+        let drops = self.client().drops().what(|| "listing drops")?;
+        let some = drops.iter().filter(|drop| drop.count > 0);
+        let words: Vec<String> = some
+            .clone()
+            .map(|drop| format!("{} {}", drop.reason, drop.count))
+            .collect();
+        Ok((some.map(|drop| drop.count).sum(), words.join(", ")))
+    }
+
     /// Connections the servers have, by state: active (established), others.
     ///
     /// # Errors

@@ -145,7 +145,8 @@ fn measure(
     if kind == Kind::Both {
         learn(traffic, flows, &mut files, &memory)?;
     }
-    let (mut ours, mut io, mut swap, mut shares) = (vec![], vec![], vec![], vec![]);
+    let (mut ours, mut io, mut swap) = (vec![], vec![], vec![]);
+    let (mut shares, mut sent) = (vec![], vec![]);
     let mut realtime = true;
     for run in 0..options.runs {
         let setting = Setting {
@@ -161,12 +162,17 @@ fn measure(
         let yardstick = testpmd::run(&setting, Mode::FiveTupleSwap, time)?;
         let mut director = open(traffic, kind, flows, &files, &memory)?;
         realtime &= director.favoured;
+        let (before, _) = director.drops()?;
         let rate = sample::measure(&director.telemetry, director.worker, options.seconds)?;
+        let (after, reasons) = director.drops()?;
         director.still_running()?;
-        if rate.sent_share < SENT {
-            let error = format!("{name}: {:.4} of the packets were sent", rate.sent_share);
-            return Err(Error::new(error));
+        let part = rate.sent / (rate.sent + after.saturating_sub(before) as f64);
+        if part < SENT {
+            return Err(Error::new(format!(
+                "{name}: {part:.4} of the packets were sent; dropped since the start: {reasons}"
+            )));
         }
+        sent.push(part);
         shares.push(rate.mpps_cpu() / yardstick.mpps_cpu());
         ours.push(rate);
         swap.push(yardstick);
@@ -187,7 +193,7 @@ fn measure(
         .with("mpps_cpu", spread(&ours, Rate::mpps_cpu))
         .with("testpmd_5tswap_mpps_cpu", spread(&swap, Rate::mpps_cpu))
         .with("testpmd_io_mpps", spread(&io, |r| r.mpps))
-        .with("sent_share", spread(&ours, |r| r.sent_share))
+        .with("sent_share", Spread::of(sent))
         .with("toa", kind == Kind::Toa)
         .with("both_directions", kind == Kind::Both)
         .with("memory", memory.name())

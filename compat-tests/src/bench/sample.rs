@@ -42,8 +42,8 @@ pub struct Rate {
     pub mpps: f64,
     /// Nanoseconds of the worker's CPU time a packet sent.
     pub nanos: f64,
-    /// Share of the received packets that were sent.
-    pub sent_share: f64,
+    /// Packets sent.
+    pub sent: f64,
 }
 
 impl Rate {
@@ -59,11 +59,11 @@ impl Rate {
                 "nothing was sent while {received} packets were received"
             )));
         }
-        let (sent, received) = (sent as f64, received.max(1) as f64);
+        let sent = sent as f64;
         Ok(Self {
             mpps: sent / to.at.duration_since(from.at).as_secs_f64() / 1e6,
             nanos: to.nanos.saturating_sub(from.nanos) as f64 / sent,
-            sent_share: sent / received,
+            sent,
         })
     }
 
@@ -143,7 +143,7 @@ mod tests {
         assert!((rate.mpps - 1.0).abs() < 1e-9);
         assert!((rate.nanos - 100.0).abs() < 1e-9);
         assert!((rate.mpps_cpu() - 10.0).abs() < 1e-9);
-        assert!((rate.sent_share - 0.5).abs() < 1e-9);
+        assert!((rate.sent - 2_000_000.0).abs() < 1e-9);
         assert!(Rate::between(&from, &from).is_err());
     }
 
