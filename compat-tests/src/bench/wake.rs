@@ -90,7 +90,7 @@ fn run(options: &Options, idle: &str) -> Result<(Vec<f64>, f64)> {
         netns: Some(&ns.0),
         ..Ways::default()
     };
-    let mut director = Director::start(&setting, (1 << 16) - 1, &ways)?;
+    let mut director = Director::start(&setting, (1 << 17) - 1, &ways)?;
     director.wait()?;
     let wire = Wire::open(&ns.0, "wake1")?;
     let to = address(&ns.0, "wake0")?;
