@@ -156,7 +156,7 @@ fn a_port_of_many_lanes_rests_too() {
         all += 1;
     }
     let (mut pools, n) = self::pools(1, 3, Some(&nic));
-    let mut last = std::collections::HashMap::new();
+    let mut last = HashMap::new();
     for i in 0..100_000 {
         let port = pools.take(n, TCP, server(), 80).unwrap();
         if let Some(before) = last.insert(port, i) {
