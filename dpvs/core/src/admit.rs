@@ -198,6 +198,7 @@ impl<F: Frame> Worker<F> {
                 .intern(from.port, mac, from.mac, from.mtu)
                 .unwrap_or(0);
         }
+        entry.hops[0] = self.dests[dest.id.0 as usize].hop;
         let timeout = entry.timeout;
         let mut conn = self.conns.admit(&entry, head.hash);
         if conn.is_none() && self.evict(snap, A::V6, now, io) {

@@ -260,7 +260,10 @@ impl<F: Frame> Worker<F> {
         let (way, raw) = self.way(snap, dst)?;
         let entry = A::entry_mut(&mut self.conns, conn);
         match dir {
-            Dir::In => entry.hops[0] = raw,
+            Dir::In => {
+                entry.hops[0] = raw;
+                self.dests[entry.dest as usize].hop = raw;
+            }
             Dir::Out => entry.hops[1] = raw,
         }
         Ok(way)

@@ -25,16 +25,16 @@ impl Master {
                         continue;
                     };
                     let cid = cids.get(usize::from(part.worker.0)).copied().unwrap_or(0);
-                    let counts = Reason::ALL.iter().zip(stats.drops);
-                    list.extend(
-                        counts
-                            .filter(|(_, n)| *n > 0)
-                            .map(|(reason, count)| DropCount {
-                                cid,
-                                count,
-                                reason: Name::truncated(reason.text()),
-                            }),
-                    );
+                    let counts = Reason::ALL.iter().map(|r| r.text()).zip(stats.drops);
+                    // Not packets: connections that made room for new ones.
+                    let evicted = ("conn-evicted", stats.conns_evicted);
+                    list.extend(counts.chain([evicted]).filter(|(_, n)| *n > 0).map(
+                        |(reason, count)| DropCount {
+                            cid,
+                            count,
+                            reason: Name::truncated(reason),
+                        },
+                    ));
                 }
                 Ok(encode_counted(&list))
             }),
