@@ -28,6 +28,8 @@ pub struct Args {
     pub pid_file: PathBuf,
     /// Control socket.
     pub ipc_file: PathBuf,
+    /// Group whose members may use the socket, by name or number.
+    pub socket_group: Option<String>,
     /// Keep what cannot be forwarded instead of refusing it.
     pub keep_unsupported: bool,
     /// Arguments after `--`.
@@ -40,6 +42,7 @@ impl Default for Args {
             conf: "/etc/dpvs.conf".into(),
             pid_file: "/var/run/dpvs.pid".into(),
             ipc_file: "/var/run/dpvs.ipc".into(),
+            socket_group: None,
             keep_unsupported: false,
             eal: Vec::new(),
         }
@@ -69,6 +72,8 @@ Usage: dpvs [OPTION]... [-- EAL-ARGUMENT...]
   -c, --conf FILE       configuration file (default /etc/dpvs.conf)
   -p, --pid-file FILE   file for the process id (default /var/run/dpvs.pid)
   -x, --ipc-file FILE   socket of the control tools (default /var/run/dpvs.ipc)
+  -g, --socket-group GROUP
+                        let the members of a group use that socket
   -k, --keep-unsupported
                         take and list services and settings that cannot be
                         forwarded yet, instead of refusing them: for rehearsals
@@ -92,16 +97,18 @@ enum Opt {
     Conf,
     Pid,
     Ipc,
+    Group,
     Keep,
     Test,
     Version,
     Help,
 }
 
-const OPTIONS: [(&str, u8, Opt); 7] = [
+const OPTIONS: [(&str, u8, Opt); 8] = [
     ("conf", b'c', Opt::Conf),
     ("pid-file", b'p', Opt::Pid),
     ("ipc-file", b'x', Opt::Ipc),
+    ("socket-group", b'g', Opt::Group),
     ("keep-unsupported", b'k', Opt::Keep),
     ("test", b't', Opt::Test),
     ("version", b'v', Opt::Version),
@@ -110,7 +117,7 @@ const OPTIONS: [(&str, u8, Opt); 7] = [
 
 impl Opt {
     fn takes_value(self) -> bool {
-        matches!(self, Opt::Conf | Opt::Pid | Opt::Ipc)
+        matches!(self, Opt::Conf | Opt::Pid | Opt::Ipc | Opt::Group)
     }
 }
 
@@ -194,18 +201,21 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command, ArgsEr
             )));
         }
         for (name, opt, value) in queue {
-            let mut path = || {
+            let mut given = |what| {
                 value
                     .clone()
                     .or_else(|| args.next())
                     .filter(|v| !v.is_empty())
-                    .map(PathBuf::from)
-                    .ok_or_else(|| ArgsError(format!("option `{name}` needs a file name")))
+                    .ok_or_else(|| ArgsError(format!("option `{name}` needs a {what} name")))
             };
+            let mut path = || given("file").map(PathBuf::from);
             match opt {
                 Opt::Conf => out.conf = path()?,
                 Opt::Pid => out.pid_file = path()?,
                 Opt::Ipc => out.ipc_file = path()?,
+                Opt::Group => {
+                    out.socket_group = Some(given("group")?.to_string_lossy().into_owned());
+                }
                 Opt::Keep => out.keep_unsupported = true,
                 Opt::Test => test = true,
                 Opt::Version => return Ok(Command::Version),
@@ -236,6 +246,7 @@ mod tests {
             conf: "a".into(),
             pid_file: "b".into(),
             ipc_file: "c".into(),
+            socket_group: None,
             keep_unsupported: false,
             eal: vec![],
         };
@@ -253,6 +264,11 @@ mod tests {
                 panic!("{line}");
             };
             assert!(args.keep_unsupported);
+        }
+        for line in ["-g ops", "--socket-group ops", "-gops"] {
+            assert!(
+                matches!(run(line).unwrap(), Command::Run(a) if a.socket_group.as_deref() == Some("ops"))
+            );
         }
         assert_eq!(run("-v").unwrap(), Command::Version);
         assert_eq!(run("--help").unwrap(), Command::Help);

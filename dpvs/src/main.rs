@@ -102,6 +102,7 @@ fn run(args: &Args, parsed: Parsed, plan: &Plan) -> Result<(), String> {
     // Refuse before DPDK takes memory and devices.
     let pid_file = PidFile::take(&args.pid_file).map_err(|e| e.to_string())?;
     check_socket(&args.ipc_file).map_err(|e| e.to_string())?;
+    let group = args.socket_group.as_deref().map(group_id).transpose()?;
     let mut signals = Signals::catch().map_err(|e| format!("signals: {e}"))?;
 
     let eal = Eal::init(&eal_args).map_err(|e| e.to_string())?;
@@ -125,7 +126,7 @@ fn run(args: &Args, parsed: Parsed, plan: &Plan) -> Result<(), String> {
         master.keep_unsupported(seed.ok().and_then(|s| s.parse().ok()).unwrap_or(0));
     }
     master.set_waker(parts.waker);
-    let served = Server::bind(&args.ipc_file).map_err(|e| e.to_string());
+    let served = Server::bind_for(&args.ipc_file, group).map_err(|e| e.to_string());
     let result = served.map(|mut server| {
         tracing::info!("serving {}", args.ipc_file.display());
         serve(
@@ -143,6 +144,17 @@ fn run(args: &Args, parsed: Parsed, plan: &Plan) -> Result<(), String> {
 
 fn set_dpdk_log(level: LogLevel) {
     port::eal::set_log_level(level as u32);
+}
+
+/// A group by its name or number.
+fn group_id(text: &str) -> Result<u32, String> {
+    match nix::unistd::Group::from_name(text) {
+        Ok(Some(group)) => Ok(group.gid.as_raw()),
+        Ok(None) => text
+            .parse()
+            .map_err(|_| format!("--socket-group: there is no group `{text}`")),
+        Err(e) => Err(format!("--socket-group {text}: {e}")),
+    }
 }
 
 /// The master's loop.

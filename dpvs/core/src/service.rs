@@ -288,6 +288,13 @@ impl ServiceTable {
         }
     }
 
+    /// How many pages of the table are the very same in another one, and how many
+    /// there are.
+    #[must_use]
+    pub fn shared_pages(&self, other: &Self) -> (usize, usize) {
+        self.services.shared_pages(&other.services)
+    }
+
     /// Number of services.
     #[must_use]
     pub fn len(&self) -> usize {

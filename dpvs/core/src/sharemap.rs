@@ -208,6 +208,14 @@ impl<K: Key, V: Clone> ShareMap<K, V> {
             .map(|(k, v)| (k, v))
     }
 
+    /// How many pages are the very same in another map, and how many there are.
+    #[must_use]
+    pub fn shared_pages(&self, other: &Self) -> (usize, usize) {
+        let both = self.pages.iter().zip(other.pages.iter());
+        let shared = both.filter(|(a, b)| Arc::ptr_eq(a, b)).count();
+        (shared, self.pages.len())
+    }
+
     /// Number of entries.
     #[must_use]
     pub fn len(&self) -> usize {

@@ -119,7 +119,7 @@ impl Master {
         }
     }
 
-    fn fresh(&mut self) -> u64 {
+    pub(super) fn fresh(&mut self) -> u64 {
         self.last_id += 1;
         self.last_id
     }
@@ -170,6 +170,9 @@ impl Master {
         reply: Reply,
         now: Instant,
     ) {
+        if self.rates.answered(token, &reply) {
+            return;
+        }
         // Nothing to do for an answer that came after its deadline.
         let Some((id, question)) = self.tokens.remove(&token) else {
             return;

@@ -11,6 +11,7 @@ mod kept;
 mod netif;
 pub mod process;
 mod publish;
+mod rates;
 mod serve;
 mod server;
 mod settings;
@@ -38,6 +39,7 @@ use crate::conf::{AddrGen, Conf};
 use crate::wake::Waker;
 use jobs::{Change, Job};
 use publish::Publisher;
+use rates::Rates;
 use serve::Cursors;
 use state::State;
 use state::addr::Addr;
@@ -70,6 +72,7 @@ pub struct Master {
     last_id: u64,
     query_time: Duration,
     waste: Waste,
+    rates: Rates,
     next_second: Instant,
 }
 
@@ -99,6 +102,7 @@ impl Master {
             last_id: 0,
             query_time: QUERY_TIME,
             waste: Waste::start(),
+            rates: Rates::new(Instant::now()),
             next_second: Instant::now(),
         };
         master.refresh_links();
@@ -136,6 +140,7 @@ impl Master {
         // One snapshot for all that came together.
         self.publish();
         busy |= self.hear(server, now);
+        self.estimate(now);
         self.workers.flush();
         self.overdue(server, now);
         server.flush(now);
@@ -184,6 +189,7 @@ impl Master {
                 FromWorker::DestDrained { dest, .. } => {
                     if self.publisher.drained(dest) {
                         self.state.services.recycle(dest);
+                        self.rates.forget(dest);
                     }
                 }
                 FromWorker::NeighLearned {

@@ -18,9 +18,9 @@ use std::time::{Duration, Instant};
 use dpvs_ctl::ReplyHead;
 use dpvs_ctl::server::{Request, RequestDecoder};
 use nix::poll::{PollFd, PollFlags, ppoll};
-use nix::sys::socket::{self, AddressFamily, Backlog, SockFlag, SockType, UnixAddr};
+use nix::sys::socket::{self, AddressFamily, Backlog, SockFlag, SockType, UnixAddr, sockopt};
 use nix::sys::time::{TimeSpec, TimeValLike};
-use nix::unistd::{AccessFlags, access};
+use nix::unistd::{AccessFlags, Gid, access, chown, geteuid};
 
 /// A connection, for as long as it is open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -115,6 +115,8 @@ impl Client {
 pub struct Server {
     listener: UnixListener,
     path: PathBuf,
+    /// A group may connect; who is in it is the socket file's permission.
+    group: bool,
     /// The socket file, to remove only our own.
     inode: (u64, u64),
     clients: HashMap<ClientId, Client>,
@@ -125,12 +127,15 @@ pub struct Server {
     buffer: Vec<u8>,
 }
 
-/// A non-blocking socket at `path`. Its mode is set before it listens, so
-/// nobody can connect in between.
-fn listen(path: &Path) -> io::Result<UnixListener> {
+/// A non-blocking socket at `path`. Its group and mode are set before it
+/// listens, so nobody can connect in between.
+fn listen(path: &Path, group: Option<Gid>) -> io::Result<UnixListener> {
     let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
     let socket = socket::socket(AddressFamily::Unix, SockType::Stream, flags, None)?;
     socket::bind(socket.as_raw_fd(), &UnixAddr::new(path)?)?;
+    if group.is_some() {
+        chown(path, None, group)?;
+    }
     fs::set_permissions(path, fs::Permissions::from_mode(0o660))?;
     socket::listen(&socket, Backlog::new(128)?)?;
     Ok(UnixListener::from(socket))
@@ -181,18 +186,26 @@ pub fn check(path: &Path) -> io::Result<()> {
 }
 
 impl Server {
-    /// Listens at `path` with mode 0660. A socket file that nobody serves is
-    /// replaced.
+    /// Listens at `path` with mode 0660, for root and the user it runs as. A
+    /// socket file that nobody serves is replaced.
     ///
     /// # Errors
     /// Another daemon serves it, something else is there, or the system says no.
     pub fn bind(path: &Path) -> io::Result<Server> {
+        Self::bind_for(path, None)
+    }
+
+    /// The same for the members of a group as well.
+    ///
+    /// # Errors
+    /// As [`Server::bind`].
+    pub fn bind_for(path: &Path, group: Option<u32>) -> io::Result<Server> {
         check(path)?;
         // Bound under a private name, closed to others, and only then moved to
         // its place: there is no moment at which a client finds it half open.
         let private = path.with_file_name(format!(".{}", std::process::id()));
         let _ = fs::remove_file(&private);
-        let made = listen(&private).and_then(|listener| {
+        let made = listen(&private, group.map(Gid::from_raw)).and_then(|listener| {
             let at = fs::symlink_metadata(&private)?;
             fs::rename(&private, path)?;
             Ok((listener, (at.dev(), at.ino())))
@@ -204,6 +217,7 @@ impl Server {
         Ok(Server {
             listener,
             path: path.to_owned(),
+            group: group.is_some(),
             inode,
             clients: HashMap::new(),
             next: 0,
@@ -281,6 +295,10 @@ impl Server {
             if stream.set_nonblocking(true).is_err() {
                 continue;
             }
+            if let Some(uid) = self.stranger(&stream) {
+                tracing::warn!("control socket: user {uid} may not use it");
+                continue;
+            }
             if self.clients.len() >= CLIENTS_MAX {
                 self.evict();
             }
@@ -302,6 +320,14 @@ impl Server {
             // Clients send at once: most requests are there already.
             self.drive(id, true, now, requests);
         }
+    }
+
+    /// The user of a connection who is neither root nor ourselves, where no group
+    /// was let in.
+    fn stranger(&self, stream: &UnixStream) -> Option<u32> {
+        let peer = socket::getsockopt(stream, sockopt::PeerCredentials);
+        let uid = peer.map_or(u32::MAX, |p| p.uid());
+        (uid != 0 && uid != geteuid().as_raw() && !self.group).then_some(uid)
     }
 
     /// Closes the client that has made the daemon wait longest.

@@ -234,7 +234,11 @@ impl Master {
             let kept = |d| KeptDest {
                 dest: Dest {
                     conn_flags: 0,
-                    ..listed_dest(d, &dpvs_core::message::DestCounters::default())
+                    ..listed_dest(
+                        d,
+                        &dpvs_core::message::DestCounters::default(),
+                        dpvs_ctl::msg::Stats::default(),
+                    )
                 },
                 encap: Encap::default(),
             };

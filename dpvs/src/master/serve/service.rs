@@ -176,7 +176,7 @@ pub(super) fn listed(key: &ServiceKey, entry: &Entry, cid: u8, index: u8) -> Ser
     }
 }
 
-pub(super) fn listed_dest(d: &Server, c: &DestCounters) -> Dest {
+pub(super) fn listed_dest(d: &Server, c: &DestCounters, rates: Stats) -> Dest {
     let mut out = Dest {
         af: Af::of(d.addr),
         port: Be16::new(d.port),
@@ -200,7 +200,7 @@ pub(super) fn listed_dest(d: &Server, c: &DestCounters) -> Dest {
             inbytes: c.in_bytes,
             outpkts: c.out_pkts,
             outbytes: c.out_bytes,
-            ..Stats::default()
+            ..rates
         },
         ..Dest::default()
     };
@@ -209,7 +209,7 @@ pub(super) fn listed_dest(d: &Server, c: &DestCounters) -> Dest {
 }
 
 /// Head, then the servers with what the workers counted.
-fn dests_body(mut head: Vec<u8>, dests: &[Server], parts: Vec<Part>) -> Vec<u8> {
+fn dests_body(mut head: Vec<u8>, dests: &[Server], rates: &[Stats], parts: Vec<Part>) -> Vec<u8> {
     let mut sums = vec![DestCounters::default(); dests.len()];
     for part in parts {
         let Reply::Dests(counters) = part.reply else {
@@ -229,7 +229,8 @@ fn dests_body(mut head: Vec<u8>, dests: &[Server], parts: Vec<Part>) -> Vec<u8> 
     let list: Vec<Dest> = dests
         .iter()
         .zip(&sums)
-        .map(|(d, c)| listed_dest(d, c))
+        .zip(rates)
+        .map(|((d, c), rates)| listed_dest(d, c, *rates))
         .collect();
     append_entries(&mut head, &list);
     head
@@ -457,6 +458,13 @@ impl Master {
 
     fn gather_dests(&self, head: Vec<u8>, entry: &Entry, view: Option<WorkerId>) -> Answer {
         let dests = entry.dests.clone();
+        // Of all workers together: one alone has no rates.
+        let mut rates = vec![Stats::default(); dests.len()];
+        if view.is_none() {
+            for (stats, dest) in rates.iter_mut().zip(&dests) {
+                self.rates.fill(dest.id, stats);
+            }
+        }
         let ids = entry.dest_ids();
         let mut questions = Vec::new();
         for worker in self.viewed(view) {
@@ -472,7 +480,7 @@ impl Master {
                 for part in &mut parts {
                     part.question %= by_worker;
                 }
-                Ok(dests_body(head, &dests, parts))
+                Ok(dests_body(head, &dests, &rates, parts))
             }),
         })
     }

@@ -20,6 +20,11 @@ impl Ids {
         (Self::MAX - self.next) as usize + self.free.len()
     }
 
+    /// All numbers given so far are below this.
+    pub(crate) fn bound(&self) -> u32 {
+        self.next
+    }
+
     /// A free number; none when all are given.
     pub(crate) fn take(&mut self) -> Option<u32> {
         if let Some(Reverse(id)) = self.free.pop() {

@@ -248,6 +248,11 @@ impl Services {
         }
     }
 
+    /// The numbers of all servers are below this.
+    pub(crate) fn dest_bound(&self) -> u32 {
+        self.dest_ids.bound()
+    }
+
     /// No worker uses this server any more: its id may be given again.
     pub(crate) fn recycle(&mut self, id: DestId) {
         self.dest_ids.give(id.0);
