@@ -5,9 +5,8 @@
 //! Up to ten million flows, which no packet file holds, and without driver or
 //! EAL: what is left is the pipeline and its tables.
 
-use std::collections::HashMap;
-
 use crate::bench::Options;
+use crate::bench::cost::Costs;
 use crate::bench::program::{CoreBench, spread, with};
 use crate::bench::report::{Column, Need, Report, Row};
 use crate::error::Result;
@@ -15,9 +14,6 @@ use crate::error::Result;
 const FLOWS: [usize; 6] = [1, 1_000, 100_000, 1_000_000, 4_000_000, 10_000_000];
 /// Million UDP packets a second over IPv4 with so many flows.
 const NEEDED: [(usize, f64); 2] = [(4_000_000, 10.0), (10_000_000, 8.0)];
-/// How much dearer than UDP a TCP packet may be, than IPv4 an IPv6 packet.
-const TCP_OVER_UDP: f64 = 1.15;
-const V6_OVER_V4: f64 = 1.25;
 /// How much dearer a packet may be while a hundredth of the connections is
 /// replaced every second.
 const CHURN: f64 = 1.10;
@@ -45,16 +41,16 @@ pub fn run(options: &Options) -> Result<bool> {
         options.runs
     );
     let mut report = Report::begin(&options.out, "core", &COLUMNS)?;
-    let mut medians = HashMap::new();
+    let mut costs = Costs::default();
     for flows in FLOWS {
         for af in [4, 6] {
             for proto in ["udp", "tcp"] {
                 let name = format!("{proto}{af}-{flows}");
                 if options.wants(&name) {
                     let mut row = forward(options, &program, proto, af, flows, name)?;
-                    let ns = row.figure("ns_per_packet").unwrap_or(0.0);
-                    medians.insert((proto, af, flows), ns);
-                    if let Some(most) = most(&medians, proto, af, flows) {
+                    costs.note(proto, af, flows, row.figure("ns_per_packet"));
+                    let most = costs.most(proto, af, flows);
+                    if let Some(most) = most.or_else(|| by_rate(proto, af, flows)) {
                         row = row.needs("ns_per_packet", Need::AtMost(most));
                     }
                     report.add(&row)?;
@@ -82,22 +78,10 @@ pub fn run(options: &Options) -> Result<bool> {
     Ok(report.end())
 }
 
-/// What a packet may cost: by the rate needed of UDP over IPv4, by UDP for TCP,
-/// by IPv4 for IPv6.
-fn most(
-    medians: &HashMap<(&str, u8, usize), f64>,
-    proto: &str,
-    af: u8,
-    flows: usize,
-) -> Option<f64> {
-    if af == 6 {
-        Some(medians.get(&(proto, 4, flows))? * V6_OVER_V4)
-    } else if proto == "tcp" {
-        Some(medians.get(&("udp", 4, flows))? * TCP_OVER_UDP)
-    } else {
-        let (_, mpps) = NEEDED.iter().find(|needed| needed.0 == flows)?;
-        Some(1e3 / mpps)
-    }
+/// What a packet of UDP over IPv4 may cost, by the rate needed.
+fn by_rate(proto: &str, af: u8, flows: usize) -> Option<f64> {
+    let (_, mpps) = NEEDED.iter().find(|needed| needed.0 == flows)?;
+    (proto == "udp" && af == 4).then_some(1e3 / mpps)
 }
 
 fn forward(
@@ -190,11 +174,9 @@ mod tests {
 
     #[test]
     fn what_a_packet_may_cost() {
-        let medians = HashMap::from([(("udp", 4, 1_000), 20.0), (("tcp", 4, 1_000), 22.0)]);
-        assert_eq!(most(&medians, "udp", 4, 1_000), None);
-        assert!((most(&medians, "tcp", 4, 1_000).unwrap() - 23.0).abs() < 1e-9);
-        assert!((most(&medians, "tcp", 6, 1_000).unwrap() - 27.5).abs() < 1e-9);
-        assert!((most(&medians, "udp", 4, 10_000_000).unwrap() - 125.0).abs() < 1e-9);
-        assert_eq!(most(&medians, "udp", 6, 5), None);
+        assert_eq!(by_rate("udp", 4, 1_000), None);
+        assert!((by_rate("udp", 4, 10_000_000).unwrap() - 125.0).abs() < 1e-9);
+        assert_eq!(by_rate("tcp", 4, 10_000_000), None);
+        assert_eq!(by_rate("udp", 6, 4_000_000), None);
     }
 }

@@ -3,11 +3,11 @@
 //! In each run testpmd and the director take turns on the same files, so that
 //! neighbours of this machine disturb all alike.
 
-use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::bench::Options;
+use crate::bench::cost::Costs;
 use crate::bench::director::{self, Director, Port, Setting, Ways};
 use crate::bench::feed::Pipe;
 use crate::bench::hugepages::Memory;
@@ -26,9 +26,6 @@ const FLOWS: [(usize, &str, Option<f64>); 4] = [
     (100_000, "100k", Some(0.45)),
     (1_000_000, "1M", Some(0.42)),
 ];
-/// How much dearer than UDP a TCP packet may be, than IPv4 an IPv6 packet.
-const TCP_OVER_UDP: f64 = 1.15;
-const V6_OVER_V4: f64 = 1.25;
 /// Share of the packets that have to arrive: those of a flow that was not
 /// opened as foreseen do not.
 const SENT: f64 = 0.999;
@@ -70,7 +67,7 @@ pub fn run(options: &Options) -> Result<bool> {
         options.runs
     );
     let mut report = Report::begin(&options.out, "forward", &COLUMNS)?;
-    let mut medians = HashMap::new();
+    let mut costs = Costs::default();
     for v6 in [false, true] {
         for proto in [Proto::Udp, Proto::Tcp] {
             let traffic = Traffic { proto, v6 };
@@ -78,12 +75,12 @@ pub fn run(options: &Options) -> Result<bool> {
                 let name = format!("{}{}-{label}", traffic.name(), traffic.af());
                 if options.wants(&name) {
                     let mut row = measure(options, traffic, Kind::Clients, flows, &name)?;
-                    let ns = row.figure("ns_per_packet").unwrap_or(0.0);
-                    medians.insert((traffic.name(), v6, flows), ns);
+                    let (proto_name, af) = (traffic.name(), traffic.af());
+                    costs.note(proto_name, af, flows, row.figure("ns_per_packet"));
                     if let (Some(share), Proto::Udp, false) = (share, proto, v6) {
                         row = row.needs("share", Need::AtLeast(share));
                     }
-                    if let Some(most) = most(&medians, traffic, flows) {
+                    if let Some(most) = costs.most(proto_name, af, flows) {
                         row = row.needs("ns_per_packet", Need::AtMost(most));
                     }
                     report.add(&row)?;
@@ -106,21 +103,6 @@ pub fn run(options: &Options) -> Result<bool> {
         }
     }
     Ok(report.end())
-}
-
-/// What a packet may cost: by UDP for TCP, by IPv4 for IPv6.
-fn most(
-    medians: &HashMap<(&str, bool, usize), f64>,
-    traffic: Traffic,
-    flows: usize,
-) -> Option<f64> {
-    if traffic.v6 {
-        Some(medians.get(&(traffic.name(), false, flows))? * V6_OVER_V4)
-    } else if traffic.proto == Proto::Tcp {
-        Some(medians.get(&("udp", false, flows))? * TCP_OVER_UDP)
-    } else {
-        None
-    }
 }
 
 /// The files of a row and what was learned for it.
@@ -314,20 +296,5 @@ fn remove(path: &Path) -> Result<()> {
             Err(error).what(|| path.display().to_string())
         }
         _ => Ok(()),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_a_packet_may_cost() {
-        let medians = HashMap::from([(("udp", false, 1_000), 20.0), (("tcp", false, 1_000), 22.0)]);
-        let most = |proto, v6, flows| most(&medians, Traffic { proto, v6 }, flows);
-        assert_eq!(most(Proto::Udp, false, 1_000), None);
-        assert!((most(Proto::Tcp, false, 1_000).unwrap() - 23.0).abs() < 1e-9);
-        assert!((most(Proto::Tcp, true, 1_000).unwrap() - 27.5).abs() < 1e-9);
-        assert_eq!(most(Proto::Tcp, true, 1), None);
     }
 }

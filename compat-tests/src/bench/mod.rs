@@ -8,6 +8,7 @@
 
 pub mod control;
 pub mod core;
+pub mod cost;
 pub mod cpu;
 pub mod director;
 pub mod feed;
