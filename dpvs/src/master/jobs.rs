@@ -156,7 +156,10 @@ impl Master {
     /// A worker reached an epoch: who waited for it?
     pub(super) fn reached(&mut self, server: &mut Server) {
         let publisher = &self.publisher;
-        while let Some(change) = self.changes.pop_front_if(|c| publisher.reached(c.epoch)) {
+        let done = |c: &Change| publisher.reached(c.epoch);
+        while self.changes.front().is_some_and(done)
+            && let Some(change) = self.changes.pop_front()
+        {
             change.to.reply(server, Ok(Vec::new()));
         }
     }
@@ -221,7 +224,10 @@ impl Master {
             return;
         }
         self.next_look = now + LOOK;
-        while let Some(change) = self.changes.pop_front_if(|c| c.deadline <= now) {
+        let late = |c: &Change| c.deadline <= now;
+        while self.changes.front().is_some_and(late)
+            && let Some(change) = self.changes.pop_front()
+        {
             tracing::warn!(
                 "not all workers have taken configuration {} yet",
                 change.epoch
