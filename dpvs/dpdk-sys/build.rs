@@ -40,6 +40,7 @@ const FUNCTIONS: &[&str] = &[
     "rte_mempool_in_use_count",
     "rte_pktmbuf_alloc",
     "rte_pktmbuf_alloc_bulk",
+    "rte_pktmbuf_copy",
     "rte_pktmbuf_free_bulk",
     // rings
     "rte_ring_create",

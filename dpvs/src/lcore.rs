@@ -199,6 +199,10 @@ impl Io for LcoreIo {
         self.pool.alloc()
     }
 
+    fn duplicate(&mut self, frame: &Mbuf) -> Option<Mbuf> {
+        self.pool.copy(frame)
+    }
+
     #[inline]
     fn send(&mut self, port: PortId, frame: Mbuf) {
         match self.tx.get_mut(usize::from(port.0)) {
@@ -291,14 +295,7 @@ pub fn run(plan: Plan) {
         slots: empty_burst(),
         group: empty_burst(),
     }
-    .forward(
-        &clock,
-        &inbox,
-        &counters,
-        &stop,
-        idle,
-        &napper,
-    );
+    .forward(&clock, &inbox, &counters, &stop, idle, &napper);
 }
 
 struct Lcore {

@@ -105,6 +105,10 @@ impl Mbuf {
         NonNull::new(raw).map(Self)
     }
 
+    pub(super) fn raw(&self) -> *const sys::rte_mbuf {
+        self.0.as_ptr()
+    }
+
     #[inline(always)]
     fn seg(&self) -> Seg {
         Seg(self.0)
@@ -134,6 +138,21 @@ impl Mbuf {
     #[must_use]
     pub fn segments(&self) -> u16 {
         self.seg().nb_segs()
+    }
+
+    /// Puts the segments of another packet behind this one's. Gives it back if
+    /// there would be too many.
+    pub fn chain(&mut self, tail: Mbuf) -> Result<(), Mbuf> {
+        let (first, behind) = (self.seg(), tail.seg());
+        let Some(count) = first.nb_segs().checked_add(behind.nb_segs()) else {
+            return Err(tail);
+        };
+        first.last().set_next(tail.0.as_ptr());
+        first.set_nb_segs(count);
+        first.set_pkt_len(first.pkt_len() + behind.pkt_len());
+        // It is part of this chain now, which frees it.
+        std::mem::forget(tail);
+        Ok(())
     }
 
     /// Appends a copy of `bytes`; false (and nothing changed) without room.
@@ -252,6 +271,69 @@ impl Frame for Mbuf {
         seg.set_data_len((left as u16).min(seg.data_len()));
         first.set_nb_segs(count);
         first.set_pkt_len(len as u32);
+    }
+
+    fn pull_up(&mut self, n: usize) -> bool {
+        let first = self.seg();
+        let n = n.min(self.total_len());
+        let have = usize::from(first.data_len());
+        if n <= have {
+            return true;
+        }
+        if n - have > first.tailroom() {
+            return false;
+        }
+        let mut have = have;
+        // Empty segments go as well, so that a whole frame is one segment.
+        while let Some(next) = first.next()
+            && (have < n || next.data_len() == 0)
+        {
+            let take = (n - have).min(usize::from(next.data_len()));
+            // SAFETY: the tail of the first segment has room for what is still
+            // missing, and `take` is part of it; the next one holds `take` bytes;
+            // two segments never overlap.
+            unsafe {
+                ptr::copy_nonoverlapping(next.data_ptr(), first.data_ptr().add(have), take);
+            }
+            have += take;
+            // Both are at most a segment's length, a u16.
+            first.set_data_len(have as u16);
+            next.set_data_off(next.data_off() + take as u16);
+            next.set_data_len(next.data_len() - take as u16);
+            if next.data_len() == 0 {
+                first.set_next(next.next_raw());
+                first.set_nb_segs(first.nb_segs() - 1);
+                next.set_next(ptr::null_mut());
+                next.set_nb_segs(1);
+                // SAFETY: unlinked, so a chain of its own that nobody else owns.
+                drop(unsafe { Mbuf::from_raw(next.0.as_ptr()) });
+            }
+        }
+        true
+    }
+
+    fn read(&self, mut at: usize, mut out: &mut [u8]) -> bool {
+        let mut seg = Some(self.seg());
+        while let Some(here) = seg {
+            if out.is_empty() {
+                break;
+            }
+            let len = usize::from(here.data_len());
+            if at < len {
+                let take = (len - at).min(out.len());
+                // SAFETY: data_len bytes from data_off on are within the segment
+                // and were written by the device or by us.
+                let bytes = unsafe { slice::from_raw_parts(here.data_ptr(), len) };
+                let (now, later) = out.split_at_mut(take);
+                now.copy_from_slice(&bytes[at..at + take]);
+                out = later;
+                at = 0;
+            } else {
+                at -= len;
+            }
+            seg = here.next();
+        }
+        out.is_empty()
     }
 
     #[inline]

@@ -134,6 +134,22 @@ impl Pool {
         unsafe { Mbuf::from_raw(sys::rte_pktmbuf_alloc(self.raw.as_ptr())) }
     }
 
+    /// A copy of a packet, in as many segments as it takes; `None` when the pool
+    /// has too few buffers.
+    #[must_use]
+    pub fn copy(&self, packet: &Mbuf) -> Option<Mbuf> {
+        // SAFETY: the pool lives for ever, the packet is borrowed for the call; the
+        // result is nobody else's.
+        unsafe {
+            Mbuf::from_raw(sys::rte_pktmbuf_copy(
+                packet.raw(),
+                self.raw.as_ptr(),
+                0,
+                u32::MAX,
+            ))
+        }
+    }
+
     pub(super) fn raw(&self) -> *mut sys::rte_mempool {
         self.raw.as_ptr()
     }
