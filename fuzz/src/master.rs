@@ -18,7 +18,7 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use dpvs::conf::Conf;
-use dpvs::idle::Napper;
+use dpvs::wake::Napper;
 use dpvs::master::{LcoreQueues, Link, Master, Netif, PortChange, Server, Topology, WorkerLink};
 use dpvs_core::frame::{Frame, HeapFrame, Io, Now, PortId, WorkerId, empty_burst};
 use dpvs_core::message::{FromWorker, ToWorker};
