@@ -236,7 +236,7 @@ mod tests {
     use std::net::{Ipv4Addr, Ipv6Addr};
 
     fn addr(n: u32) -> IpAddr {
-        if n % 3 == 0 {
+        if n.is_multiple_of(3) {
             IpAddr::V6(Ipv6Addr::from_bits(0x2001_0db8 << 96 | u128::from(n) << 64))
         } else {
             IpAddr::V4(Ipv4Addr::from_bits(0x0a00_0000 + n * 256))

@@ -186,7 +186,7 @@ fn segment(r: &mut Rng, ports: [u16; 2], flags: u8, seq: u32, ack: u32, shift: u
     l4.extend(seq.to_be_bytes());
     l4.extend(ack.to_be_bytes());
     l4.push(
-        ((20 + options.len()) / 4 << 4) as u8 | if r.percent(5) { r.below(16) as u8 } else { 0 },
+        (((20 + options.len()) / 4) << 4) as u8 | if r.percent(5) { r.below(16) as u8 } else { 0 },
     );
     l4.push(flags);
     l4.extend(r.bytes(2));
@@ -215,7 +215,7 @@ impl Traffic {
         let macs = [mac, from];
         let mut f = match r.below(100) {
             0..=29 if port != 1 => newcomer(r, macs, d),
-            30..=84 | 0..=29 => known(r, macs, port, d),
+            0..=84 => known(r, macs, port, d),
             85..=88 => crate::traffic_other::arp(r, macs, port, d),
             89..=91 => crate::traffic_other::discovery(r, macs, port, d),
             92..=94 => {

@@ -40,7 +40,7 @@ impl Director {
             reply.extend([&mac[..], &f[38..42], &sha, &f[28..32], &f[42..]].concat());
             return self.expect(To::Wire(port), &reply, o);
         }
-        self.to_kernel(port, port, f, o);
+        self.kernel(port, port, f, o);
     }
 
     /// An IP packet without connection.
@@ -64,7 +64,7 @@ impl Director {
 
     fn ip4(&mut self, port: u16, f: &[u8], ip: &Ip, o: &mut dyn Other) {
         if ip.proto == 89 {
-            return self.to_kernel(port, port, f, o);
+            return self.kernel(port, port, f, o);
         }
         if ip.proto == 1 && ip.to_host && !ip.fragment && self.related(f, ip, o) {
             return;
@@ -75,13 +75,13 @@ impl Director {
         }
         match owner {
             Some(Owner::Us { .. }) if ip.proto == 1 => self.echo(port, f, ip, o),
-            Some(Owner::Us { .. }) => self.to_kernel(port, port, f, o),
-            Some(Owner::Kernel(of)) => self.to_kernel(port, of, f, o),
+            Some(Owner::Us { .. }) => self.kernel(port, port, f, o),
+            Some(Owner::Kernel(of)) => self.kernel(port, of, f, o),
             None => {
                 let IpAddr::V4(dst) = ip.dst else { return };
                 if !ip.to_host || dst.is_multicast() || dst.is_broadcast() {
                     self.books.ip4.in_mcast_pkts += 1;
-                    return self.to_kernel(port, port, f, o);
+                    return self.kernel(port, port, f, o);
                 }
                 self.forward(port, f, ip, o);
             }
@@ -117,11 +117,11 @@ impl Director {
         }
         match self.config.owner(ip.dst) {
             Some(Owner::Us { .. }) if ip.proto == 58 => self.echo(port, f, ip, o),
-            Some(Owner::Us { .. }) => self.to_kernel(port, port, f, o),
-            Some(Owner::Kernel(of)) => self.to_kernel(port, of, f, o),
-            None if dst.is_multicast() => self.to_kernel(port, port, f, o),
+            Some(Owner::Us { .. }) => self.kernel(port, port, f, o),
+            Some(Owner::Kernel(of)) => self.kernel(port, of, f, o),
+            None if dst.is_multicast() => self.kernel(port, port, f, o),
             None if src.is_unicast_link_local() || dst.is_unicast_link_local() => {
-                self.to_kernel(port, port, f, o);
+                self.kernel(port, port, f, o);
             }
             None => self.forward(port, f, ip, o),
         }
@@ -137,7 +137,7 @@ impl Director {
         let is = m.len() >= 8 && m[0] == request && m[1] == 0;
         let extra = ip.l4 - ETH - if ip.v6 { 40 } else { 20 };
         if !is || !ok(ip.src) || (!ip.v6 && !ok(ip.dst)) {
-            return self.to_kernel(port, port, f, o);
+            return self.kernel(port, port, f, o);
         }
         if !wire::icmp_good(ip.src, ip.dst, m) {
             return self.books.drop(Reason::BadChecksum);
@@ -198,7 +198,7 @@ impl Director {
         let owner = self.config.owner(target.into());
         if solicit {
             if !matches!(owner, Some(Owner::Us { port: p, .. }) if p == port) {
-                return self.to_kernel(port, port, f, o);
+                return self.kernel(port, port, f, o);
             }
             if let Some(mac) = mac.filter(|m| good(*m)) {
                 self.hear(port, src.into(), mac, o);
@@ -228,7 +228,7 @@ impl Director {
         if !matches!(owner, Some(Owner::Us { .. })) && known && good(mac) {
             self.hear(port, target.into(), mac, o);
         }
-        self.to_kernel(port, port, f, o);
+        self.kernel(port, port, f, o);
     }
 
     fn forward(&mut self, port: u16, f: &[u8], ip: &Ip, o: &mut dyn Other) {
@@ -237,7 +237,7 @@ impl Director {
         let way = match self.way(ip.dst) {
             Ok(way) if on => way,
             Ok(_) => return self.books.drop(Reason::NotForwarding),
-            Err(_) => return self.to_kernel(port, port, f, o),
+            Err(_) => return self.kernel(port, port, f, o),
         };
         let Some(f) = wire::older(f) else {
             return self.time_exceeded(port, f, o);

@@ -188,7 +188,7 @@ impl Director {
         match wire::look(frame, p.mac) {
             Seen::Drop(reason) => self.books.drop(reason),
             Seen::Arp => self.arp(port, frame, o),
-            Seen::Other => self.to_kernel(port, port, frame, o),
+            Seen::Other => self.kernel(port, port, frame, o),
             Seen::Ip(ip) => {
                 // Padding is no part of the packet.
                 let frame = &frame[..ip.end];
@@ -215,7 +215,7 @@ impl Director {
     }
 
     /// A frame for the kernel, through the host port of `port`.
-    fn to_kernel(&mut self, from: u16, port: u16, frame: &[u8], o: &mut dyn Other) {
+    fn kernel(&mut self, from: u16, port: u16, frame: &[u8], o: &mut dyn Other) {
         match self.config.ports.get(usize::from(port)) {
             Some(p) if p.forward2kni && port == from => self.books.drop(Reason::Consumed),
             Some(p) if p.has_host => {

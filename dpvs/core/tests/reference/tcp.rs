@@ -162,7 +162,7 @@ pub fn add_client(parts: &mut Parts, client: (IpAddr, u16), mtu: usize) -> bool 
         }
     }
     let mut l4 = parts.l4[..20].to_vec();
-    l4[12] = l4[12] & 15 | ((20 + option.len() + options.len()) / 4 << 4) as u8;
+    l4[12] = l4[12] & 15 | (((20 + option.len() + options.len()) / 4) << 4) as u8;
     l4.extend(option);
     l4.extend(options);
     l4.extend(&parts.l4[end..]);

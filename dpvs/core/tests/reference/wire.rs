@@ -96,7 +96,7 @@ fn look4(f: &[u8], to_host: bool) -> Seen {
     if f.len() < ETH + len {
         return Seen::Drop(Reason::Truncated);
     }
-    if words(&f[ETH..ETH + header]) % 65535 != 0 {
+    if !words(&f[ETH..ETH + header]).is_multiple_of(65535) {
         return Seen::Drop(Reason::BadChecksum);
     }
     let mut ip = Ip {
@@ -243,7 +243,7 @@ pub fn icmp_good(src: IpAddr, dst: IpAddr, message: &[u8]) -> bool {
         0
     };
     let all = words(message) + pseudo;
-    all != 0 && all % 65535 == 0
+    all != 0 && all.is_multiple_of(65535)
 }
 
 /// A TCP or UDP packet in its parts, to be changed and put together again.
