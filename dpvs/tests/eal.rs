@@ -231,6 +231,60 @@ fn null_port_receives_for_ever_without_a_leak() {
     assert_eq!(port.stats().unwrap().opackets, 32_000);
 }
 
+/// Real chains: what is asked for comes to the front, the rest stays in order, and
+/// no buffer is lost.
+#[test]
+fn segments_are_pulled_up_read_and_copied() {
+    let pool = pool("segments", 1023);
+    let bytes: Vec<u8> = (0..5000u32).map(|n| (n * 7) as u8).collect();
+    for cuts in [
+        vec![10, 20, 100, 1500],
+        vec![1, 1, 1, 1, 1996],
+        vec![300],
+        vec![2000, 2000],
+    ] {
+        let mut rest = &bytes[..];
+        let mut frame = pool.alloc().unwrap();
+        let (first, later) = rest.split_at(cuts[0]);
+        assert!(frame.append(first));
+        rest = later;
+        for cut in cuts[1..].iter().copied().chain([1500; 4]) {
+            let (now, later) = rest.split_at(cut.min(rest.len()));
+            rest = later;
+            if !now.is_empty() {
+                frame.chain(packet(&pool, now)).unwrap();
+            }
+        }
+        let total = frame.total_len();
+        let all = |f: &Mbuf| {
+            let mut out = vec![0; f.total_len()];
+            assert!(f.read(0, &mut out));
+            out
+        };
+        assert_eq!(all(&frame), bytes[..total]);
+        assert!(!frame.read(total - 3, &mut [0; 4]));
+        let copy = pool.copy(&frame).unwrap();
+        assert_eq!(all(&copy), bytes[..total]);
+        drop(copy);
+        let want = 256.max(cuts[0]);
+        assert!(frame.pull_up(want));
+        assert_eq!(frame.data()[..want], bytes[..want]);
+        assert_eq!(
+            (frame.total_len(), all(&frame)),
+            (total, bytes[..total].to_vec())
+        );
+        // More than a buffer holds: as it was.
+        assert!(!frame.pull_up(4000));
+        assert_eq!(all(&frame), bytes[..total]);
+        frame.truncate(1200);
+        assert_eq!(all(&frame), bytes[..1200]);
+        assert!(frame.pull_up(9000));
+        assert_eq!((frame.segments(), frame.data()), (1, &bytes[..1200]));
+        drop(frame);
+        assert_eq!(pool.in_use(), 0, "{cuts:?}");
+    }
+}
+
 #[test]
 fn mtu_a_driver_cannot_set_is_a_note() {
     let pool = pool("mtu", 2047);
