@@ -2,8 +2,8 @@
 //! the one that is due, every listing shows what was set, nobody outside notices
 //! and the daemon does not grow.
 //!
-//! `DPVS_COMMANDS` says how many commands there are in all (8,000 if it does not;
-//! `make commands` runs 100,000).
+//! `DPVS_COMMANDS` says how many commands there are in all, 100,000 if it does not:
+//! ten seconds.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -292,7 +292,7 @@ fn random_commands_of_four_clients_while_requests_flow() -> Result<()> {
     }
     let commands = match std::env::var("DPVS_COMMANDS") {
         Ok(text) => text.parse().what(|| "DPVS_COMMANDS")?,
-        Err(_) => 8000,
+        Err(_) => 100_000,
     };
     let mut lab = Lab::for_test("commands")?;
     lab.with_logs(|lab| {
