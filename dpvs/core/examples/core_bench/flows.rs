@@ -91,16 +91,19 @@ pub(crate) struct Flows {
     pub(crate) live: Vec<(u32, Chosen)>,
     order: Order,
     next: u32,
+    /// Client segments get the option put in.
+    toa: bool,
 }
 
 impl Flows {
     /// Opens so many. First packets are in order; each wave ends before the
     /// next begins.
-    pub(crate) fn open(rig: &mut Rig, count: usize) -> Self {
+    pub(crate) fn open(rig: &mut Rig, count: usize, toa: bool) -> Self {
         let mut flows = Self {
             live: Vec::with_capacity(count),
             order: Order::Random(Random(0x9e37_79b9_7f4a_7c15)),
             next: 0,
+            toa,
         };
         while flows.live.len() < count {
             let n = FRAMES.min(count - flows.live.len());
@@ -121,7 +124,7 @@ impl Flows {
         self.order = Order::Round { at: 0, step };
     }
 
-    /// Opens `n` more: UDP by a datagram, TCP by a handshake.
+    /// Opens `n` more, by a handshake with TCP, and has both sides speak.
     pub(crate) fn fresh(&mut self, rig: &mut Rig, n: usize) -> Vec<(u32, Chosen)> {
         let base = self.next;
         self.next += n as u32;
@@ -136,17 +139,24 @@ impl Flows {
             .map(|(flow, frame)| (flow, Chosen::read(rig.world, frame)))
             .collect();
         rig.io.recycle();
-        if rig.world.tcp {
-            for packet in [SERVER_SYN, CLIENT_ACK] {
-                rig.batch(n, |i| (opened[i].0, opened[i].1, packet));
-                rig.io.recycle();
-            }
+        // The first packets of each side change states: not what is measured
+        // later. Data of the server, once acknowledged, ends the TCP option.
+        let (handshake, data) = (
+            [SERVER_SYN, CLIENT_ACK],
+            [Packet::data(true), Packet::data(false)],
+        );
+        let handshake = handshake.into_iter().filter(|_| rig.world.tcp);
+        let data = data.into_iter().filter(|_| !self.toa);
+        for packet in handshake.chain(data).collect::<Vec<_>>() {
+            rig.batch(n, |i| (opened[i].0, opened[i].1, packet));
+            rig.io.recycle();
         }
         opened
     }
 
     /// A batch of `n` packets of random connections.
-    pub(crate) fn meet(&mut self, rig: &mut Rig, n: usize, mix: Mix, ack: Option<u32>) {
+    pub(crate) fn meet(&mut self, rig: &mut Rig, n: usize, mix: Mix) {
+        let toa = self.toa;
         let (live, order) = (&self.live, &mut self.order);
         rig.batch(n, |i| {
             let reply = match mix {
@@ -156,8 +166,8 @@ impl Flows {
             };
             let (flow, chosen) = live[order.next(live.len())];
             let mut packet = Packet::data(reply);
-            if let (Some(ack), false) = (ack, reply) {
-                packet.ack = ack;
+            if toa && !reply {
+                packet.ack = SERVER_ISN + 1;
             }
             (flow, chosen, packet)
         });

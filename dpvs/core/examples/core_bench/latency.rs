@@ -41,10 +41,10 @@ pub(crate) fn run(args: &Args) -> Result<(), String> {
         setup::fill(&mut rig, 1 << 24, expiring);
         // The live ones begin half a minute later: they go on.
         rig.clock += u64::from(SILENCE) * 500_000_000;
-        let mut flows = Flows::open(&mut rig, live);
+        let mut flows = Flows::open(&mut rig, live, false);
         rig.begin();
         while rig.spent.cpu < 200_000_000 {
-            flows.meet(&mut rig, FRAMES, Mix::In, None);
+            flows.meet(&mut rig, FRAMES, Mix::In);
         }
         let full = 1e3 / rig.finish().ns_per_packet();
         let mpps: f64 = args.number("mpps", full / 2.0)?;

@@ -7,7 +7,6 @@ use dpvs_core::frame::BURST;
 use dpvs_core::snapshot::Settings;
 
 use crate::flows::{Flows, Mix};
-use crate::frames::SERVER_ISN;
 use crate::report::{Args, Line};
 use crate::rig::{FRAMES, Rig, Spent};
 
@@ -64,7 +63,6 @@ pub(crate) fn forward(args: &Args) -> Result<(), String> {
     let runs = args.number("runs", 1)?;
     let length = Length::of(args)?;
     let toa = args.number("toa", 0)? != 0;
-    let ack = toa.then_some(SERVER_ISN + 1);
     let wanted = args.text("dir", "in");
     let mixes: Vec<Mix> = Mix::ALL
         .into_iter()
@@ -74,16 +72,16 @@ pub(crate) fn forward(args: &Args) -> Result<(), String> {
         return Err(format!("dir={wanted}: in, out, both or all"));
     }
     let mut rig = Rig::new(world, (0, 1), count + 64, patient());
-    let mut flows = Flows::open(&mut rig, count);
+    let mut flows = Flows::open(&mut rig, count, toa);
     for run in 0..runs {
         for &mix in &mixes {
             // Caches and predictors get used to it.
             for _ in 0..8 {
-                flows.meet(&mut rig, FRAMES, mix, ack);
+                flows.meet(&mut rig, FRAMES, mix);
             }
             rig.begin();
             while let Some(n) = length.next(&rig.spent) {
-                flows.meet(&mut rig, n, mix, ack);
+                flows.meet(&mut rig, n, mix);
             }
             let spent = rig.finish();
             line("forward", &rig, count, run, &spent)
@@ -117,7 +115,7 @@ pub(crate) fn churn(args: &Args) -> Result<(), String> {
     let lingering = count as f64 * percent / 100.0 * f64::from(silence + 2);
     let room = count + lingering as usize * 5 / 4 + FRAMES;
     let mut rig = Rig::new(world, (0, 1), room, settings);
-    let mut flows = Flows::open(&mut rig, count);
+    let mut flows = Flows::open(&mut rig, count, false);
     flows.in_rounds();
     // Three times as fast until it is steady: a round is still far shorter than
     // the silence.
@@ -139,7 +137,7 @@ pub(crate) fn churn(args: &Args) -> Result<(), String> {
             // The timers' clock stands still without churn: no other work then.
             rig.step = if churning { step } else { 0 };
             for _ in 0..8 {
-                flows.meet(&mut rig, FRAMES, Mix::Both, None);
+                flows.meet(&mut rig, FRAMES, Mix::Both);
             }
             churn.at = rig.clock;
             churn.replaced = 0;
@@ -149,7 +147,7 @@ pub(crate) fn churn(args: &Args) -> Result<(), String> {
                 if churning {
                     churn.meet(&mut rig, &mut flows, n);
                 } else {
-                    flows.meet(&mut rig, n, Mix::Both, None);
+                    flows.meet(&mut rig, n, Mix::Both);
                 }
             }
             let spent = rig.finish();
@@ -176,7 +174,7 @@ struct Churn {
 impl Churn {
     /// Packets of random connections, and of the new ones that have become due.
     fn meet(&mut self, rig: &mut Rig, flows: &mut Flows, n: usize) {
-        flows.meet(rig, n, Mix::Both, None);
+        flows.meet(rig, n, Mix::Both);
         self.due += (rig.clock - self.at) as f64 * self.per_nano;
         self.at = rig.clock;
         let mut due = self.due as usize;

@@ -15,18 +15,18 @@ use crate::world::World;
 /// A worker of several, with connections of its own.
 fn worker(world: World, id: u8, workers: u8, flows: usize) -> (Rig, Flows) {
     let mut rig = Rig::new(world, (id, workers), flows + 64, Settings::default());
-    let flows = Flows::open(&mut rig, flows);
+    let flows = Flows::open(&mut rig, flows, false);
     (rig, flows)
 }
 
 /// Packets in both directions for so many nanoseconds of CPU time.
 fn stretch((rig, flows): &mut (Rig, Flows), nanos: u64) -> Spent {
     for _ in 0..8 {
-        flows.meet(rig, FRAMES, Mix::Both, None);
+        flows.meet(rig, FRAMES, Mix::Both);
     }
     rig.begin();
     while rig.spent.cpu < nanos {
-        flows.meet(rig, FRAMES, Mix::Both, None);
+        flows.meet(rig, FRAMES, Mix::Both);
     }
     rig.finish()
 }
