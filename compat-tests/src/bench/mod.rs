@@ -57,7 +57,7 @@ pub struct Options {
     pub yardstick_seconds: Duration,
     /// Measured seconds of CPU time of one run of the core benchmark.
     pub core_seconds: f64,
-    /// Only rows whose name has this in it.
+    /// Only rows whose name has one of these, between commas, in it.
     pub only: Option<String>,
     /// Where the JSON lines go.
     pub out: PathBuf,
@@ -85,7 +85,9 @@ impl Options {
     /// Whether a row of that name is wanted.
     #[must_use]
     pub fn wants(&self, row: &str) -> bool {
-        self.only.as_deref().is_none_or(|only| row.contains(only))
+        self.only
+            .as_deref()
+            .is_none_or(|only| only.split(',').any(|part| row.contains(part)))
     }
 }
 
