@@ -192,13 +192,12 @@ impl<F: Frame> Worker<F> {
             let mut mac = [0; 6];
             mac.copy_from_slice(&data[6..12]);
             // Nobody is at a group's or the zero address: such replies are routed.
-            entry.hops[1] = self
+            entry.hop = self
                 .neighs
                 .hops
                 .intern(from.port, mac, from.mac, from.mtu)
                 .unwrap_or(0);
         }
-        entry.hops[0] = self.dests[dest.id.0 as usize].hop;
         let timeout = entry.timeout;
         let mut conn = self.conns.admit(&entry, head.hash);
         if conn.is_none() && self.evict(snap, A::V6, now, io) {

@@ -188,7 +188,7 @@ impl<F: Frame> Worker<F> {
             ),
             Query::Neighbours => Reply::Neighbours(self.neighs.list()),
             Query::Conns { cursor, max } => self.list_conns(cursor, max),
-            Query::ConnFind(tuple) => Reply::ConnFind(self.find_conn(&tuple)),
+            Query::ConnFind(tuple) => Reply::ConnFind(self.find_conn(&tuple).map(Box::new)),
             Query::Laddrs => Reply::Laddrs(self.pools.usage()),
             Query::Counters => {
                 self.stats.conns = self.conns.len() as u64;

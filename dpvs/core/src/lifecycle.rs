@@ -7,7 +7,7 @@ use crate::conn::wheel::{BATCH, Due};
 use crate::conn::{Entry, Handle, flags};
 use crate::frame::{Frame, Io, Now};
 use crate::message::{ConnInfo, FromWorker};
-use crate::proto::{tcp, udp};
+use crate::proto::{Dir, tcp, udp};
 use crate::raw::{L3, Net};
 use crate::service::{DestId, TCP};
 use crate::snapshot::{Snapshot, Timeouts};
@@ -251,8 +251,10 @@ impl<F: Frame> Worker<F> {
     ) {
         let to_server = (e.laddr(), e.daddr(), e.lport(), e.dport(), e.rs_ack);
         let to_client = (e.vaddr(), e.caddr(), e.vport(), e.cport(), e.rs_seq);
-        for ((src, dst, sport, dport, seq), hop) in [(to_server, e.hops[0]), (to_client, e.hops[1])]
-        {
+        for ((src, dst, sport, dport, seq), hop) in [
+            (to_server, self.dests[e.dest as usize].hop),
+            (to_client, e.hop),
+        ] {
             let Some(mut frame) = io.alloc() else { return };
             if !write_reset(&mut frame, src, dst, sport, dport, seq) {
                 return;
@@ -286,6 +288,8 @@ fn info<A: Net>(e: &Entry<A>) -> ConnInfo {
         dest: (e.daddr().ip(), u16::from_be(e.dport())),
         state: state_name(e.proto, e.state),
         timeout: e.timeout / 1000,
+        from_client: e.counted(Dir::In),
+        from_server: e.counted(Dir::Out),
     }
 }
 

@@ -41,7 +41,7 @@ impl<F: Frame> Worker<F> {
             Kind::Ip4 | Kind::Flow4 => self.ip4(snap, from, frame, head, now, io),
             Kind::Ip6 | Kind::Flow6 => self.ip6(snap, from, frame, head, now, io),
             Kind::Other => self.give_host(snap, from.port, frame, io),
-            Kind::Bad(reason) => self.drop(reason),
+            Kind::Bad => self.drop(head.reason),
         }
     }
 

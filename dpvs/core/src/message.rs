@@ -175,7 +175,7 @@ pub enum Reply {
         next: Option<u32>,
     },
     /// The connection, if there.
-    ConnFind(Option<ConnInfo>),
+    ConnFind(Option<Box<ConnInfo>>),
     /// Port pools.
     Laddrs(Vec<LaddrUse>),
     /// Counters.
@@ -267,6 +267,10 @@ pub struct ConnInfo {
     pub state: &'static str,
     /// Time-out of the state in seconds, not what is left of it.
     pub timeout: u32,
+    /// Packets and IP bytes from the client.
+    pub from_client: (u64, u64),
+    /// Packets and IP bytes from the server.
+    pub from_server: (u64, u64),
 }
 
 /// Use of one local address's port pools on one worker.

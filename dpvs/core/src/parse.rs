@@ -29,8 +29,8 @@ pub(crate) enum Kind {
     Arp,
     /// A protocol that is the kernel's.
     Other,
-    /// To be dropped.
-    Bad(Reason),
+    /// To be dropped, for [`Head::reason`].
+    Bad,
 }
 
 /// Whom the frame is addressed to on the link.
@@ -62,6 +62,8 @@ pub(crate) struct Head {
     pub proto: u8,
     pub kind: Kind,
     pub cast: Cast,
+    /// Why it is [`Kind::Bad`].
+    pub reason: Reason,
 }
 
 impl Head {
@@ -77,6 +79,7 @@ impl Head {
         proto: 0,
         kind: Kind::Other,
         cast: Cast::Host,
+        reason: Reason::Malformed,
     };
 
     #[inline(always)]
@@ -108,14 +111,15 @@ const HEADERS: usize = 256;
 
 #[inline(always)]
 fn bad(head: &mut Head, reason: Reason) {
-    head.kind = Kind::Bad(reason);
+    head.kind = Kind::Bad;
+    head.reason = reason;
 }
 
 /// Looks at a frame received by the owner of `mac`; cuts Ethernet padding off.
 #[inline(always)]
 pub(crate) fn parse<F: Frame>(frame: &mut F, mac: &Mac, conns: &ConnTable, head: &mut Head) {
     head.conn = 0;
-    if plain4(frame, mac, conns, head) {
+    if plain4(frame, mac, conns, head) || plain6(frame, mac, conns, head) {
         return;
     }
     let total = frame.total_len();
@@ -196,6 +200,43 @@ fn plain4<F: Frame>(frame: &mut F, mac: &Mac, conns: &ConnTable, head: &mut Head
     head.sport = ld16(h, L3 + 20);
     head.dport = ld16(h, L3 + 22);
     head.hash = u32::hash(conns, &head.tuple4());
+    conns.prefetch_index(head.hash);
+    if total > end {
+        frame.truncate(end);
+    }
+    true
+}
+
+/// The same for IPv6 without extension headers.
+#[inline(always)]
+fn plain6<F: Frame>(frame: &mut F, mac: &Mac, conns: &ConnTable, head: &mut Head) -> bool {
+    let total = frame.total_len();
+    let data = frame.data();
+    let room = data.len();
+    let Some(h) = data.first_chunk::<{ L3 + 48 }>() else {
+        return false;
+    };
+    let end = L3 + 40 + usize::from(be16(h, L3 + 4));
+    let proto = h[L3 + 6];
+    let Ok(ip_len) = u16::try_from(end - L3) else {
+        return false;
+    };
+    if h[..6] != mac[..]
+        || h[12..14] != [0x86, 0xdd]
+        || h[L3] >> 4 != 6
+        || end > total
+        || !sound(data, L3 + 40, room.min(end), end, proto)
+    {
+        return false;
+    }
+    head.kind = Kind::Flow6;
+    head.cast = Cast::Host;
+    head.proto = proto;
+    head.l4 = (L3 + 40) as u16;
+    head.ip_len = ip_len;
+    head.sport = ld16(h, L3 + 40);
+    head.dport = ld16(h, L3 + 42);
+    head.hash = u128::hash(conns, &head.tuple6(data));
     conns.prefetch_index(head.hash);
     if total > end {
         frame.truncate(end);

@@ -71,7 +71,10 @@ impl<F: Frame> Worker<F> {
                     _ => 0,
                 };
             }
-            let turn = Turn::new(now.millis(), true);
+            let turn = Turn {
+                now: now.millis() as u32,
+                services: &snap.services,
+            };
             let short = !snap.settings.xmit_ttl;
             let (mut tally4, mut tally6) = <(Tally, Tally)>::default();
             for (slot, head) in burst.iter_mut().zip(heads.iter()) {
@@ -144,7 +147,7 @@ impl<F: Frame> Worker<F> {
                     None => self.newcomer::<u128, I>(snap, from, frame, head, now, io),
                 }
             }
-            Kind::Bad(reason) => self.drop(reason),
+            Kind::Bad => self.drop(head.reason),
             _ => self.deliver(snap, from, frame, head, now, io),
         }
     }
@@ -217,7 +220,11 @@ impl<F: Frame> Worker<F> {
         } else {
             state = udp::next(dir, udp::State::from_u8(state)) as u8;
         }
-        let hop = entry.hops[dir as usize];
+        let hop = match dir {
+            Dir::In => dest.hop,
+            Dir::Out => entry.hop,
+        };
+        entry.count(dir, head.ip_len);
         dest.count(dir, u64::from(head.ip_len));
         self.stats.conn_hits += 1;
         if state != entry.state {
@@ -251,8 +258,8 @@ impl<F: Frame> Worker<F> {
         let dir = conn.dir();
         let entry = A::entry(&self.conns, conn);
         let (raw, dst) = match dir {
-            Dir::In => (entry.hops[0], entry.daddr().ip()),
-            Dir::Out => (entry.hops[1], entry.caddr().ip()),
+            Dir::In => (self.dests[entry.dest as usize].hop, entry.daddr().ip()),
+            Dir::Out => (entry.hop, entry.caddr().ip()),
         };
         if let Some(hop) = self.neighs.hops.get(raw) {
             return Ok(Way::Hop(*hop));
@@ -260,11 +267,8 @@ impl<F: Frame> Worker<F> {
         let (way, raw) = self.way(snap, dst)?;
         let entry = A::entry_mut(&mut self.conns, conn);
         match dir {
-            Dir::In => {
-                entry.hops[0] = raw;
-                self.dests[entry.dest as usize].hop = raw;
-            }
-            Dir::Out => entry.hops[1] = raw,
+            Dir::In => self.dests[entry.dest as usize].hop = raw,
+            Dir::Out => entry.hop = raw,
         }
         Ok(way)
     }

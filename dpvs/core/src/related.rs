@@ -138,8 +138,8 @@ impl<F: Frame> Worker<F> {
         } else {
             0
         };
-        self.dests[entry.dest as usize].counters.in_pkts += 1;
-        self.dests[entry.dest as usize].counters.in_bytes += u64::from(head.ip_len);
+        // As from the client, whoever sent it (as DPVS).
+        self.dests[entry.dest as usize].count(Dir::In, u64::from(head.ip_len));
 
         let data = frame.data_mut();
         let (old_src, old_dst) = A::addrs(data);

@@ -12,28 +12,17 @@ use crate::frame::{Frame, PortId};
 use crate::parse::Head;
 use crate::proto::{Dir, tcp, udp};
 use crate::raw::{L3, Net};
-use crate::service::TCP;
+use crate::service::{DestId, ServiceTable, TCP};
 use crate::worker::Worker;
 use crate::xmit::fullnat::{self, ACK, FIN, RST, SYN, Segment};
 
 /// What holds for a whole burst.
 #[derive(Clone, Copy)]
-pub(crate) struct Turn {
+pub(crate) struct Turn<'a> {
     /// Wrapping milliseconds.
-    now: u32,
-    /// Connections with one of these flags go the long way.
-    avoid: u16,
-}
-
-impl Turn {
-    /// `ask_snapshot`: connections that may have to end with their server have to
-    /// be asked about.
-    pub(crate) fn new(now_ms: u64, ask_snapshot: bool) -> Self {
-        Self {
-            now: now_ms as u32,
-            avoid: if ask_snapshot { flags::QUIESCENT } else { 0 },
-        }
-    }
+    pub now: u32,
+    /// Says which servers are gone.
+    pub services: &'a ServiceTable,
 }
 
 /// Packets that went the short way, and their bytes: written down once a burst.
@@ -73,7 +62,7 @@ impl<F: Frame> Worker<F> {
     #[inline(always)]
     pub(crate) fn steady<A: Net>(
         &mut self,
-        turn: Turn,
+        turn: Turn<'_>,
         frame: &mut F,
         head: &Head,
         tally: &mut Tally,
@@ -95,10 +84,18 @@ impl<F: Frame> Worker<F> {
         let dir = conn.dir();
         let entry = A::entry_mut(&mut self.conns, conn);
         let steady = flags::STEADY_IN << dir as u16;
-        if entry.flags & (turn.avoid | steady) != steady {
+        if entry.flags & steady == 0 {
             return None;
         }
-        let hop = self.neighs.hops.get(entry.hops[dir as usize])?;
+        if entry.flags & flags::QUIESCENT != 0 && turn.services.is_quiescent(DestId(entry.dest)) {
+            return None;
+        }
+        let dest = &mut self.dests[entry.dest as usize];
+        let hop = match dir {
+            Dir::In => dest.hop,
+            Dir::Out => entry.hop,
+        };
+        let hop = self.neighs.hops.get(hop)?;
         if head.ip_len > hop.mtu {
             return None;
         }
@@ -110,7 +107,8 @@ impl<F: Frame> Worker<F> {
         fullnat::translate(entry, dir, data, l4, tcp);
         data[..12].copy_from_slice(&hop.macs);
         let octets = u64::from(head.ip_len);
-        self.dests[entry.dest as usize].count(dir, octets);
+        entry.count(dir, head.ip_len);
+        dest.count(dir, octets);
         tally.packets += 1;
         tally.octets += octets;
         Some(hop.port)

@@ -47,8 +47,7 @@ pub(crate) struct DestState {
     /// The service (its number plus 1; 0 = none) whose scheduler has to be told
     /// when the server gets lighter, and the server's place in it.
     pub watch: (u32, u32),
-    /// Next hop its connections found last: where new ones begin. May be stale, as
-    /// a connection's own.
+    /// Next hop towards it, 0 = not resolved.
     pub hop: u32,
     /// Removed from its service; the master wants to know when it is unused.
     pub removed: bool,

@@ -166,6 +166,31 @@ impl Mbuf {
         data[at..].copy_from_slice(bytes);
         true
     }
+
+    /// Cuts a packet of several segments to fewer bytes than it has.
+    #[cold]
+    fn truncate_chain(&mut self, len: usize) {
+        let first = self.seg();
+        // Find the segment the cut falls into; free those behind it.
+        let mut seg = first;
+        let mut left = len;
+        let mut count = 1;
+        while left > usize::from(seg.data_len()) {
+            left -= usize::from(seg.data_len());
+            let Some(next) = seg.next() else { break };
+            seg = next;
+            count += 1;
+        }
+        if let Some(rest) = seg.next() {
+            seg.set_next(ptr::null_mut());
+            // SAFETY: unlinked, so a chain of its own that nobody else owns.
+            drop(unsafe { Mbuf::from_raw(rest.0.as_ptr()) });
+        }
+        // `left` is at most this segment's length, a u16.
+        seg.set_data_len((left as u16).min(seg.data_len()));
+        first.set_nb_segs(count);
+        first.set_pkt_len(len as u32);
+    }
 }
 
 impl Drop for Mbuf {
@@ -247,30 +272,20 @@ impl Frame for Mbuf {
         true
     }
 
+    #[inline(always)]
     fn truncate(&mut self, len: usize) {
-        let first = self.seg();
+        let seg = self.seg();
         if len >= self.total_len() {
             return;
         }
-        // Find the segment the cut falls into; free those behind it.
-        let mut seg = first;
-        let mut left = len;
-        let mut count = 1;
-        while left > usize::from(seg.data_len()) {
-            left -= usize::from(seg.data_len());
-            let Some(next) = seg.next() else { break };
-            seg = next;
-            count += 1;
+        // Padding behind a short packet; all that is needed is in the first line.
+        if seg.nb_segs() == 1 {
+            // Below the packet's length, which is this segment's, a u16.
+            seg.set_data_len(len as u16);
+            seg.set_pkt_len(len as u32);
+        } else {
+            self.truncate_chain(len);
         }
-        if let Some(rest) = seg.next() {
-            seg.set_next(ptr::null_mut());
-            // SAFETY: unlinked, so a chain of its own that nobody else owns.
-            drop(unsafe { Mbuf::from_raw(rest.0.as_ptr()) });
-        }
-        // `left` is at most this segment's length, a u16.
-        seg.set_data_len((left as u16).min(seg.data_len()));
-        first.set_nb_segs(count);
-        first.set_pkt_len(len as u32);
     }
 
     fn pull_up(&mut self, n: usize) -> bool {

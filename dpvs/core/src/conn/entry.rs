@@ -16,14 +16,27 @@ use super::table::Tuple;
 pub(crate) trait Addr: Copy + Eq + FromZeros + Default {
     /// True for the sixteen-byte kind.
     const V6: bool;
+    /// Whether two pairs are the same.
+    fn same(a: [Self; 2], b: [Self; 2]) -> bool;
 }
 
 impl Addr for u32 {
     const V6: bool = false;
+
+    #[inline(always)]
+    fn same(a: [Self; 2], b: [Self; 2]) -> bool {
+        let word = |[x, y]: [u32; 2]| u64::from(y) << 32 | u64::from(x);
+        word(a) == word(b)
+    }
 }
 
 impl Addr for u128 {
     const V6: bool = true;
+
+    #[inline(always)]
+    fn same(a: [Self; 2], b: [Self; 2]) -> bool {
+        (a[0] ^ b[0]) | (a[1] ^ b[1]) == 0
+    }
 }
 
 /// Bits of [`Entry::flags`].
@@ -62,8 +75,11 @@ pub(crate) struct Entry<A> {
     pub addrs: [[A; 2]; 2],
     /// Client and virtual port; server and local port. As in the packet.
     pub ports: [[u16; 2]; 2],
-    /// Next hops towards server and client, 0 = not resolved.
-    pub hops: [u32; 2],
+    /// Packets and bytes of each direction, a few ([`Entry::count`]).
+    pub recent: [u32; 2],
+    /// Next hop towards the client, 0 = not resolved. The server's next hop is kept
+    /// with the server.
+    pub hop: u32,
     /// Added to sequence numbers towards the server, taken off acknowledgements
     /// towards the client.
     pub seq_delta: u32,
@@ -107,15 +123,63 @@ pub(crate) struct Entry<A> {
     pub client_isn: u32,
     /// Sequence number of the server's first data byte, as the client sees it.
     pub fdata: u32,
+    /// Bytes of each direction in the low 48 bits, packets above 2^32 in the others.
+    pub bytes: [u64; 2],
+    /// Packets of each direction, modulo 2^32.
+    pub packets: [u32; 2],
 }
 
 const _: () = {
     assert!(size_of::<Entry<u32>>() == 128);
-    assert!(std::mem::offset_of!(Entry<u32>, next) <= 64);
+    assert!(std::mem::offset_of!(Entry<u32>, next) == 64);
     assert!(size_of::<Entry<u128>>() == 192);
     // A packet touches two lines of these.
     assert!(std::mem::offset_of!(Entry<u128>, next) <= 128);
 };
+
+/// A packet in [`Entry::recent`]: packets in the upper ten bits, bytes below.
+const PACKET: u32 = 1 << 22;
+/// When the upper half of either is reached it is time to carry: no packet is
+/// longer than 2^16 bytes, so nothing overflows before.
+const CARRY: u32 = PACKET << 9 | PACKET >> 1;
+
+impl<A> Entry<A> {
+    /// Counts a packet. What a packet writes is in the hot line; the cold one, with
+    /// the sums, is written once in 512 packets or two megabytes.
+    #[inline(always)]
+    pub(crate) fn count(&mut self, dir: Dir, octets: u16) {
+        let recent = &mut self.recent[dir as usize];
+        *recent += PACKET + u32::from(octets);
+        if *recent & CARRY != 0 {
+            self.carry(dir);
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn carry(&mut self, dir: Dir) {
+        let (packets, bytes) = self.counted(dir);
+        let d = dir as usize;
+        self.packets[d] = packets as u32;
+        self.bytes[d] = bytes & BYTES | (packets >> 32) << 48;
+        self.recent[d] = 0;
+    }
+
+    /// Packets and bytes of a direction since the connection was made, modulo 2^48.
+    #[must_use]
+    pub(crate) fn counted(&self, dir: Dir) -> (u64, u64) {
+        let d = dir as usize;
+        let (recent, bytes) = (u64::from(self.recent[d]), self.bytes[d]);
+        let packets = bytes >> 48 << 32 | u64::from(self.packets[d]);
+        (
+            packets + (recent >> 22),
+            (bytes & BYTES) + (recent & u64::from(PACKET - 1)),
+        )
+    }
+}
+
+/// The bytes' part of [`Entry::bytes`].
+const BYTES: u64 = (1 << 48) - 1;
 
 impl<A: Addr> Entry<A> {
     /// The tuple of packets from the client (`In`) or from the server (`Out`).
@@ -185,5 +249,37 @@ impl<A: Addr> Entry<A> {
     #[inline(always)]
     pub(crate) fn lport(&self) -> u16 {
         self.ports[1][1]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Exact over many carries, at every packet size, past 2^32 packets.
+    #[test]
+    fn counts_every_packet_and_byte() {
+        let mut e = Entry::<u32>::new_zeroed();
+        let (mut packets, mut bytes) = (0u64, 0u64);
+        for i in 0..100_000u64 {
+            let octets = match i % 4 {
+                0 => 20,
+                1 => 65_535,
+                2 => 1_500,
+                _ => (i * 7919 % 65_536) as u16,
+            };
+            e.count(Dir::Out, octets);
+            packets += 1;
+            bytes += u64::from(octets);
+            assert_eq!(e.counted(Dir::Out), (packets, bytes));
+        }
+        assert_eq!(e.counted(Dir::In), (0, 0));
+        e.packets[1] = u32::MAX;
+        let (before, _) = e.counted(Dir::Out);
+        for _ in 0..1000 {
+            e.count(Dir::Out, 60);
+        }
+        assert_eq!(e.counted(Dir::Out).0, before + 1000);
+        assert!(before + 1000 > 1 << 32);
     }
 }

@@ -53,9 +53,8 @@ impl Handle {
     }
 }
 
-/// A packet's tuple as it stands in the packet. `ports`: source in the first two
-/// bytes, destination in the next two.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// A packet's tuple as it stands in the packet.
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Tuple<A> {
     /// Source address.
     pub src: A,
@@ -67,6 +66,17 @@ pub(crate) struct Tuple<A> {
     pub dport: u16,
     /// IP protocol.
     pub proto: u8,
+}
+
+impl<A: Addr> PartialEq for Tuple<A> {
+    /// In words as wide as there are, without branches in between.
+    #[inline(always)]
+    fn eq(&self, other: &Self) -> bool {
+        let ports = |t: &Self| u32::from(t.dport) << 16 | u32::from(t.sport);
+        A::same([self.src, self.dst], [other.src, other.dst])
+            & (ports(self) == ports(other))
+            & (self.proto == other.proto)
+    }
 }
 
 /// A free entry is asked for so many new connections ahead.

@@ -259,7 +259,7 @@ impl Fast {
 impl Other for Fast {
     fn conn(&mut self, tuple: &ConnTuple) -> Option<ConnInfo> {
         match self.query(Query::ConnFind(*tuple)) {
-            Reply::ConnFind(found) => found,
+            Reply::ConnFind(found) => found.map(|c| *c),
             other => panic!("{other:?}"),
         }
     }
