@@ -323,7 +323,10 @@ impl<F: Frame> Worker<F> {
 }
 
 /// Whether a client's segment carries its address to the server: each does until
-/// the client has acknowledged data of the server, and none does after that.
+/// the client has acknowledged data of the server.
+///
+/// DIFFERS: none does after that; DPVS also gives it to a late segment that was
+/// overtaken by such an acknowledgement.
 #[inline(always)]
 fn offers_toa<A>(entry: &mut Entry<A>, seg: &Segment) -> bool {
     const OFFER: u16 = flags::TOA | flags::FDATA;
