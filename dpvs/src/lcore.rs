@@ -277,7 +277,9 @@ pub fn run(plan: Plan) {
         outbox: plan.outbox,
         counters: Arc::clone(&counters),
     };
-    let worker = Worker::new(plan.worker, clock.now());
+    let worker = Worker::advised(plan.worker, clock.now(), &|region| {
+        let _ = mem::advise_huge(region);
+    });
     let regions = worker.regions();
     for region in regions {
         let _ = mem::advise_huge(region);

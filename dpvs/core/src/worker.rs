@@ -128,13 +128,21 @@ impl<F: Frame> Worker<F> {
     /// dropped.
     #[must_use]
     pub fn new(conf: WorkerConf, now: Now) -> Self {
+        Self::advised(conf, now, &|_| ())
+    }
+
+    /// As [`Worker::new`]. Memory that is written to while the worker is made is
+    /// shown to `advise` before that, as address and bytes, for advice on huge
+    /// pages; the rest is in [`Worker::regions`].
+    #[must_use]
+    pub fn advised(conf: WorkerConf, now: Now, advise: &dyn Fn((*const u8, usize))) -> Self {
         let [a, b, c, d] = conf.seed;
         Self {
             snap: None,
             next: None,
             leaving: VecDeque::with_capacity(16),
             heads: Some(Box::new([Head::EMPTY; BURST])),
-            conns: ConnTable::new(conf.conns, conf.seed),
+            conns: ConnTable::advised(conf.conns, conf.seed, advise),
             wheel: Wheel::new(conf.conns * 2, now.millis()),
             embryos: Embryos::default(),
             neighs: Neighbours::default(),

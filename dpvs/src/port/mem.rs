@@ -211,6 +211,8 @@ fn advance(table: &Table, ready: &mut usize) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use dpvs_core::frame::{HeapFrame, Now, WorkerId};
+    use dpvs_core::worker::{Worker, WorkerConf};
 
     fn region<T>(table: &[T]) -> (*const u8, usize) {
         (table.as_ptr().cast(), size_of_val(table))
@@ -249,6 +251,28 @@ mod tests {
         };
         assert_eq!(rc, 0);
         seen.iter().filter(|&&s| s & 1 != 0).count()
+    }
+
+    /// Advice on huge pages for the index comes before its pages do: pages that are
+    /// there stay small.
+    #[test]
+    fn the_index_is_advised_untouched() {
+        // 53 MB of index: larger than what the allocator takes from its heap.
+        let conf = WorkerConf {
+            id: WorkerId(0),
+            workers: 1,
+            conns: 1 << 21,
+            seed: [1; 4],
+        };
+        let advised = std::cell::Cell::new(0);
+        let worker: Worker<HeapFrame> = Worker::advised(conf, Now(0), &|region| {
+            if let Some(whole) = pages(region) {
+                assert_eq!(present(whole), 0);
+                advised.set(advised.get() + whole.1);
+            }
+        });
+        assert!(advised.get() > 50 << 20, "{}", advised.get());
+        drop(worker);
     }
 
     #[test]

@@ -58,14 +58,21 @@ impl Bucket {
 
 impl Index {
     /// Room for `tuples` tuples. Memory: about 13 bytes a tuple.
-    #[must_use]
+    #[cfg(test)]
     pub(crate) fn new(tuples: usize) -> Self {
+        Self::advised(tuples, &|_| ())
+    }
+
+    /// As `new`; the memory (address and bytes) is shown to `advise` before it is
+    /// touched: advice on pages is too late afterwards.
+    #[must_use]
+    pub(crate) fn advised(tuples: usize, advise: &dyn Fn((*const u8, usize))) -> Self {
         let buckets = (tuples * 2).div_ceil(SLOTS).max(1);
         // With random hashes 0.2 % of the tuples overflow at this load; a
         // sixteenth leaves a wide margin.
         Self {
-            buckets: zeroed(buckets),
-            spare: zeroed(buckets / 16 + 16),
+            buckets: zeroed_advised(buckets, advise),
+            spare: zeroed_advised(buckets / 16 + 16, advise),
             spare_used: 0,
             spare_seen: 0,
             spare_free: 0,
@@ -284,6 +291,15 @@ pub(crate) fn zeroed<T: FromZeros>(n: usize) -> Vec<T> {
             std::alloc::handle_alloc_error(layout.unwrap_or(std::alloc::Layout::new::<T>()))
         }
     }
+}
+
+/// `n` zeroed values in memory that was shown to `advise` untouched. Not by
+/// [`zeroed`]: the standard allocator zeroes what is aligned to a line by writing.
+fn zeroed_advised<T: FromZeros>(n: usize, advise: &dyn Fn((*const u8, usize))) -> Vec<T> {
+    let mut all: Vec<T> = reserve(n);
+    advise((all.as_ptr().cast(), n * size_of::<T>()));
+    all.resize_with(n, T::new_zeroed);
+    all
 }
 
 #[cfg(test)]

@@ -250,11 +250,22 @@ impl ConnTable {
     /// Room for `conns` connections of each family. Entries take memory when they
     /// are used for the first time, the index at once.
     #[must_use]
+    #[cfg(test)]
     pub(crate) fn new(conns: usize, seed: [u64; 4]) -> Self {
+        Self::advised(conns, seed, &|_| ())
+    }
+
+    /// As `new`, see [`Index::advised`].
+    #[must_use]
+    pub(crate) fn advised(
+        conns: usize,
+        seed: [u64; 4],
+        advise: &dyn Fn((*const u8, usize)),
+    ) -> Self {
         // Both tuples of a connection; the two families share the index, whose
         // load is then at most one.
         Self {
-            index: Index::new(conns * 2),
+            index: Index::advised(conns * 2, advise),
             v4: Slab::new(conns),
             v6: Slab::new(conns),
             key: seed.map(|k| mix(k) | 1),
