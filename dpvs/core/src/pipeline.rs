@@ -27,7 +27,7 @@ use crate::xmit::toa;
 
 impl<F: Frame> Worker<F> {
     /// Takes the first `n` frames of a burst received on `port`; leaves every
-    /// slot empty. Frames handed over by another worker come in here too.
+    /// slot empty. Frames another worker handed over come by `process_handed`.
     pub fn process<I: Io<Frame = F>>(
         &mut self,
         port: PortId,
