@@ -165,6 +165,7 @@ impl<F: Frame> Worker<F> {
         entry.set_deltas();
         entry.dest = dest.id.0;
         entry.flags = flags::EMBRYO;
+        entry.set_mode(dest.mode);
         if head.proto == TCP {
             entry.flags |= flags::TOA;
         }
@@ -172,7 +173,7 @@ impl<F: Frame> Worker<F> {
             entry.flags |= flags::QUIESCENT;
         }
         entry.pool = pool + 1;
-        entry.conn_timeout = service.conn_timeout;
+        entry.set_conn_timeout(service.conn_timeout);
         // The time-out of the state this packet leads to, so that the wheel need
         // not look at it once more.
         let first = if head.proto == TCP {

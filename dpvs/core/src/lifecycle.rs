@@ -59,14 +59,10 @@ impl<F: Frame> Worker<F> {
         state: u8,
         now: Now,
     ) {
+        let conn_timeout = self.conns.conn_timeout::<A>(conn);
         let entry = A::entry_mut(&mut self.conns, conn);
         entry.state = state;
-        entry.timeout = timeout_ms(
-            &snap.settings.timeouts,
-            entry.proto,
-            state,
-            entry.conn_timeout,
-        );
+        entry.timeout = timeout_ms(&snap.settings.timeouts, entry.proto, state, conn_timeout);
         let active = entry.proto == TCP && tcp::State::from_u8(state).is_active();
         let was = entry.flags & flags::ACTIVE != 0;
         let answered = active || entry.proto != TCP && state == udp::State::Normal as u8;

@@ -76,6 +76,26 @@ pub(crate) trait Net: Family {
     const TOA_LEN: u16;
 }
 
+/// An IPv4 address as IPv6 has it (RFC 4291 §2.5.5.2), as in the packet: how the
+/// server's side of a NAT64 connection is kept.
+#[cfg_attr(not(test), allow(dead_code))]
+pub(crate) fn map4(addr: u32) -> u128 {
+    let mut b = [0; 16];
+    b[10..12].fill(0xff);
+    b[12..].copy_from_slice(&addr.to_ne_bytes());
+    u128::from_ne_bytes(b)
+}
+
+/// The inverse of [`map4`]; `None` for any other address.
+#[cfg_attr(not(test), allow(dead_code))]
+pub(crate) fn unmap4(addr: u128) -> Option<u32> {
+    let b = addr.to_ne_bytes();
+    let mut a = [0; 4];
+    a.copy_from_slice(&b[12..]);
+    let addr4 = u32::from_ne_bytes(a);
+    (map4(addr4) == addr).then_some(addr4)
+}
+
 impl Net for u32 {
     const L4: usize = L3 + 20;
 
@@ -161,5 +181,20 @@ impl Net for u128 {
     #[inline(always)]
     fn sub_from(self, delta: Delta) -> Delta {
         delta.sub(self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mapped_addresses_are_those_of_the_standard() {
+        let v4 = Ipv4Addr::new(192, 0, 2, 33);
+        let raw = u32::from_ne_bytes(v4.octets());
+        assert_eq!(map4(raw).ip(), IpAddr::V6(v4.to_ipv6_mapped()));
+        assert_eq!(unmap4(map4(raw)), Some(raw));
+        let other = u128::from_ne_bytes("2001:db8::1".parse::<Ipv6Addr>().unwrap().octets());
+        assert_eq!(unmap4(other), None);
     }
 }

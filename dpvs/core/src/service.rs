@@ -91,6 +91,23 @@ pub enum FwdMode {
     Snat = 6,
 }
 
+impl FwdMode {
+    /// By its number.
+    #[must_use]
+    pub fn from_number(n: u16) -> Option<Self> {
+        Some(match n {
+            0 => Self::Masq,
+            1 => Self::Local,
+            2 => Self::Tunnel,
+            3 => Self::Dr,
+            4 => Self::Bypass,
+            5 => Self::FullNat,
+            6 => Self::Snat,
+            _ => return None,
+        })
+    }
+}
+
 /// A virtual service.
 #[derive(Clone, Debug)]
 pub struct Service {

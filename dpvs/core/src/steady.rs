@@ -12,7 +12,7 @@ use crate::frame::{Frame, PortId};
 use crate::parse::Head;
 use crate::proto::{Dir, tcp, udp};
 use crate::raw::{L3, Net};
-use crate::service::{DestId, ServiceTable, TCP};
+use crate::service::{DestId, FwdMode, ServiceTable, TCP};
 use crate::worker::Worker;
 use crate::xmit::fullnat::{self, ACK, FIN, RST, SYN, Segment};
 
@@ -32,7 +32,7 @@ pub(crate) struct Tally {
     pub octets: u64,
 }
 
-impl<A> Entry<A> {
+impl<A: Net> Entry<A> {
     /// Notes in which directions an ordinary packet changes nothing.
     pub(crate) fn settle(&mut self) {
         const OFFER: u16 = flags::TOA | flags::FDATA;
@@ -47,6 +47,13 @@ impl<A> Entry<A> {
             (same(Dir::In), same(Dir::Out))
         };
         self.flags &= !(flags::STEADY_IN | flags::STEADY_OUT);
+        let rewritten = matches!(
+            self.mode(),
+            FwdMode::FullNat | FwdMode::Masq | FwdMode::Snat
+        );
+        if self.flags & flags::LONG != 0 || !rewritten {
+            return;
+        }
         if client {
             self.flags |= flags::STEADY_IN;
         }

@@ -9,6 +9,7 @@
 use zerocopy::FromZeros;
 
 use crate::proto::Dir;
+use crate::service::FwdMode;
 
 use super::table::Tuple;
 
@@ -60,6 +61,16 @@ pub(crate) mod flags {
     pub(crate) const STEADY_OUT: u16 = 128;
     /// Nobody has answered yet: may have to go when the table is full.
     pub(crate) const EMBRYO: u16 = 1 << 10;
+    /// Where the three bits of the forwarding mode are; see [`Entry::mode`].
+    ///
+    /// [`Entry::mode`]: super::Entry::mode
+    pub(crate) const MODE_SHIFT: u32 = 11;
+    /// The forwarding mode.
+    pub(crate) const MODE: u16 = 7 << MODE_SHIFT;
+    /// Has a record in [`super::side`].
+    pub(crate) const SIDE: u16 = 1 << 14;
+    /// Every packet goes the long way, whatever its state.
+    pub(crate) const LONG: u16 = 1 << 15;
 }
 
 /// A connection. Zero is a free entry.
@@ -115,8 +126,10 @@ pub(crate) struct Entry<A> {
     pub due: u32,
     /// Time-out of the present state, milliseconds.
     pub timeout: u32,
-    /// Established time-out of the service in seconds, 0 = the protocol's.
-    pub conn_timeout: u32,
+    /// Established time-out of the service in seconds, 0 = the protocol's; with
+    /// [`flags::SIDE`] the number of the side record, which then holds it. To be
+    /// read by [`super::ConnTable::conn_timeout`].
+    pub(super) conn_timeout: u32,
     /// Index of the local address's port pool, counted from 1; 0 = none.
     pub pool: u32,
     /// Client's initial sequence number.
@@ -178,10 +191,34 @@ impl<A> Entry<A> {
     }
 }
 
+const FULLNAT: u16 = FwdMode::FullNat as u16;
+
 /// The bytes' part of [`Entry::bytes`].
 const BYTES: u64 = (1 << 48) - 1;
 
 impl<A: Addr> Entry<A> {
+    /// Forwarding mode of the connection, which it keeps when its server gets
+    /// another one.
+    #[inline]
+    #[must_use]
+    pub(crate) fn mode(&self) -> FwdMode {
+        // Stored turned by the number of FullNAT, which is so 0.
+        FwdMode::from_number((self.flags & flags::MODE) >> flags::MODE_SHIFT ^ FULLNAT)
+            .unwrap_or(FwdMode::FullNat)
+    }
+
+    /// Sets the forwarding mode of a connection in the making.
+    pub(crate) fn set_mode(&mut self, mode: FwdMode) {
+        self.flags &= !flags::MODE;
+        self.flags |= (mode as u16 ^ FULLNAT) << flags::MODE_SHIFT;
+    }
+
+    /// Sets the established time-out of a connection in the making, seconds.
+    pub(crate) fn set_conn_timeout(&mut self, seconds: u32) {
+        debug_assert_eq!(self.flags & flags::SIDE, 0);
+        self.conn_timeout = seconds;
+    }
+
     /// The tuple of packets from the client (`In`) or from the server (`Out`).
     #[inline(always)]
     #[must_use]
@@ -255,6 +292,20 @@ impl<A: Addr> Entry<A> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn keeps_its_mode_beside_other_flags() {
+        let mut e = Entry::<u32>::new_zeroed();
+        assert_eq!(e.mode(), FwdMode::FullNat);
+        e.flags = !flags::MODE;
+        for n in 0..=6 {
+            let mode = FwdMode::from_number(n).unwrap();
+            e.set_mode(mode);
+            assert_eq!(e.mode(), mode);
+            assert_eq!(e.flags | flags::MODE, u16::MAX);
+        }
+        assert_eq!(FwdMode::from_number(7), None);
+    }
 
     /// Exact over many carries, at every packet size, past 2^32 packets.
     #[test]

@@ -2,7 +2,8 @@
 //!
 //! [`index`] finds a connection from a packet's tuple in either direction,
 //! [`entry`] says what is kept of it, [`table`] joins the two, [`wheel`] ends it,
-//! [`embryo`] knows who goes first when the table is full.
+//! [`embryo`] knows who goes first when the table is full, [`side`] what only few
+//! connections need.
 //! Everything is sized at start and refers by `u32` handles, never by pointer, so
 //! that nothing depends on where the memory lies. Knows no protocol and no
 //! forwarding mode.
@@ -10,6 +11,8 @@
 pub(crate) mod embryo;
 pub(crate) mod entry;
 pub(crate) mod index;
+#[cfg_attr(not(test), allow(dead_code))]
+pub(crate) mod side;
 pub(crate) mod table;
 pub(crate) mod wheel;
 

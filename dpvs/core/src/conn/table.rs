@@ -12,6 +12,7 @@ use crate::proto::Dir;
 
 use super::entry::{Addr, Entry};
 use super::index::{Index, reserve};
+use super::side::Sides;
 
 const V6: u32 = 1 << 31;
 const OUT: u32 = 1 << 30;
@@ -162,6 +163,7 @@ pub(crate) struct ConnTable {
     index: Index,
     v4: Slab<u32>,
     v6: Slab<u128>,
+    pub(super) sides: Sides,
     key: [u64; 4],
     /// Tuples of packets from servers that are not in the index yet: their lines
     /// have been asked for. Never longer than a burst.
@@ -268,6 +270,7 @@ impl ConnTable {
             index: Index::advised(conns * 2, advise),
             v4: Slab::new(conns),
             v6: Slab::new(conns),
+            sides: Sides::new(conns * 2),
             key: seed.map(|k| mix(k) | 1),
             pending: Vec::with_capacity(BURST),
         }
@@ -433,8 +436,10 @@ impl ConnTable {
     fn give(&mut self, handle: Handle) {
         let num = handle.0 & NUM;
         if handle.is_v6() {
+            self.detach::<u128>(handle);
             self.v6.give(num);
         } else {
+            self.detach::<u32>(handle);
             self.v4.give(num);
         }
     }
