@@ -11,6 +11,7 @@ pub mod arp;
 mod bytes;
 pub mod checksum;
 pub mod eth;
+pub mod gre;
 pub mod icmp;
 pub mod icmpv6;
 pub mod ipv4;

@@ -5,6 +5,7 @@
 //! decides where a frame goes; the pipeline does.
 
 pub mod arp;
+pub mod encap;
 pub mod icmp;
 pub mod icmpv6;
 pub mod ndisc;
