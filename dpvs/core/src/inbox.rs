@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::conn::table::{Family, Tuple};
 use crate::conn::{ConnTable, Handle};
 use crate::frame::{Frame, Io, Now};
+use crate::listing::Asked;
 use crate::message::{ConnInfo, ConnTuple, DestCounters, FromWorker, Query, Reply, ToWorker};
 use crate::owner::local_addresses;
 use crate::raw::Net;
@@ -35,6 +36,17 @@ impl<F: Frame> Worker<F> {
                     reply,
                 });
             }
+            ToWorker::List {
+                token,
+                what,
+                cursor,
+                pieces,
+            } => self.listings.push_back(Asked {
+                token,
+                what,
+                cursor,
+                pieces,
+            }),
             ToWorker::NeighAdd { port, addr, mac } => self.neigh(port, addr, mac, true, now, io),
             ToWorker::NeighLearn { port, addr, mac } => self.neigh(port, addr, mac, false, now, io),
             ToWorker::NeighDel { port, addr } => {
@@ -94,7 +106,7 @@ impl<F: Frame> Worker<F> {
     #[inline]
     #[must_use]
     pub fn has_chores(&self) -> bool {
-        self.next.is_some() || !self.leaving.is_empty()
+        self.next.is_some() || !self.leaving.is_empty() || !self.listings.is_empty()
     }
 
     /// A bounded piece of what a new configuration brings with it.

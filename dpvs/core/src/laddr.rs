@@ -54,6 +54,13 @@ impl Slices {
         let slice = u32::from(port) & ((1 << self.shift) - 1);
         (slice < u32::from(self.workers.max(1))).then_some(WorkerId(slice as u8))
     }
+
+    /// Ports that are given in a worker's slice.
+    fn ports(self, worker: WorkerId) -> u32 {
+        let step = 1 << self.shift;
+        let below = |port: u32| (port + step - 1 - u32::from(worker.0)) / step;
+        below(1 << 16) - below(FIRST_PORT.into())
+    }
 }
 
 /// The ports of one pool, in the order of a [`Layout`].
@@ -490,36 +497,41 @@ impl PortPools {
             .collect()
     }
 
-    /// Use of every address, for listings. Where ports are matched, how many are
-    /// free depends on the server: the average is given.
+    /// Use of every address.
     #[must_use]
     pub(crate) fn usage(&self) -> Vec<LaddrUse> {
+        self.some_usage(0, self.addrs.len()).0
+    }
+
+    /// Use of the addresses at `max` places from one on, for listings, and whether
+    /// there are places behind them. Where ports are matched, how many are free
+    /// depends on the server: the average is given.
+    #[must_use]
+    pub(crate) fn some_usage(&self, from: usize, max: usize) -> (Vec<LaddrUse>, bool) {
+        let slice = self.slices().ports(self.me);
+        let end = self.addrs.len().min(from.saturating_add(max));
+        let some = self.addrs.get(from..end).unwrap_or_default();
+        let list = some.iter().flatten().map(|a| self.usage_of(a, slice));
+        (list.collect(), end < self.addrs.len())
+    }
+
+    fn usage_of(&self, a: &LocalAddr, slice: u32) -> LaddrUse {
         let all = 65536 - u32::from(FIRST_PORT);
-        let slice = (0..=u16::MAX)
-            .filter(|port| *port >= FIRST_PORT)
-            .filter(|port| self.slices().owner(*port) == Some(self.me))
-            .count() as u32;
         let used =
             |pools: &[Option<Box<Pool>>]| -> u32 { pools.iter().flatten().map(|p| p.used).sum() };
-        self.addrs
-            .iter()
-            .flatten()
-            .map(|a| {
-                let matched = a.matched.as_ref();
-                let room = matched.map_or(slice, |m| {
-                    let (mine, lanes) = m.picker.entries();
-                    (u64::from(all) * u64::from(mine) / u64::from(lanes.max(1))) as u32
-                });
-                let used = used(&a.pools) + matched.map_or(0, |m| used(&m.pools));
-                LaddrUse {
-                    addr: a.addr,
-                    used,
-                    free: (room * self.buckets.0).saturating_sub(used),
-                    miss: a.miss,
-                    conns: a.conns,
-                }
-            })
-            .collect()
+        let matched = a.matched.as_ref();
+        let room = matched.map_or(slice, |m| {
+            let (mine, lanes) = m.picker.entries();
+            (u64::from(all) * u64::from(mine) / u64::from(lanes.max(1))) as u32
+        });
+        let used = used(&a.pools) + matched.map_or(0, |m| used(&m.pools));
+        LaddrUse {
+            addr: a.addr,
+            used,
+            free: (room * self.buckets.0).saturating_sub(used),
+            miss: a.miss,
+            conns: a.conns,
+        }
     }
 }
 

@@ -17,6 +17,7 @@ mod lanes;
 #[cfg(test)]
 mod layout_tests;
 mod lifecycle;
+mod listing;
 mod local;
 pub mod message;
 mod neigh;

@@ -29,6 +29,18 @@ pub enum ToWorker {
         /// The question.
         query: Query,
     },
+    /// Asks for a listing. Answered by [`FromWorker::Reply`]s with [`Reply::Piece`],
+    /// one a turn of the worker's loop, until there is no more or so many came.
+    List {
+        /// Returned with every piece.
+        token: u64,
+        /// Of what.
+        what: Listing,
+        /// Where to begin: 0, or `next` of a piece.
+        cursor: u32,
+        /// The most pieces wanted now.
+        pieces: u32,
+    },
     /// Sets a permanent neighbour.
     NeighAdd {
         /// Device.
@@ -78,7 +90,8 @@ impl ToWorker {
             Self::Query { query, .. } => match query {
                 Query::Dests(dests) => 1 + lines(dests.len()),
                 Query::Conns { max, .. } => 1 + max / 8,
-                Query::Neighbours | Query::Laddrs | Query::Counters => 8,
+                Query::Neighbours | Query::Laddrs => u32::MAX,
+                Query::Counters => 8,
                 Query::ConnFind(_) => 1,
             },
             Self::Zero { dests } if dests.is_empty() => u32::MAX,
@@ -94,7 +107,7 @@ impl ToWorker {
 pub enum Query {
     /// Counters of these servers (ask for at most a few hundred at a time).
     Dests(Vec<DestId>),
-    /// All neighbours.
+    /// All neighbours at once, however many: for tests. See [`ToWorker::List`].
     Neighbours,
     /// Up to `max` connections from `cursor` on (0 = from the start).
     Conns {
@@ -105,10 +118,33 @@ pub enum Query {
     },
     /// The connection of a packet's tuple, in either direction.
     ConnFind(ConnTuple),
-    /// Use of the port pools of every local address.
+    /// Use of the port pools of every local address at once, however many: for
+    /// tests. See [`ToWorker::List`].
     Laddrs,
     /// Packets dropped, by reason, and IP counters.
     Counters,
+}
+
+/// What is listed in pieces.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Listing {
+    /// Connections.
+    Conns,
+    /// Neighbours.
+    Neighbours,
+    /// Use of the port pools of every local address.
+    Laddrs,
+}
+
+/// Some entries of a [`Listing`].
+#[derive(Clone, Debug)]
+pub enum Piece {
+    /// Connections.
+    Conns(Vec<ConnInfo>),
+    /// Neighbours.
+    Neighbours(Vec<NeighInfo>),
+    /// Port pools.
+    Laddrs(Vec<LaddrUse>),
 }
 
 /// From a worker to the master.
@@ -160,9 +196,16 @@ pub enum FromWorker {
     },
 }
 
-/// Answers, one for each [`Query`].
+/// Answers, one for each [`Query`], and the pieces of listings.
 #[derive(Clone, Debug)]
 pub enum Reply {
+    /// A piece of a listing.
+    Piece {
+        /// Entries, none if none were found in this turn.
+        piece: Piece,
+        /// Where to go on; `None` at the end.
+        next: Option<u32>,
+    },
     /// Counters in the order asked.
     Dests(Vec<DestCounters>),
     /// Every neighbour.

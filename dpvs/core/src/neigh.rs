@@ -573,21 +573,40 @@ impl<F> Neighbours<F> {
         (None, dropped)
     }
 
-    /// Every neighbour, for listings.
+    /// Every neighbour.
     #[must_use]
     pub(crate) fn list(&self) -> Vec<NeighInfo> {
-        self.slots
-            .iter()
-            .flatten()
-            .map(|n| NeighInfo {
-                port: n.port,
-                addr: n.addr,
-                mac: n.mac,
-                state: n.state,
-                permanent: n.permanent,
-                queued: n.queue.len() as u32,
-            })
-            .collect()
+        self.slots.iter().flatten().map(info).collect()
+    }
+
+    /// At most `max` neighbours from a place on, for listings, and where to go on.
+    /// No more than `steps` places are looked at.
+    #[must_use]
+    pub(crate) fn some(
+        &self,
+        from: usize,
+        max: usize,
+        steps: usize,
+    ) -> (Vec<NeighInfo>, Option<usize>) {
+        let mut list = Vec::with_capacity(max);
+        let end = self.slots.len().min(from.saturating_add(steps));
+        let mut at = from;
+        while at < end && list.len() < max {
+            list.extend(self.slots[at].as_ref().map(info));
+            at += 1;
+        }
+        (list, (at < self.slots.len()).then_some(at))
+    }
+}
+
+fn info<F>(n: &Neigh<F>) -> NeighInfo {
+    NeighInfo {
+        port: n.port,
+        addr: n.addr,
+        mac: n.mac,
+        state: n.state,
+        permanent: n.permanent,
+        queued: n.queue.len() as u32,
     }
 }
 

@@ -17,6 +17,7 @@ use crate::conn::wheel::Wheel;
 use crate::frame::{BURST, Frame, Io, Now, WorkerId};
 use crate::isn::IsnMaker;
 use crate::laddr::PortPools;
+use crate::listing::Asked;
 use crate::message::DestCounters;
 use crate::neigh::Neighbours;
 use crate::parse::Head;
@@ -102,6 +103,8 @@ pub struct Worker<F: Frame> {
     pub(crate) next: Option<Arc<Snapshot>>,
     /// Servers that left, and how many of each list have been looked at.
     pub(crate) leaving: VecDeque<(Vec<DestId>, usize)>,
+    /// Listings that are asked for, each at its next piece.
+    pub(crate) listings: VecDeque<Asked>,
     /// Heads of the burst in work; kept here so that they are not made anew.
     pub(crate) heads: Option<Box<[Head; BURST]>>,
     pub(crate) conns: ConnTable,
@@ -141,6 +144,7 @@ impl<F: Frame> Worker<F> {
             snap: None,
             next: None,
             leaving: VecDeque::with_capacity(16),
+            listings: VecDeque::with_capacity(16),
             heads: Some(Box::new([Head::EMPTY; BURST])),
             conns: ConnTable::advised(conf.conns, conf.seed, advise),
             wheel: Wheel::new(conf.conns * 2, now.millis()),
@@ -164,6 +168,7 @@ impl<F: Frame> Worker<F> {
     pub fn tick<I: Io<Frame = F>>(&mut self, now: Now, io: &mut I) {
         if self.has_chores() {
             self.chores(io);
+            self.list(io);
         }
         let Some(snap) = self.snap.take() else { return };
         if self.wheel.is_behind(now.millis()) {

@@ -4,13 +4,13 @@
 use std::time::{Duration, Instant};
 
 use dpvs_core::frame::WorkerId;
-use dpvs_core::message::{Query, Reply, ToWorker};
+use dpvs_core::message::{Listing, Piece, Query, Reply, ToWorker};
 use dpvs_ctl::server::{Request, encode_reply};
 use dpvs_ctl::{ErrCode, Kind, id};
 
 use super::Master;
 use super::error::{Fault, Result};
-use super::serve::{Answer, Dump, Finish, Part, Step};
+use super::serve::{Answer, Finish, Part, listed};
 use super::server::{Server, Ticket};
 
 /// How long a client waits for a change to reach every worker. It is in force
@@ -22,8 +22,8 @@ const LOOK: Duration = Duration::from_millis(5);
 
 /// Where a reply goes.
 #[derive(Clone, Copy)]
-struct Return {
-    ticket: Ticket,
+pub(super) struct Return {
+    pub(super) ticket: Ticket,
     id: u32,
     kind: Kind,
 }
@@ -39,14 +39,26 @@ pub(super) struct Change {
 pub(super) struct Job {
     to: Return,
     deadline: Instant,
-    wants: Wants,
+    /// Questions that are not answered whole.
+    missing: usize,
+    /// What came.
+    parts: Vec<Part>,
+    finish: Finish,
 }
 
-enum Wants {
-    /// Answers: how many are missing, those that came, what becomes of them.
-    Answers(usize, Vec<Part>, Finish),
-    /// The next piece of a connection listing.
-    Conns(Dump),
+/// A question as it is put to a worker: tables are sent in pieces.
+fn message(token: u64, query: Query) -> ToWorker {
+    let what = match query {
+        Query::Neighbours => Listing::Neighbours,
+        Query::Laddrs => Listing::Laddrs,
+        query => return ToWorker::Query { token, query },
+    };
+    ToWorker::List {
+        token,
+        what,
+        cursor: 0,
+        pieces: u32::MAX,
+    }
 }
 
 impl Master {
@@ -92,30 +104,16 @@ impl Master {
                     to.reply(server, (gather.finish)(Vec::new()));
                     return;
                 }
-                let wants = Wants::Answers(gather.questions.len(), Vec::new(), gather.finish);
-                self.ask(
-                    server,
-                    Job {
-                        to,
-                        deadline,
-                        wants,
-                    },
-                    gather.questions,
-                );
+                let job = Job {
+                    to,
+                    deadline,
+                    missing: gather.questions.len(),
+                    parts: Vec::new(),
+                    finish: gather.finish,
+                };
+                self.ask(server, job, gather.questions);
             }
-            Ok(Answer::Conns(dump)) => {
-                let question = dump.ask();
-                let wants = Wants::Conns(dump);
-                self.ask(
-                    server,
-                    Job {
-                        to,
-                        deadline,
-                        wants,
-                    },
-                    vec![question],
-                );
-            }
+            Ok(Answer::Conns(id)) => self.list_for(server, id, to, now),
         }
     }
 
@@ -137,7 +135,7 @@ impl Master {
         let id = self.keep(job);
         for (n, (worker, query)) in questions.into_iter().enumerate() {
             let token = self.fresh();
-            if !self.workers.send(worker, ToWorker::Query { token, query }) {
+            if !self.workers.send(worker, message(token, query)) {
                 self.finish(server, id, Err(Fault::WorkerSilent));
                 return;
             }
@@ -176,51 +174,47 @@ impl Master {
         if self.rates.answered(token, &reply) {
             return;
         }
+        let (reply, last) = match reply {
+            Reply::Piece { piece, next } => match piece {
+                Piece::Conns(conns) => {
+                    let lcore = self.workers.lcore(worker);
+                    let entries = conns.iter().map(|c| listed(c, lcore));
+                    self.listed(server, worker, token, entries, next, now);
+                    return;
+                }
+                Piece::Neighbours(list) => (Reply::Neighbours(list), next.is_none()),
+                Piece::Laddrs(list) => (Reply::Laddrs(list), next.is_none()),
+            },
+            reply => (reply, true),
+        };
         // Nothing to do for an answer that came after its deadline.
-        let Some((id, question)) = self.tokens.remove(&token) else {
+        let Some(&(id, question)) = self.tokens.get(&token) else {
             return;
         };
-        let lcore = self.workers.lcore(worker);
-        let workers = self.workers.len();
+        if last {
+            self.tokens.remove(&token);
+        }
         let Some(job) = self.jobs.get_mut(&id) else {
             return;
         };
-        match &mut job.wants {
-            Wants::Answers(missing, parts, _) => {
-                parts.push(Part {
-                    worker,
-                    question,
-                    reply,
-                });
-                *missing -= 1;
-                if *missing > 0 {
-                    return;
-                }
-                let Some(job) = self.jobs.remove(&id) else {
-                    return;
-                };
-                if let Wants::Answers(_, parts, finish) = job.wants {
-                    job.to.reply(server, finish(parts));
-                }
-            }
-            Wants::Conns(dump) => match dump.take(reply, lcore, workers, &mut self.cursors, now) {
-                Step::Finished(body) => self.finish(server, id, Ok(body)),
-                Step::Ask(worker, query) => {
-                    job.deadline = now + self.query_time;
-                    let token = self.fresh();
-                    if self.workers.send(worker, ToWorker::Query { token, query }) {
-                        self.tokens.insert(token, (id, 0));
-                    } else {
-                        self.finish(server, id, Err(Fault::WorkerSilent));
-                    }
-                }
-            },
+        job.parts.push(Part {
+            worker,
+            question,
+            reply,
+        });
+        job.deadline = now + self.query_time;
+        job.missing -= usize::from(last);
+        if job.missing == 0
+            && let Some(job) = self.jobs.remove(&id)
+        {
+            job.to.reply(server, (job.finish)(job.parts));
         }
     }
 
     /// Answers what waited too long, and forgets clients that left.
     pub(super) fn overdue(&mut self, server: &mut Server, now: Instant) {
-        if self.jobs.is_empty() && self.changes.is_empty() || now < self.next_look {
+        let idle = self.jobs.is_empty() && self.changes.is_empty() && !self.listings.is_waiting();
+        if idle || now < self.next_look {
             return;
         }
         self.next_look = now + LOOK;
@@ -243,11 +237,12 @@ impl Master {
         for id in late {
             self.finish(server, id, Err(Fault::WorkerSilent));
         }
+        self.late_listings(server, now);
     }
 }
 
 impl Return {
-    fn reply(self, server: &mut Server, result: Result<Vec<u8>>) {
+    pub(super) fn reply(self, server: &mut Server, result: Result<Vec<u8>>) {
         let (code, body) = match result {
             Ok(body) => (ErrCode::OK, body),
             Err(fault) => (fault.code(), Vec::new()),

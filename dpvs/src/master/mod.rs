@@ -8,6 +8,7 @@
 pub mod error;
 mod jobs;
 mod kept;
+mod listings;
 mod netif;
 pub mod process;
 mod publish;
@@ -38,9 +39,9 @@ pub use workers::WorkerLink;
 use crate::conf::{AddrGen, Conf};
 use crate::wake::Waker;
 use jobs::{Change, Job};
+use listings::Listings;
 use publish::Publisher;
 use rates::Rates;
-use serve::Cursors;
 use state::State;
 use state::addr::Addr;
 use waste::Waste;
@@ -57,7 +58,7 @@ pub struct Master {
     workers: Workers,
     netif: Box<dyn Netif>,
     topology: Topology,
-    cursors: Cursors,
+    listings: Listings,
     /// What cannot be forwarded, if that is to be kept.
     kept: Option<kept::Kept>,
     /// What was logged once already.
@@ -92,7 +93,7 @@ impl Master {
             workers: Workers::new(links, events),
             netif,
             topology,
-            cursors: Cursors::default(),
+            listings: Listings::default(),
             kept: None,
             said: BTreeSet::new(),
             jobs: HashMap::new(),
@@ -148,6 +149,7 @@ impl Master {
         if now >= self.next_second {
             self.next_second = now + Duration::from_secs(1);
             self.state.expire_addrs(now);
+            self.listings.expire(now);
             self.netif.every_second();
         }
         busy
@@ -163,7 +165,9 @@ impl Master {
     #[must_use]
     pub fn is_waiting(&self) -> bool {
         self.workers.must_be_watched()
-            && (!self.jobs.is_empty() || !self.publisher.reached(self.publisher.epoch()))
+            && (!self.jobs.is_empty()
+                || self.listings.is_waiting()
+                || !self.publisher.reached(self.publisher.epoch()))
     }
 
     /// Takes what workers said. True if there was anything.

@@ -136,6 +136,17 @@ fn copy(message: &ToWorker) -> ToWorker {
             token: *token,
             query: query.clone(),
         },
+        &T::List {
+            token,
+            what,
+            cursor,
+            pieces,
+        } => T::List {
+            token,
+            what,
+            cursor,
+            pieces,
+        },
         T::NeighAdd { port, addr, mac } => T::NeighAdd {
             port: *port,
             addr: *addr,

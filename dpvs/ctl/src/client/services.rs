@@ -4,6 +4,7 @@ use std::net::Ipv4Addr;
 
 use super::{Client, malformed};
 use crate::error::{CtlError, ErrCode};
+use crate::header::Kind;
 use crate::id;
 use crate::msg::{
     AclConf, ConnArray, ConnEntry, ConnReq, Dest, DestTable, IfAddrParam, Info, LaddrEntry,
@@ -313,15 +314,22 @@ impl Client {
             flag: base,
             ..ConnReq::default()
         };
+        let mut session = self.session();
+        session.send(id::GET_CONN_ALL, Kind::Get, &request.encode());
         loop {
-            let (head, list) = self.conn_batch(id::GET_CONN_ALL, &request)?;
-            let more = head.resl & conn_result::MORE != 0;
+            let (head, list) = conn_batch(id::GET_CONN_ALL, &session.recv()?)?;
             // An empty batch with MORE would never end.
-            if !each(&list) || !more || list.is_empty() {
+            let more = head.resl & conn_result::MORE != 0 && !list.is_empty();
+            if more {
+                // The daemon gets the next one ready while this one is looked at.
+                request.flag = base | conn_get::MORE;
+                request.whence = head.curcid.into();
+                session.send(id::GET_CONN_ALL, Kind::Get, &request.encode());
+                session.flush();
+            }
+            if !each(&list) || !more {
                 return Ok(());
             }
-            request.flag = base | conn_get::MORE;
-            request.whence = head.curcid.into();
         }
     }
 
@@ -349,17 +357,12 @@ impl Client {
             whence: 0,
             sockpair: *pair,
         };
-        match self.conn_batch(id::GET_CONN_SPECIFIED, &request) {
+        let reply = self.get(id::GET_CONN_SPECIFIED, &request.encode());
+        match reply.and_then(|reply| conn_batch(id::GET_CONN_SPECIFIED, &reply)) {
             Ok((_, list)) => Ok(list.first().copied()),
             Err(e) if e.code() == Some(ErrCode::NOTEXIST) => Ok(None),
             Err(e) => Err(e),
         }
-    }
-
-    fn conn_batch(&self, id: u32, req: &ConnReq) -> Result<(ConnArray, Vec<ConnEntry>), CtlError> {
-        let reply = self.get(id, &req.encode())?;
-        let count = |a: &ConnArray| usize::try_from(a.nconns).unwrap_or(usize::MAX);
-        decode_list(&reply, Tail::Exact, count).map_err(|e| malformed(id, e))
     }
 }
 
@@ -391,4 +394,9 @@ impl LaddrTable {
         self.ifname = ifname;
         self
     }
+}
+
+fn conn_batch(id: u32, reply: &[u8]) -> Result<(ConnArray, Vec<ConnEntry>), CtlError> {
+    let count = |a: &ConnArray| usize::try_from(a.nconns).unwrap_or(usize::MAX);
+    decode_list(reply, Tail::Exact, count).map_err(|e| malformed(id, e))
 }

@@ -134,7 +134,10 @@ impl Session {
     }
 
     /// Sends what is collected. Failing shows when the answer is read.
-    fn flush(&mut self) {
+    pub fn flush(&mut self) {
+        if self.out.is_empty() {
+            return;
+        }
         let id = self.waiting.back().map_or(0, |w| w.0);
         if self.conn.is_none() {
             match Conn::open(&self.client, id) {

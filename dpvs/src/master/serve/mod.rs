@@ -23,7 +23,7 @@ use dpvs_ctl::{Kind, Name, Wire, id};
 
 use super::Master;
 use super::error::{Fault, Result};
-pub(super) use conn::{Cursors, Dump, Step};
+pub(super) use conn::listed;
 
 /// What a handler leaves to be done.
 pub(super) enum Answer {
@@ -33,8 +33,8 @@ pub(super) enum Answer {
     Done,
     /// Reply when the workers have answered.
     Gather(Gather),
-    /// Reply with connections, asked for worker by worker.
-    Conns(Dump),
+    /// Reply with the next batch of this listing.
+    Conns(u64),
 }
 
 /// One worker's answer to the n-th question of a [`Gather`].

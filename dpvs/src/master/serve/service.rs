@@ -14,7 +14,7 @@ use dpvs_ctl::{Af, Be16, Ip16, Name, Wire, id};
 use super::{Answer, Gather, Part, VERSION, exact, prefix};
 use crate::master::Master;
 use crate::master::error::{Fault, Result};
-use crate::master::state::service::{Entry, Options, Server};
+use crate::master::state::service::{Entry, Options, Server, Services};
 
 /// Dests asked for in one question to a worker: some microseconds of its time.
 const DESTS_A_QUESTION: usize = 64;
@@ -347,7 +347,7 @@ impl Master {
     fn dest_change(
         &mut self,
         body: &[u8],
-        change: impl FnOnce(&mut Entry, Server) -> Result<()>,
+        change: impl FnOnce(&mut Services, &ServiceKey, Server) -> Result<()>,
     ) -> Result<Answer> {
         let both: ServiceDest = prefix(body)?;
         let key = key(&both.service)?;
@@ -355,19 +355,16 @@ impl Master {
         if server.mode != FwdMode::FullNat {
             self.inert("forwarding modes other than FullNAT");
         }
-        self.state
-            .services
-            .edit(&key, |entry| change(entry, server))
-            .map_err(invalid_if_missing)?;
+        change(&mut self.state.services, &key, server).map_err(invalid_if_missing)?;
         Ok(Answer::Done)
     }
 
     pub(super) fn dest_add(&mut self, body: &[u8]) -> Result<Answer> {
-        self.dest_change(body, Entry::add_dest)
+        self.dest_change(body, Services::add_dest)
     }
 
     pub(super) fn dest_edit(&mut self, body: &[u8]) -> Result<Answer> {
-        self.dest_change(body, Entry::edit_dest)
+        self.dest_change(body, Services::edit_dest)
     }
 
     pub(super) fn dest_del(&mut self, body: &[u8]) -> Result<Answer> {
@@ -380,7 +377,7 @@ impl Master {
             .ok_or(Fault::Invalid("family of the server"))?;
         self.state
             .services
-            .edit(&key, |entry| entry.del_dest(addr, both.dest.port.get()))
+            .del_dest(&key, addr, both.dest.port.get())
             .map_err(invalid_if_missing)?;
         Ok(Answer::Done)
     }

@@ -48,7 +48,7 @@ pub(crate) struct Server {
 pub(crate) struct Entry {
     id: ServiceId,
     uid: u64,
-    version: u64,
+    pub(crate) version: u64,
     pub(crate) options: Options,
     /// Newest first, as DPVS lists them.
     pub(crate) dests: Vec<Server>,
@@ -231,6 +231,43 @@ impl Services {
         self.map.insert(*key, new);
         self.changed.insert(*key);
         Ok(done)
+    }
+
+    /// Adds one server. Unlike [`Services::edit`] this costs no copy of the others,
+    /// of which there may be thousands.
+    pub(crate) fn add_dest(&mut self, key: &ServiceKey, server: Server) -> Result<()> {
+        let entry = self.map.get_mut(key).ok_or(Fault::NoService)?;
+        entry.add_dest(server)?;
+        let Some(id) = self.dest_ids.take() else {
+            entry.dests.retain(|d| d.id.is_some());
+            return Err(Fault::NoRoom);
+        };
+        if let Some(new) = entry.dests.iter_mut().find(|d| d.id.is_none()) {
+            new.id = Some(DestId(id));
+        }
+        entry.version += 1;
+        self.changed.insert(*key);
+        Ok(())
+    }
+
+    /// Changes one server, see [`Services::add_dest`].
+    pub(crate) fn edit_dest(&mut self, key: &ServiceKey, server: Server) -> Result<()> {
+        let entry = self.map.get_mut(key).ok_or(Fault::NoService)?;
+        entry.edit_dest(server)?;
+        entry.version += 1;
+        self.changed.insert(*key);
+        Ok(())
+    }
+
+    /// Removes one server, see [`Services::add_dest`].
+    pub(crate) fn del_dest(&mut self, key: &ServiceKey, addr: IpAddr, port: u16) -> Result<()> {
+        let entry = self.map.get_mut(key).ok_or(Fault::NoService)?;
+        let id = entry.dest(addr, port).and_then(|d| d.id);
+        entry.del_dest(addr, port)?;
+        self.removed.extend(id);
+        entry.version += 1;
+        self.changed.insert(*key);
+        Ok(())
     }
 
     pub(crate) fn del(&mut self, key: &ServiceKey) -> Result<()> {

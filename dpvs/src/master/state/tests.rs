@@ -1,7 +1,7 @@
 use std::net::IpAddr;
 
 use dpvs_core::frame::PortId;
-use dpvs_core::service::{FwdMode, SchedKind, ServiceKey};
+use dpvs_core::service::{DestId, FwdMode, SchedKind, ServiceKey};
 use dpvs_ctl::msg::CheckConf;
 use proptest::prelude::*;
 
@@ -249,7 +249,62 @@ fn versions_and_uids_tell_workers_what_is_new() {
     assert_ne!(shown(&mut services).unwrap().0, uid);
 }
 
+/// What a service is and what of it has to be published.
+fn seen(services: &mut Services) -> (Vec<Server>, u64, bool, Vec<DestId>) {
+    let changed = services.is_changed();
+    let (_, removed) = services.take_changes();
+    let entry = services.get(&key(80)).unwrap();
+    (entry.dests.clone(), entry.version, changed, removed)
+}
+
 proptest! {
+    /// One server at a time is the same as a change of the whole service.
+    #[test]
+    fn one_server_or_the_whole_service(
+        ops in proptest::collection::vec((0..3u8, 0..6u8, 1..3u16), 1..40),
+    ) {
+        let mut one = Services::default();
+        let mut whole = Services::default();
+        for services in [&mut one, &mut whole] {
+            services.add(key(80), options()).unwrap();
+        }
+        for (what, n, weight) in ops {
+            let (server, addr) = (server(n, weight), IpAddr::from([10, 0, 0, n]));
+            let key = key(80);
+            let same = server.clone();
+            let (a, b) = match what {
+                0 => (
+                    one.add_dest(&key, server),
+                    whole.edit(&key, |e| e.add_dest(same)),
+                ),
+                1 => {
+                    // An edit that says what is there already is none.
+                    let known = whole.get(&key).unwrap().dests.iter().any(|d| {
+                        Server { id: None, ..d.clone() } == same
+                    });
+                    if known {
+                        continue;
+                    }
+                    (
+                        one.edit_dest(&key, server),
+                        whole.edit(&key, |e| e.edit_dest(same)),
+                    )
+                }
+                _ => (
+                    one.del_dest(&key, addr, 80),
+                    whole.edit(&key, |e| e.del_dest(addr, 80)),
+                ),
+            };
+            prop_assert_eq!(a, b);
+            let (a, b) = (seen(&mut one), seen(&mut whole));
+            prop_assert_eq!(&a, &b);
+            for id in a.3 {
+                one.recycle(id);
+                whole.recycle(id);
+            }
+        }
+    }
+
     #[test]
     fn a_number_is_given_once(ops in proptest::collection::vec(any::<bool>(), 0..200)) {
         let mut ids = Ids::default();
