@@ -426,6 +426,9 @@ ipvs_defs {{
     conn {{
         conn_pool_size {conns}
     }}
+    udp {{
+        uoa_max_trail 0
+    }}
 }}
 "
     )

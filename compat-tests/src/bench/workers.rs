@@ -259,7 +259,7 @@ fn configuration(pool: usize, workers: u8) -> String {
         "global_defs {{\n log_level WARNING\n kni off\n}}
 netif_defs {{\n pktpool_size {pool}\n pktpool_cache 256\n {devices}}}
 worker_defs {{\n worker cpu0 {{\n type master\n cpu_id 0\n }}\n {workers}}}
-ipvs_defs {{\n conn {{\n conn_pool_size {}\n }}\n}}\n",
+ipvs_defs {{\n conn {{\n conn_pool_size {}\n }}\n udp {{\n uoa_max_trail 0\n }}\n}}\n",
         director::CONNS
     )
 }

@@ -166,9 +166,7 @@ impl<F: Frame> Worker<F> {
         entry.dest = dest.id.0;
         entry.flags = flags::EMBRYO;
         entry.set_mode(dest.mode);
-        if head.proto == TCP {
-            entry.flags |= flags::TOA;
-        }
+        entry.set_duty(service, &snap.settings);
         if service.expire_quiescent {
             entry.flags |= flags::QUIESCENT;
         }

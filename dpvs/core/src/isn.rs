@@ -16,6 +16,7 @@ use crate::frame::Now;
 use crate::proto::Dir;
 use crate::proto::tcp::State;
 use crate::raw::{Net, ld16, st16};
+use crate::service::FwdMode;
 use crate::xmit::fullnat::{ACK, SYN, Segment, raw};
 use crate::xmit::tcpopt;
 
@@ -71,9 +72,10 @@ impl IsnMaker {
                     entry.seq_delta = self.isn(entry, now).wrapping_sub(seg.seq);
                     entry.flags |= flags::SEQ;
                     entry.flags &= !(flags::FDATA | flags::RS_SEEN);
+                    entry.renew_duty();
                 }
             }
-            Dir::Out if seg.flags & (SYN | ACK) == SYN | ACK => {
+            Dir::Out if seg.flags & (SYN | ACK) == SYN | ACK && entry.flags & flags::TOA != 0 => {
                 entry.fdata = seg.seq.wrapping_add(1);
                 entry.flags |= flags::FDATA;
             }
@@ -90,7 +92,7 @@ pub(crate) fn edit_options<A: Net>(entry: &Entry<A>, dir: Dir, data: &mut [u8], 
     let delta = match dir {
         // Timestamps of many clients behind one address would not rise.
         Dir::In if !acked => tcpopt::blank_timestamp(&mut data[l4..]),
-        Dir::Out if acked && entry.flags & flags::TOA != 0 => {
+        Dir::Out if acked && entry.mode() == FwdMode::FullNat => {
             tcpopt::reduce_mss(&mut data[l4..], A::TOA_LEN)
         }
         _ => return,

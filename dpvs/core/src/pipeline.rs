@@ -230,9 +230,11 @@ impl<F: Frame> Worker<F> {
         if state != entry.state {
             self.change_state::<A>(snap, conn, state, now);
         }
-        A::entry_mut(&mut self.conns, conn).settle();
+        let entry = A::entry_mut(&mut self.conns, conn);
+        entry.settle();
+        let slow = snap.settings.xmit_ttl || entry.flags & flags::CLIENT != 0;
         match self.neighs.hops.get(hop) {
-            Some(hop) if head.ip_len <= hop.mtu && !snap.settings.xmit_ttl => {
+            Some(hop) if head.ip_len <= hop.mtu && !slow => {
                 let entry = A::entry(&self.conns, conn);
                 if syn {
                     edit_options(entry, dir, frame.data_mut(), l4);
@@ -304,7 +306,13 @@ impl<F: Frame> Worker<F> {
             }
             fragment = true;
         }
-        let l4 = usize::from(head.l4);
+        let mut l4 = usize::from(head.l4);
+        if A::entry(&self.conns, conn).flags & flags::CLIENT != 0 {
+            l4 = match self.introduce::<A, I>(snap, &mut frame, l4, conn, &way, now, io) {
+                Ok(l4) => l4,
+                Err(reason) => return self.drop(reason),
+            };
+        }
         let entry = A::entry(&self.conns, conn);
         if head.proto == TCP && frame.data()[l4 + 13] & SYN != 0 {
             edit_options(entry, dir, frame.data_mut(), l4);

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use crate::frame::PortId;
 use crate::sharemap::{Key, ShareMap, hash_addr};
+use crate::xmit::proxy::Proxy;
 
 /// Dense number of a service, given by the master.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -126,6 +127,8 @@ pub struct Service {
     pub conn_timeout: u32,
     /// Connections whose server is gone or has weight 0 end at their next packet.
     pub expire_quiescent: bool,
+    /// PROXY protocol towards the servers.
+    pub proxy: Option<Proxy>,
     /// Servers, newest first as DPVS keeps them.
     pub dests: Arc<[Dest]>,
     /// Local addresses, in the order they were added.

@@ -13,6 +13,7 @@ use crate::inet::route::Fib;
 use crate::rss::Returns;
 use crate::service::ServiceTable;
 use crate::sharemap::ShareMap;
+use crate::xmit::uoa::UoaMode;
 
 /// A MAC address.
 pub type Mac = [u8; 6];
@@ -211,6 +212,10 @@ pub struct Settings {
     pub defence_udp_drop: bool,
     /// Drop TCP non-SYN packets to a VIP that match no connection.
     pub defence_tcp_drop: bool,
+    /// How clients' addresses go to the servers of UDP services.
+    pub uoa_mode: UoaMode,
+    /// How many first datagrams of a flow carry them; 0 = none.
+    pub uoa_max_trail: u16,
     /// Neighbour REACHABLE time, seconds.
     pub neigh_timeout: u32,
     /// Packets queued for one unresolved neighbour.
@@ -231,6 +236,8 @@ impl Default for Settings {
             fast_xmit: true,
             defence_udp_drop: false,
             defence_tcp_drop: false,
+            uoa_mode: UoaMode::Opp,
+            uoa_max_trail: 0,
             neigh_timeout: 60,
             unres_queue: 128,
             pool_hash_size: 16,

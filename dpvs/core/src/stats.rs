@@ -74,6 +74,9 @@ reasons! {
     ModeUnsupported = "mode-unsupported",
     /// No room in the frame for what has to be inserted.
     NoRoom = "no-room",
+    /// Came before the first segment of a connection with PROXY protocol, which will
+    /// have to be sent again.
+    ProxyOrder = "proxy-order",
     /// Dropped without the ICMP error that is due, because of the rate limit.
     IcmpLimited = "icmp-limited",
 }
@@ -129,6 +132,14 @@ pub struct WorkerStats {
     pub toa_ok: u64,
     /// TCP segments without room for it.
     pub toa_failed: u64,
+    /// PROXY headers sent.
+    pub proxy_ok: u64,
+    /// Datagrams without room for one.
+    pub proxy_failed: u64,
+    /// Datagrams that carried the client's address to the server, or were sent for it.
+    pub uoa_ok: u64,
+    /// Datagrams for which neither was possible.
+    pub uoa_failed: u64,
 }
 
 impl Default for WorkerStats {
@@ -146,6 +157,10 @@ impl Default for WorkerStats {
             ip6: InetStats::default(),
             toa_ok: 0,
             toa_failed: 0,
+            proxy_ok: 0,
+            proxy_failed: 0,
+            uoa_ok: 0,
+            uoa_failed: 0,
         }
     }
 }

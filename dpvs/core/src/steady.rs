@@ -51,7 +51,7 @@ impl<A: Net> Entry<A> {
             self.mode(),
             FwdMode::FullNat | FwdMode::Masq | FwdMode::Snat
         );
-        if self.flags & flags::LONG != 0 || !rewritten {
+        if self.flags & (flags::LONG | flags::CLIENT) != 0 || !rewritten {
             return;
         }
         if client {

@@ -66,6 +66,7 @@ fn snapshot(epoch: u64, services: u32) -> Arc<Snapshot> {
                 port: 80,
             },
             sched: SchedKind::Rr,
+            proxy: None,
             conn_timeout: 0,
             expire_quiescent: false,
             dests: (0..10).map(dest).collect(),

@@ -42,7 +42,11 @@ scripts! {
     tcp_timeouts
     tcp_v4
     tcp_v6
+    proxy_udp
+    proxy_v1
+    proxy_v2
     toa
+    uoa
     ttl
     udp
     workers

@@ -479,9 +479,8 @@ static CONN: &[Keyword] = &[
 
 static UDP: &[Keyword] = &[
     flag!(N "defence_udp_drop", conf.udp.defence_drop),
-    word!(S "uoa_mode", ["opp" => UoaMode::Opp, "ipo" => UoaMode::Ipo], false, false, conf.udp.uoa_mode)
-        .pending("UOA"),
-    num!(N "uoa_max_trail", 0..=2_147_483_647, conf.udp.uoa_max_trail).pending("UOA"),
+    word!(S "uoa_mode", ["opp" => UoaMode::Opp, "ipo" => UoaMode::Ipo], false, false, conf.udp.uoa_mode),
+    num!(N "uoa_max_trail", 0..=2_147_483_647, conf.udp.uoa_max_trail),
     block!("timeout", UDP_TIMEOUT),
 ];
 

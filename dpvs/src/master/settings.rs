@@ -1,8 +1,9 @@
 //! From dpvs.conf to the settings the workers obey.
 
 use dpvs_core::snapshot::{Settings, Timeouts};
+use dpvs_core::xmit::uoa::UoaMode;
 
-use crate::conf::Conf;
+use crate::conf::{self, Conf};
 
 /// The workers' part of a configuration.
 #[must_use]
@@ -33,6 +34,11 @@ pub fn settings(conf: &Conf) -> Settings {
         fast_xmit: !conf.conn.fast_xmit_close,
         defence_udp_drop: conf.udp.defence_drop,
         defence_tcp_drop: conf.tcp.defence_drop,
+        uoa_mode: match conf.udp.uoa_mode {
+            conf::UoaMode::Opp => UoaMode::Opp,
+            conf::UoaMode::Ipo => UoaMode::Ipo,
+        },
+        uoa_max_trail: u16::try_from(conf.udp.uoa_max_trail).unwrap_or(u16::MAX),
         neigh_timeout: conf.misc.neigh_timeout,
         unres_queue: conf.misc.unres_queue_length as usize,
         pool_hash_size: u8::try_from(conf.misc.pool_hash_size).unwrap_or(u8::MAX),
@@ -45,7 +51,12 @@ mod tests {
 
     #[test]
     fn the_defaults_of_both_sides_are_the_same() {
-        let (ours, theirs) = (settings(&Conf::default()), Settings::default());
+        // The workers' own default is to leave datagrams alone.
+        let theirs = Settings {
+            uoa_max_trail: 3,
+            ..Settings::default()
+        };
+        let ours = settings(&Conf::default());
         assert_eq!(format!("{ours:?}"), format!("{theirs:?}"));
     }
 }

@@ -172,6 +172,7 @@ impl World {
                 port,
             },
             sched: SchedKind::Wrr,
+            proxy: None,
             conn_timeout: 0,
             expire_quiescent: false,
             dests: (0..SERVERS).map(|i| self.dest(i)).collect(),

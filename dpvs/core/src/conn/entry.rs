@@ -59,6 +59,9 @@ pub(crate) mod flags {
     pub(crate) const STEADY_IN: u16 = 64;
     /// As `STEADY_IN`, for the server's.
     pub(crate) const STEADY_OUT: u16 = 128;
+    /// The server still has to learn the client's address, otherwise than by a TCP
+    /// option ([`crate::xmit::client`]).
+    pub(crate) const CLIENT: u16 = 1 << 8;
     /// Nobody has answered yet: may have to go when the table is full.
     pub(crate) const EMBRYO: u16 = 1 << 10;
     /// Where the three bits of the forwarding mode are; see [`Entry::mode`].
@@ -134,7 +137,8 @@ pub(crate) struct Entry<A> {
     pub pool: u32,
     /// Client's initial sequence number.
     pub client_isn: u32,
-    /// Sequence number of the server's first data byte, as the client sees it.
+    /// Sequence number of the server's first data byte, as the client sees it; without
+    /// [`flags::TOA`] what [`crate::xmit::client`] keeps.
     pub fdata: u32,
     /// Bytes of each direction in the low 48 bits, packets above 2^32 in the others.
     pub bytes: [u64; 2],

@@ -94,6 +94,7 @@ impl Numbers {
                 port: key.2,
             },
             sched,
+            proxy: None,
             conn_timeout: 0,
             expire_quiescent: false,
             dests: Arc::new([]),

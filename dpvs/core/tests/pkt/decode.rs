@@ -56,6 +56,10 @@ fn end(ip: IpAddr, port: u16) -> String {
     std::net::SocketAddr::new(ip, port).to_string()
 }
 
+fn hex(b: &[u8]) -> String {
+    b.iter().map(|b| format!("{b:02x}")).collect()
+}
+
 fn arp(p: &mut Text, b: &[u8]) -> Result<(), String> {
     p.kind = "arp".into();
     if at(b, 0, 6)? != [0, 1, 8, 0, 6, 4] {
@@ -98,6 +102,9 @@ fn ip4(p: &mut Text, b: &[u8]) -> Result<(), String> {
     p.push("tos", b[1]);
     p.push("iplen", len);
     p.push("ihl", b[0] & 15);
+    if header > 20 {
+        p.push("ipopt", hex(&b[20..header]));
+    }
     l4(p, src, dst, b[9], &b[header..], fragment & 0x3fff != 0)
 }
 
@@ -154,6 +161,15 @@ fn l4(
     (p.src, p.dst) = (src.to_string(), dst.to_string());
     p.kind = "ip".into();
     p.push("proto", proto);
+    if proto == 248 && !fragment {
+        // A header of its own before UDP's.
+        let len = usize::from(word(b, 2)?);
+        if at(b, 0, 2)?[1] != 17 || len != 12 && len != 24 {
+            return Err("UOA header is wrong".into());
+        }
+        p.push("opp", hex(at(b, 0, len)?));
+        return l4(p, src, dst, 17, &b[len..], false);
+    }
     if fragment || !matches!(proto, 1 | 6 | 17 | 58) {
         p.push("len", b.len());
         return Ok(());
@@ -188,6 +204,35 @@ fn l4(
 }
 
 fn data(p: &mut Text, b: &[u8]) {
+    // A PROXY header of version 2 stands as what it says, before the rest.
+    if let Some(at) = b.windows(12).position(|w| w == b"\r\n\r\n\0\r\nQUIT\n") {
+        p.push("ppv2-at", at);
+        let head = &b[at + 12..];
+        let len = head
+            .get(2..4)
+            .map_or(0, |l| usize::from(l[0]) << 8 | usize::from(l[1]));
+        let rest = head.get(4..4 + len).unwrap_or_default();
+        p.push("ppv2", hex(&head[..head.len().min(4)]));
+        if let Some((src, dst, ports)) = match len {
+            12 => Some((addr(&rest[..4]), addr(&rest[4..8]), &rest[8..])),
+            36 => Some((addr(&rest[..16]), addr(&rest[16..32]), &rest[32..])),
+            _ => None,
+        } {
+            let port = |i: usize| u16::from(ports[i]) << 8 | u16::from(ports[i + 1]);
+            p.push("ppv2-src", end(src, port(0)));
+            p.push("ppv2-dst", end(dst, port(2)));
+        }
+        let rest = head.get(4 + len..).unwrap_or_default();
+        p.push("rest", String::from_utf8_lossy(rest));
+        return;
+    }
+    if b.starts_with(b"PROXY ") {
+        let line = String::from_utf8_lossy(b)
+            .replace(' ', "_")
+            .replace("\r\n", "|");
+        p.push("ppv1", line);
+        return;
+    }
     if !b.is_empty() && b.len() <= 64 && b.iter().all(u8::is_ascii_graphic) {
         p.push("data", String::from_utf8_lossy(b));
     }

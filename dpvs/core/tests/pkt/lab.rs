@@ -18,6 +18,9 @@ use dpvs_core::snapshot::{Local, Port, PortAddr, Settings, Snapshot};
 use dpvs_core::stats::Reason;
 use dpvs_core::worker::{Worker, WorkerConf};
 
+use dpvs_core::xmit::proxy::Proxy;
+use dpvs_core::xmit::uoa::UoaMode;
+
 use super::packet::mac;
 use super::vars::Vars;
 
@@ -83,6 +86,17 @@ fn on(text: &str) -> Result<bool, String> {
         "off" => Ok(false),
         _ => Err(format!("`{text}` is neither on nor off")),
     }
+}
+
+fn proxy(text: &str) -> Result<Proxy, String> {
+    let number = match text {
+        "v1" => 1,
+        "v2" => 2,
+        "v1-insecure" => 0x11,
+        "v2-insecure" => 0x12,
+        _ => 0,
+    };
+    Proxy::from_number(number).ok_or_else(|| format!("`{text}` is no PROXY protocol"))
 }
 
 fn prefix(text: &str) -> Result<(IpAddr, u8), String> {
@@ -462,6 +476,7 @@ impl Lab {
             key,
             sched: SchedKind::from_name(sched).ok_or("no such scheduler")?,
             conn_timeout: vars.field(timeout, 31)?,
+            proxy: option(words, "proxy").map(proxy).transpose()?,
             expire_quiescent: words.contains(&"expire-quiescent"),
             dests: old.map_or_else(|| Vec::new().into(), |o| o.dests),
             laddrs: list.into(),
@@ -529,6 +544,11 @@ impl Lab {
             "defence-tcp-drop" => s.defence_tcp_drop = on(value)?,
             "defence-udp-drop" => s.defence_udp_drop = on(value)?,
             "neigh-timeout" => s.neigh_timeout = vars.field(value, 31)?,
+            "uoa" => match value {
+                "opp" => s.uoa_mode = UoaMode::Opp,
+                "ipo" => s.uoa_mode = UoaMode::Ipo,
+                n => s.uoa_max_trail = vars.field(n, 16)? as u16,
+            },
             "queue" => s.unres_queue = vars.number(value)? as usize,
             "timeout" if values.len() == 2 => {
                 let secs = vars.field(value, 31)?;

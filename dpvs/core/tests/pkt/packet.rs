@@ -82,6 +82,18 @@ const KEYS: &[&str] = &[
     "hex",
     "size",
     "quoted",
+    "opp",
+    "ppv1",
+    "ppv2",
+    "ppv2-at",
+    "ppv2-src",
+    "ppv2-dst",
+    "rest",
+];
+
+/// Keys that say what a packet has beside its payload, or how long it is.
+const SHOWN: &[&str] = &[
+    "opp", "ppv1", "ppv2", "ppv2-at", "ipopt", "ihl", "iplen", "len", "hex",
 ];
 
 impl Text {
@@ -188,6 +200,11 @@ impl Text {
         // The client's address must not slip in unnoticed.
         if self.get("toa").is_none() && self.get("opts").is_none() && got.get("toa").is_some() {
             return Some("it carries a toa option".into());
+        }
+        for key in ["opp", "ppv1", "ppv2", "ipopt"] {
+            if got.get(key).is_some() && !self.pairs.iter().any(|(k, _)| SHOWN.contains(&&k[..])) {
+                return Some(format!("it carries {key}"));
+            }
         }
         None
     }

@@ -349,7 +349,7 @@ impl Run {
             ("dest-is", [name, ..]) => {
                 let ids = self.lab.dests(name);
                 let id = *ids.last().ok_or("no such dest")?;
-                let mut sum = [0; 5];
+                let mut sum = [0; 9];
                 for reply in self.lab.query(&Query::Dests(vec![id])) {
                     let Reply::Dests(d) = reply else { continue };
                     let d = d.first().ok_or("no counters")?;
@@ -378,7 +378,7 @@ impl Run {
                 pairs(&["used", "miss"], &sum)
             }
             ("stat", _) => {
-                let mut sum = [0; 5];
+                let mut sum = [0; 9];
                 for w in &self.lab.workers {
                     let s = w.stats();
                     let now = [
@@ -387,10 +387,24 @@ impl Run {
                         s.to_host,
                         s.handed_over,
                         s.conns_made,
+                        s.proxy_ok,
+                        s.proxy_failed,
+                        s.uoa_ok,
+                        s.uoa_failed,
                     ];
                     sum.iter_mut().zip(now).for_each(|(s, n)| *s += n);
                 }
-                let names = ["toa", "toa-failed", "host", "handed", "made"];
+                let names = [
+                    "toa",
+                    "toa-failed",
+                    "host",
+                    "handed",
+                    "made",
+                    "proxy",
+                    "proxy-failed",
+                    "uoa",
+                    "uoa-failed",
+                ];
                 pairs(&names, &sum)
             }
             ("state", [client, name, ..]) => {

@@ -168,6 +168,7 @@ pub fn service(proto: u8, vip: &str, vport: u16, servers: u32, rport: u16) -> Se
             port: vport,
         },
         sched: SchedKind::Rr,
+        proxy: None,
         conn_timeout: 0,
         expire_quiescent: false,
         dests: dests.into(),

@@ -247,9 +247,6 @@ impl Master {
         if s.flags & (svc_flag::ONEPACKET | svc_flag::QUIC) != 0 {
             self.inert("one-packet and QUIC flags of a service");
         }
-        if s.proxy_protocol != 0 {
-            self.inert("PROXY protocol of a service");
-        }
         // 100 per cent is what keepalived sends for no limit.
         if s.bps != 0 || (1..100).contains(&s.limit_proportion) {
             self.inert("rate limit of a service");

@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use dpvs_core::frame::PortId;
 use dpvs_core::service::{Dest, DestId, FwdMode, Laddr, SchedKind, Service, ServiceId, ServiceKey};
+use dpvs_core::xmit::proxy::Proxy;
 use dpvs_ctl::msg::{CheckConf, svc_flag};
 
 use super::ids::Ids;
@@ -128,6 +129,7 @@ impl Entry {
             key,
             sched: self.options.sched,
             conn_timeout: self.options.conn_timeout,
+            proxy: Proxy::from_number(self.options.proxy_protocol),
             expire_quiescent: self.options.flags & svc_flag::EXPIRE_QUIESCENT != 0,
             dests: self
                 .dests

@@ -1,0 +1,598 @@
+//! The client's address towards the server, where it is no TCP option: PROXY
+//! protocol (TCP and UDP) and UOA (UDP). When, and what becomes of the sequence
+//! numbers; the bytes are [`super::proxy`]'s and [`super::uoa`]'s.
+//!
+//! A connection whose server still has to learn the address goes the long way
+//! ([`flags::CLIENT`]). Packets are changed before they are translated, as they
+//! came from the client. With a header of `len` bytes in place of `cut` bytes of
+//! the client, the connection's sequence delta grows by `len - cut` once the first
+//! segment has gone; from then on what comes before the client's own data is put
+//! right here, until the server has acknowledged the header.
+
+use std::net::SocketAddr;
+
+use dpvs_wire::checksum::{self, Delta};
+use dpvs_wire::ipv6;
+
+use crate::conn::{Entry, Handle, flags};
+use crate::egress::Way;
+use crate::frame::{Frame, Io, Now};
+use crate::proto::Dir;
+use crate::raw::{L3, Net};
+use crate::service::{FwdMode, Service, TCP, UDP};
+use crate::snapshot::{Settings, Snapshot};
+use crate::stats::Reason;
+use crate::worker::Worker;
+
+use super::fullnat::{self, ACK, FIN, RST, SYN};
+use super::proxy::{self, Ends, Found, Header, Proxy, Version};
+use super::uoa::{self, ip_len};
+
+const PSH: u8 = 0x08;
+
+/// What [`Entry::fdata`] is for a connection without TOA.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Duty {
+    /// PROXY protocol, if the service wants it.
+    proxy: Option<Proxy>,
+    /// TCP: the first segment has gone with its header, of this length...
+    sent: bool,
+    len: u8,
+    /// ... in place of so many bytes of the client.
+    cut: u16,
+    /// UDP: datagrams that still carry the address.
+    trail: u16,
+}
+
+impl Duty {
+    fn to_bits(self) -> u32 {
+        let proxy = match self.proxy {
+            None => 0,
+            Some(p) => {
+                let version = if p.version == Version::V1 { 1 } else { 2 };
+                version | u32::from(p.insecure) << 2
+            }
+        };
+        let low = u32::from(self.cut) | u32::from(self.len) << 16;
+        // A connection is TCP with a cut or UDP with a trail.
+        low | u32::from(self.trail) | u32::from(self.sent) << 24 | proxy << 28
+    }
+
+    fn from_bits(bits: u32, tcp: bool) -> Self {
+        let version = match bits >> 28 & 3 {
+            1 => Some(Version::V1),
+            2 => Some(Version::V2),
+            _ => None,
+        };
+        Self {
+            proxy: version.map(|version| Proxy {
+                version,
+                insecure: bits >> 30 & 1 != 0,
+            }),
+            sent: bits >> 24 & 1 != 0,
+            len: (bits >> 16) as u8,
+            cut: if tcp { bits as u16 } else { 0 },
+            trail: if tcp { 0 } else { bits as u16 },
+        }
+    }
+
+    /// What the header makes the stream longer.
+    fn growth(self) -> u32 {
+        u32::from(self.len).wrapping_sub(u32::from(self.cut))
+    }
+}
+
+impl<A: Net> Entry<A> {
+    /// How the server of a connection in the making learns the client's address.
+    pub(crate) fn set_duty(&mut self, service: &Service, settings: &Settings) {
+        if self.mode() != FwdMode::FullNat {
+            return;
+        }
+        let mut duty = Duty::default();
+        if self.proto == TCP {
+            if service.proxy.is_none() {
+                self.flags |= flags::TOA;
+                return;
+            }
+            duty.proxy = service.proxy;
+        } else if self.proto == UDP {
+            if service.proxy.is_some_and(|p| p.version == Version::V2) {
+                duty.proxy = service.proxy;
+            } else if !A::V6 || settings.uoa_mode == uoa::UoaMode::Opp {
+                duty.trail = settings.uoa_max_trail;
+            }
+        }
+        if duty != Duty::default() {
+            self.flags |= flags::CLIENT;
+            self.fdata = duty.to_bits();
+        }
+    }
+
+    fn duty(&self) -> Duty {
+        Duty::from_bits(self.fdata, self.proto == TCP)
+    }
+
+    fn done(&mut self) {
+        self.flags &= !flags::CLIENT;
+        self.settle();
+    }
+
+    /// Another TCP connection on the same ports: all begins anew.
+    pub(crate) fn renew_duty(&mut self) {
+        if self.flags & flags::TOA == 0
+            && let Some(proxy) = self.duty().proxy
+        {
+            let duty = Duty {
+                proxy: Some(proxy),
+                ..Duty::default()
+            };
+            self.fdata = duty.to_bits();
+            self.flags |= flags::CLIENT;
+        }
+    }
+
+    fn ends(&self) -> Ends {
+        let end = |addr: A, port: u16| SocketAddr::from((addr.ip(), u16::from_be(port)));
+        Ends::Known(
+            end(self.caddr(), self.cport()),
+            end(self.vaddr(), self.vport()),
+        )
+    }
+
+    /// Which header goes to the server, and what of the payload it stands for;
+    /// `None`: the payload goes as it is.
+    fn header(&self, proxy: Proxy, payload: &[u8]) -> Option<(Header, usize)> {
+        let stream = self.proto == TCP;
+        let own = proxy::write(proxy.version, self.ends(), stream);
+        let found = proxy::read(payload);
+        match found {
+            Found::Header { version, .. } if proxy.insecure && version == proxy.version => None,
+            Found::Header { len, ends, .. } if proxy.insecure => {
+                let header = ends.map_or(own, |e| proxy::write(proxy.version, e, stream));
+                Some((header, len))
+            }
+            Found::Nothing if proxy.insecure && starts(payload) => None,
+            // DIFFERS: DPVS lets what it cannot read pass without its own header, also
+            // in secure mode, leaves TLVs of a header it replaces, and puts its own
+            // before a LOCAL one. Here a server that is told to believe nobody else
+            // always gets ours, and nothing is left of another.
+            Found::Header { len, .. } => Some((own, len)),
+            Found::Nothing => Some((own, 0)),
+        }
+    }
+}
+
+/// Whether a payload starts as a header does.
+fn starts(payload: &[u8]) -> bool {
+    payload.starts_with(b"PROXY ") || payload.starts_with(b"\r\n\r\n\0\r\nQUIT\n")
+}
+
+impl<F: Frame> Worker<F> {
+    /// Changes a packet of a connection with [`flags::CLIENT`], which is about to be
+    /// translated and sent by `way`; sends one before it where that is needed. Says
+    /// where the transport header is now; `Err` if the packet must not go on.
+    #[cold]
+    #[inline(never)]
+    #[allow(clippy::too_many_arguments)]
+    pub(crate) fn introduce<A: Net, I: Io<Frame = F>>(
+        &mut self,
+        snap: &Snapshot,
+        frame: &mut F,
+        l4: usize,
+        conn: Handle,
+        way: &Way,
+        now: Now,
+        io: &mut I,
+    ) -> Result<usize, Reason> {
+        let entry = A::entry(&self.conns, conn);
+        let duty = entry.duty();
+        if conn.dir() == Dir::In && is_fragment::<A>(frame.data(), l4) && entry.proto == TCP {
+            // Only whole segments can be changed in length.
+            return if duty.sent {
+                Ok(l4)
+            } else {
+                Err(Reason::Fragment)
+            };
+        }
+        match (conn.dir(), entry.proto == TCP) {
+            (Dir::In, true) => {
+                self.segment::<A, I>(snap, frame, l4, conn, duty, way, now, io)?;
+                Ok(l4)
+            }
+            (Dir::Out, true) => {
+                let entry = A::entry_mut(&mut self.conns, conn);
+                acknowledged(entry, duty, frame.data_mut(), l4);
+                Ok(l4)
+            }
+            (Dir::In, false) if duty.proxy.is_some() => {
+                self.datagram::<A>(frame, l4, conn, duty, way);
+                Ok(l4)
+            }
+            (Dir::In, false) => self.uoa::<A, I>(snap, frame, l4, conn, duty, way, now, io),
+            (Dir::Out, false) => Ok(l4),
+        }
+    }
+
+    /// A TCP segment of the client.
+    #[allow(clippy::too_many_arguments)]
+    fn segment<A: Net, I: Io<Frame = F>>(
+        &mut self,
+        snap: &Snapshot,
+        frame: &mut F,
+        l4: usize,
+        conn: Handle,
+        mut duty: Duty,
+        way: &Way,
+        now: Now,
+        io: &mut I,
+    ) -> Result<(), Reason> {
+        let entry = A::entry(&self.conns, conn);
+        let Some(proxy) = duty.proxy else {
+            return Ok(());
+        };
+        let data = frame.data();
+        let (tcp_flags, at) = (data[l4 + 13], l4 + usize::from(data[l4 + 12] >> 4) * 4);
+        let size = (L3 + ip_len::<A>(data)).saturating_sub(at);
+        let first = entry.client_isn.wrapping_add(1);
+        let seq = number(data, l4 + 4);
+        let offset = seq.wrapping_sub(first).cast_signed();
+        if tcp_flags & SYN != 0 {
+            return Ok(());
+        }
+        if offset == 0 && size > 0 && tcp_flags & RST == 0 {
+            // DIFFERS: a first segment that is sent again has the header again. And
+            // it has one whatever it acknowledges: DPVS sends none when the server
+            // has spoken first.
+            let _ = frame.pull_up(at + size.min(proxy::LOOK));
+            let look = &frame.data()[at..];
+            let look = &look[..look.len().min(size)];
+            let Some((header, cut)) = entry.header(proxy, look) else {
+                A::entry_mut(&mut self.conns, conn).done();
+                return Ok(());
+            };
+            if !duty.sent {
+                duty.sent = true;
+                duty.len = header.bytes().len() as u8;
+                duty.cut = cut as u16;
+                let entry = A::entry_mut(&mut self.conns, conn);
+                entry.fdata = duty.to_bits();
+                entry.seq_delta = entry.seq_delta.wrapping_add(duty.growth());
+            } else if (header.bytes().len(), cut) != (usize::from(duty.len), usize::from(duty.cut))
+            {
+                // A part of what it was, in which the client's own header is not
+                // whole: that has to come again in one piece.
+                return Err(Reason::ProxyOrder);
+            }
+            return self.head_segment::<A, I>(
+                snap,
+                frame,
+                (l4, at, size),
+                conn,
+                duty,
+                &header,
+                way,
+                now,
+                io,
+            );
+        }
+        if !duty.sent {
+            // Where this one goes is not known before the first has come.
+            return if offset > 0 && tcp_flags & RST == 0 {
+                Err(Reason::ProxyOrder)
+            } else {
+                Ok(())
+            };
+        }
+        if offset <= 0 {
+            set_seq(frame.data_mut(), l4, seq.wrapping_sub(duty.growth()));
+        } else if offset < i32::from(duty.cut) {
+            let cut = (usize::from(duty.cut) - offset as usize).min(size);
+            if !splice::<F, A>(frame, l4, at, cut, &[]) {
+                return Err(Reason::NoRoom);
+            }
+            set_seq(
+                frame.data_mut(),
+                l4,
+                first.wrapping_add(u32::from(duty.cut)),
+            );
+        }
+        Ok(())
+    }
+
+    /// The segment that the header goes with: in it, or before it.
+    #[allow(clippy::too_many_arguments)]
+    fn head_segment<A: Net, I: Io<Frame = F>>(
+        &mut self,
+        snap: &Snapshot,
+        frame: &mut F,
+        (l4, at, size): (usize, usize, usize),
+        conn: Handle,
+        duty: Duty,
+        header: &Header,
+        way: &Way,
+        now: Now,
+        io: &mut I,
+    ) -> Result<(), Reason> {
+        let cut = usize::from(duty.cut).min(size);
+        let seq = number(frame.data(), l4 + 4);
+        // As it will be when the connection's delta has been added.
+        let start = seq.wrapping_sub(duty.growth());
+        let len = ip_len::<A>(frame.data()) + header.bytes().len() - cut;
+        if len <= usize::from(way.mtu()) && splice::<F, A>(frame, l4, at, cut, header.bytes()) {
+            set_seq(frame.data_mut(), l4, start);
+            self.stats.proxy_ok += 1;
+            return Ok(());
+        }
+        let mut own = io.alloc().ok_or(Reason::NoBuffer)?;
+        if !write_own::<F, A>(&mut own, frame.data(), l4, start, header.bytes()) {
+            return Err(Reason::NoRoom);
+        }
+        if cut > 0 && !splice::<F, A>(frame, l4, at, cut, &[]) {
+            return Err(Reason::NoRoom);
+        }
+        set_seq(frame.data_mut(), l4, seq.wrapping_add(u32::from(duty.cut)));
+        self.stats.proxy_ok += 1;
+        self.send_client::<A, I>(snap, own, A::L4, conn, way, now, io);
+        Ok(())
+    }
+
+    /// Translates and sends a packet made here for the server.
+    #[allow(clippy::too_many_arguments)]
+    fn send_client<A: Net, I: Io<Frame = F>>(
+        &mut self,
+        snap: &Snapshot,
+        mut frame: F,
+        l4: usize,
+        conn: Handle,
+        way: &Way,
+        now: Now,
+        io: &mut I,
+    ) {
+        let entry = A::entry(&self.conns, conn);
+        fullnat::translate(entry, Dir::In, frame.data_mut(), l4, entry.proto == TCP);
+        self.send_way(snap, frame, way, now, io);
+    }
+
+    /// A datagram of the client of a service with PROXY protocol.
+    fn datagram<A: Net>(&mut self, frame: &mut F, l4: usize, conn: Handle, duty: Duty, way: &Way) {
+        let entry = A::entry(&self.conns, conn);
+        let Some(proxy) = duty.proxy else { return };
+        if is_fragment::<A>(frame.data(), l4) {
+            self.stats.proxy_failed += 1;
+            return;
+        }
+        let at = l4 + 8;
+        let size = (L3 + ip_len::<A>(frame.data())).saturating_sub(at);
+        let _ = frame.pull_up(at + size.min(proxy::LOOK));
+        let look = frame.data().get(at..).unwrap_or_default();
+        let look = &look[..look.len().min(size)];
+        if let Some((header, cut)) = entry.header(proxy, look) {
+            let cut = cut.min(size);
+            let len = ip_len::<A>(frame.data()) + header.bytes().len() - cut;
+            if len > usize::from(way.mtu()) || !splice::<F, A>(frame, l4, at, cut, header.bytes()) {
+                // DIFFERS: the next one with room has it; DPVS tries the first only.
+                self.stats.proxy_failed += 1;
+                return;
+            }
+            self.stats.proxy_ok += 1;
+        }
+        A::entry_mut(&mut self.conns, conn).done();
+    }
+
+    /// One of the first datagrams of a client.
+    #[allow(clippy::too_many_arguments)]
+    fn uoa<A: Net, I: Io<Frame = F>>(
+        &mut self,
+        snap: &Snapshot,
+        frame: &mut F,
+        l4: usize,
+        conn: Handle,
+        mut duty: Duty,
+        way: &Way,
+        now: Now,
+        io: &mut I,
+    ) -> Result<usize, Reason> {
+        let entry = A::entry_mut(&mut self.conns, conn);
+        duty.trail = duty.trail.saturating_sub(1);
+        entry.fdata = duty.to_bits();
+        if duty.trail == 0 {
+            entry.done();
+        }
+        let client = (entry.caddr().ip(), u16::from_be(entry.cport()));
+        let mode = snap.settings.uoa_mode;
+        let v4 = is_v4(entry);
+        if !is_fragment::<A>(frame.data(), l4)
+            && let Some(l4) = uoa::insert::<F, A>(frame, l4, mode, client, v4, way.mtu())
+        {
+            self.stats.uoa_ok += 1;
+            return Ok(l4);
+        }
+        // The address alone goes before it.
+        let sent = io.alloc().and_then(|mut own| {
+            let udp = uoa::standalone::<F, A>(&mut own, frame.data(), l4, mode, client, v4)?;
+            Some((own, udp))
+        });
+        match sent {
+            Some((own, udp)) => {
+                self.stats.uoa_ok += 1;
+                self.send_client::<A, I>(snap, own, udp, conn, way, now, io);
+            }
+            None => self.stats.uoa_failed += 1,
+        }
+        Ok(l4)
+    }
+}
+
+/// Whether the server of a connection is spoken to by IPv4.
+fn is_v4<A: Net>(entry: &Entry<A>) -> bool {
+    match entry.daddr().ip() {
+        std::net::IpAddr::V4(_) => true,
+        std::net::IpAddr::V6(a) => a.to_ipv4_mapped().is_some(),
+    }
+}
+
+/// Whether a packet is a part of one.
+fn is_fragment<A: Net>(data: &[u8], l4: usize) -> bool {
+    if A::V6 {
+        l4 != A::L4
+            && ipv6::walk(data[L3 + 6], &data[A::L4..]).is_ok_and(|upper| upper.fragment.is_some())
+    } else {
+        data[L3 + 6] & 0x3f | data[L3 + 7] != 0
+    }
+}
+
+/// A segment of the server: what it acknowledges of the header is not the client's.
+fn acknowledged<A: Net>(entry: &mut Entry<A>, duty: Duty, data: &mut [u8], l4: usize) {
+    if !duty.sent || data[l4 + 13] & ACK == 0 {
+        return;
+    }
+    // The client's first byte as the server numbered it before the header.
+    let first = entry.client_isn.wrapping_add(1);
+    let start = first
+        .wrapping_add(entry.seq_delta)
+        .wrapping_sub(duty.growth());
+    let ack = number(data, l4 + 8);
+    let of_header = ack.wrapping_sub(start).cast_signed();
+    let new = if of_header >= i32::from(duty.len) {
+        entry.done();
+        return;
+    } else if of_header <= 0 {
+        ack.wrapping_add(duty.growth())
+    } else {
+        first.wrapping_add(entry.seq_delta)
+    };
+    set_number(data, l4, l4 + 8, new);
+}
+
+fn number(data: &[u8], at: usize) -> u32 {
+    u32::from_be_bytes([data[at], data[at + 1], data[at + 2], data[at + 3]])
+}
+
+fn set_seq(data: &mut [u8], l4: usize, seq: u32) {
+    set_number(data, l4, l4 + 4, seq);
+}
+
+/// Sets a number of a TCP header, and its checksum.
+fn set_number(data: &mut [u8], l4: usize, at: usize, new: u32) {
+    let old = number(data, at);
+    data[at..at + 4].copy_from_slice(&new.to_be_bytes());
+    let sum = u16::from_be_bytes([data[l4 + 16], data[l4 + 17]]);
+    let sum = checksum::update32(sum, old, new);
+    data[l4 + 16..l4 + 18].copy_from_slice(&sum.to_be_bytes());
+}
+
+/// What a packet's transport checksum sums up besides the payload; `at` is where
+/// that starts.
+fn framing<A: Net>(data: &[u8], l4: usize, at: usize, len: usize, udp: bool) -> Delta {
+    let (src, dst) = A::addrs(data);
+    let proto = if udp { UDP } else { TCP };
+    Delta::new()
+        .add(src.ip())
+        .add(dst.ip())
+        .add(u16::from(proto))
+        .add(len as u16)
+        .add_bytes(&data[l4..at])
+}
+
+/// Puts `new` in place of `cut` bytes at `at`, the start of a TCP or UDP payload
+/// whose header is at `l4`; lengths and checksums are right afterwards. The frame
+/// grows and shrinks at its front. A checksum that was wrong stays wrong. False, and
+/// nothing changed, without room.
+fn splice<F: Frame, A: Net>(frame: &mut F, l4: usize, at: usize, cut: usize, new: &[u8]) -> bool {
+    if !frame.pull_up(at + cut) || frame.data().len() < at + cut {
+        return false;
+    }
+    let udp = at == l4 + 8;
+    let sum_at = l4 + if udp { 6 } else { 16 };
+    let old_len = ip_len::<A>(frame.data());
+    let grow = new.len().saturating_sub(cut);
+    if grow > 0 && !frame.push_front(grow) {
+        return false;
+    }
+    // The headers are behind the new room, and the payload behind them.
+    let data = frame.data_mut();
+    let tail = L3 + old_len - l4;
+    let mut sum = u16::from_be_bytes([data[grow + sum_at], data[grow + sum_at + 1]]);
+    let unsummed = udp && sum == 0;
+    data[grow + sum_at..grow + sum_at + 2].fill(0);
+    let whole = Delta::from_bits(!sum);
+    let headers = framing::<A>(&data[grow..], l4, at, tail, udp);
+    let mut rest = whole
+        .and(headers.inverse())
+        .sub_bytes(&data[grow + at..grow + at + cut]);
+    if cut.abs_diff(new.len()) % 2 == 1 {
+        // Every byte behind is in the other half of its word now.
+        rest = rest.swapped();
+    }
+    if new.len() >= cut {
+        data.copy_within(grow..grow + at, 0);
+    } else {
+        let shrink = cut - new.len();
+        data.copy_within(..at, shrink);
+        // Within the first segment, as was looked at above.
+        frame.pull_front(shrink);
+    }
+    let data = frame.data_mut();
+    data[at..at + new.len()].copy_from_slice(new);
+    let len = old_len + new.len() - cut;
+    if A::V6 {
+        data[L3 + 4..L3 + 6].copy_from_slice(&((len - 40) as u16).to_be_bytes());
+    } else {
+        data[L3 + 2..L3 + 4].copy_from_slice(&(len as u16).to_be_bytes());
+        let sum = u16::from_be_bytes([data[L3 + 10], data[L3 + 11]]);
+        let sum = checksum::update16(sum, old_len as u16, len as u16);
+        data[L3 + 10..L3 + 12].copy_from_slice(&sum.to_be_bytes());
+    }
+    let tail = L3 + len - l4;
+    if udp {
+        data[l4 + 4..l4 + 6].copy_from_slice(&(tail as u16).to_be_bytes());
+    }
+    if !unsummed {
+        let all = framing::<A>(data, l4, at + new.len(), tail, udp).and(rest);
+        sum = !all.to_bits();
+        if udp {
+            sum = checksum::udp_field(sum);
+        }
+        data[sum_at..sum_at + 2].copy_from_slice(&sum.to_be_bytes());
+    }
+    true
+}
+
+/// Writes a segment with nothing but a PROXY header into an empty frame: between
+/// the ends of `like`, whose TCP header is at `l4`, numbered `seq`.
+fn write_own<F: Frame, A: Net>(
+    out: &mut F,
+    like: &[u8],
+    l4: usize,
+    seq: u32,
+    header: &[u8],
+) -> bool {
+    let to = A::L4;
+    if !out.push_back(to + 20 + header.len()) {
+        return false;
+    }
+    let data = out.data_mut();
+    data[..to].copy_from_slice(&like[..to]);
+    data[to..to + 20].copy_from_slice(&like[l4..l4 + 20]);
+    data[to + 20..].copy_from_slice(header);
+    data[to + 4..to + 8].copy_from_slice(&seq.to_be_bytes());
+    data[to + 12] = 0x50;
+    data[to + 13] = ACK | like[l4 + 13] & PSH & !(FIN | SYN);
+    // No checksum yet, and nothing urgent.
+    data[to + 16..to + 20].fill(0);
+    let tail = data.len() - to;
+    if A::V6 {
+        data[L3 + 4..L3 + 6].copy_from_slice(&(tail as u16).to_be_bytes());
+        data[L3 + 6] = TCP;
+    } else {
+        data[L3] = 0x45;
+        data[L3 + 2..L3 + 4].copy_from_slice(&((20 + tail) as u16).to_be_bytes());
+        data[L3 + 6..L3 + 8].fill(0);
+        data[L3 + 10..L3 + 12].fill(0);
+        let sum = !checksum::sum(&data[L3..to]);
+        data[L3 + 10..L3 + 12].copy_from_slice(&sum.to_be_bytes());
+    }
+    let sum = !framing::<A>(data, to, data.len(), tail, false).to_bits();
+    data[to + 16..to + 18].copy_from_slice(&sum.to_be_bytes());
+    true
+}
