@@ -1,4 +1,5 @@
 //! New flows: service, server, local port, connection (DPVS facts §6, §9).
+//! Which server is `choose`'s.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -13,11 +14,11 @@ use crate::neigh::Egress;
 use crate::parse::Head;
 use crate::proto::{Dir, tcp, udp};
 use crate::raw::Net;
-use crate::sched::{Cursor, Load};
-use crate::service::{Dest, FwdMode, SchedKind, Service, ServiceKey, TCP, UDP};
+use crate::sched::Flow;
+use crate::service::{Dest, FwdMode, Service, ServiceKey, TCP, UDP};
 use crate::snapshot::Snapshot;
 use crate::stats::Reason;
-use crate::worker::{DestState, Worker};
+use crate::worker::Worker;
 use crate::xmit::fullnat::SYN;
 
 /// Local addresses tried for one connection.
@@ -33,31 +34,6 @@ pub(crate) enum Admitted {
     Drop(Reason),
     /// Another worker has its connection.
     HandOver(WorkerId),
-}
-
-/// What a worker keeps of a service while it forwards.
-pub(crate) struct ServiceState {
-    uid: u64,
-    version: u64,
-    pub(crate) cursor: Cursor,
-    /// Local addresses that feed a port pool, with the number of their pools, as
-    /// of `epoch`.
-    sources: Vec<(IpAddr, u32)>,
-    epoch: u32,
-    next_source: usize,
-}
-
-/// Of every service a worker may know.
-pub(crate) type ServiceStates = Vec<Option<Box<ServiceState>>>;
-
-/// Services a worker keeps room for from the start.
-const SERVICES: usize = 65_536;
-
-/// Room for the services, so that no packet waits for it.
-pub(crate) fn service_states() -> ServiceStates {
-    let mut states = Vec::new();
-    states.resize_with(SERVICES, || None);
-    states
 }
 
 impl<F: Frame> Worker<F> {
@@ -136,7 +112,15 @@ impl<F: Frame> Worker<F> {
         now: Now,
         io: &mut I,
     ) -> Result<Handle, Reason> {
-        let dest = self.schedule(service)?;
+        let (client, vip) = A::addrs(frame.data());
+        let flow = Flow {
+            client: client.ip(),
+            cport: u16::from_be(head.sport),
+            vip: vip.ip(),
+            qid: None,
+            now: (now.millis() / 1000) as u32,
+        };
+        let dest = self.schedule(service, flow, payload(frame, head))?;
         if dest.mode != FwdMode::FullNat {
             return Err(Reason::ModeUnsupported);
         }
@@ -216,103 +200,6 @@ impl<F: Frame> Worker<F> {
         Ok(conn)
     }
 
-    fn schedule(&mut self, service: &Arc<Service>) -> Result<Dest, Reason> {
-        let i = service.id.0 as usize;
-        let (me, workers) = (usize::from(self.conf.id.0), usize::from(self.conf.workers));
-        let (worker, of) = (me as u32, workers.max(1) as u32);
-        let epoch = self.pools.epoch();
-        let known = self.services.get(i).is_some_and(|state| {
-            state.as_ref().is_some_and(|s| {
-                s.uid == service.uid && s.version == service.version && s.epoch == epoch
-            })
-        });
-        if !known {
-            self.refresh(service);
-        }
-        let Some(Some(state)) = self.services.get_mut(i) else {
-            return Err(Reason::NoDest);
-        };
-        let dests = &self.dests;
-        let picked = state.cursor.pick(&service.dests, |dest| {
-            dests
-                .get(dest.id.0 as usize)
-                .map_or(Load::default(), |d| Load {
-                    active: d.counters.active,
-                    inactive: d.counters.inactive,
-                    overloaded: d.overloaded(dest, worker, of),
-                })
-        });
-        picked
-            .and_then(|i| service.dests.get(i))
-            .copied()
-            .ok_or_else(|| {
-                // Schedulers pass over servers at their threshold.
-                if service.dests.iter().any(Dest::usable) {
-                    Reason::Overload
-                } else {
-                    Reason::NoDest
-                }
-            })
-    }
-
-    /// The service, its local addresses or their pools are not what they were.
-    #[cold]
-    fn refresh(&mut self, service: &Arc<Service>) {
-        let i = service.id.0 as usize;
-        if i >= self.services.len() {
-            self.services.resize_with(i + 1, || None);
-        }
-        let (me, workers) = (usize::from(self.conf.id.0), usize::from(self.conf.workers));
-        let dests = &self.dests;
-        let cursor = || {
-            let load = |d: &Dest| {
-                dests
-                    .get(d.id.0 as usize)
-                    .map_or(Load::default(), DestState::load)
-            };
-            Cursor::new(service.sched, &service.dests, me, workers, load)
-        };
-        let slot = &mut self.services[i];
-        let fresh = slot.is_none();
-        let state = slot.get_or_insert_with(|| {
-            Box::new(ServiceState {
-                uid: service.uid,
-                version: service.version,
-                cursor: cursor(),
-                sources: Vec::new(),
-                epoch: 0,
-                next_source: 0,
-            })
-        });
-        let changed = state.uid != service.uid || state.version != service.version;
-        if changed {
-            state.uid = service.uid;
-            state.version = service.version;
-            state.cursor = cursor();
-        }
-        if fresh || changed {
-            for (dest, place) in service.dests.iter().zip(0..) {
-                if let Some(d) = self.dests.get_mut(dest.id.0 as usize) {
-                    let watched = service.sched == SchedKind::Wlc || dest.max_conn > 0;
-                    d.watch = if watched {
-                        (i as u32 + 1, place)
-                    } else {
-                        (0, 0)
-                    };
-                }
-            }
-        }
-        let pools = &self.pools;
-        state.epoch = pools.epoch();
-        state.sources.clear();
-        state.sources.extend(
-            service
-                .laddrs
-                .iter()
-                .filter_map(|l| Some((l.addr, pools.number(l.addr)?))),
-        );
-    }
-
     /// A local address, a port of it (host order), and the pool's number.
     fn local_port<A: Net>(
         &mut self,
@@ -343,6 +230,17 @@ impl<F: Frame> Worker<F> {
             }
         }
         Err(reason)
+    }
+}
+
+/// What a datagram carries, as far as it is in the first segment; nothing of TCP.
+fn payload<'a>(frame: &'a impl Frame, head: &Head) -> &'a [u8] {
+    match head.proto {
+        UDP => frame
+            .data()
+            .get(usize::from(head.l4) + 8..)
+            .unwrap_or_default(),
+        _ => &[],
     }
 }
 

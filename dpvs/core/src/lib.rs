@@ -6,6 +6,7 @@
 //! [`snapshot::Snapshot`]s and questions by [`message`].
 
 mod admit;
+mod choose;
 mod conn;
 mod egress;
 pub mod frame;

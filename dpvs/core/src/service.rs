@@ -43,21 +43,59 @@ pub enum SchedKind {
     Rr,
     /// Weighted round robin.
     Wrr,
+    /// Least connections.
+    Lc,
     /// Weighted least connections.
     #[default]
     Wlc,
+    /// Locality-based least connections.
+    Lblc,
+    /// Locality-based least connections with replication.
+    Lblcr,
+    /// Destination hashing.
+    Dh,
+    /// Source hashing.
+    Sh,
+    /// Shortest expected delay.
+    Sed,
+    /// Never queue.
+    Nq,
+    /// Weighted failover.
+    Fo,
+    /// Weighted overflow.
+    Ovf,
+    /// Maglev hashing.
+    Mh,
+    /// Power of two choices.
+    Twos,
+    /// Consistent hashing.
+    Conhash,
 }
 
 impl SchedKind {
+    /// Every method, as ipvsadm(8) lists them.
+    pub const ALL: [Self; 15] = [
+        Self::Rr,
+        Self::Wrr,
+        Self::Lc,
+        Self::Wlc,
+        Self::Lblc,
+        Self::Lblcr,
+        Self::Dh,
+        Self::Sh,
+        Self::Sed,
+        Self::Nq,
+        Self::Fo,
+        Self::Ovf,
+        Self::Mh,
+        Self::Twos,
+        Self::Conhash,
+    ];
+
     /// By the name used on the control socket.
     #[must_use]
     pub fn from_name(name: &str) -> Option<Self> {
-        match name {
-            "rr" => Some(Self::Rr),
-            "wrr" => Some(Self::Wrr),
-            "wlc" => Some(Self::Wlc),
-            _ => None,
-        }
+        Self::ALL.into_iter().find(|kind| kind.name() == name)
     }
 
     /// The name used on the control socket.
@@ -66,7 +104,19 @@ impl SchedKind {
         match self {
             Self::Rr => "rr",
             Self::Wrr => "wrr",
+            Self::Lc => "lc",
             Self::Wlc => "wlc",
+            Self::Lblc => "lblc",
+            Self::Lblcr => "lblcr",
+            Self::Dh => "dh",
+            Self::Sh => "sh",
+            Self::Sed => "sed",
+            Self::Nq => "nq",
+            Self::Fo => "fo",
+            Self::Ovf => "ovf",
+            Self::Mh => "mh",
+            Self::Twos => "twos",
+            Self::Conhash => "conhash",
         }
     }
 }
@@ -133,6 +183,76 @@ pub struct Service {
     pub dests: Arc<[Dest]>,
     /// Local addresses, in the order they were added.
     pub laddrs: Arc<[Laddr]>,
+    /// How its servers are chosen, beside the scheduler's name.
+    pub policy: Policy,
+}
+
+impl Service {
+    /// A service without servers, weighted least connections; for `..` of a literal.
+    #[must_use]
+    pub fn new(id: ServiceId, key: ServiceKey) -> Self {
+        Self {
+            id,
+            uid: 0,
+            version: 0,
+            key,
+            sched: SchedKind::Wlc,
+            conn_timeout: 0,
+            expire_quiescent: false,
+            dests: Arc::new([]),
+            laddrs: Arc::new([]),
+            policy: Policy::default(),
+        }
+    }
+}
+
+/// What a hash scheduler hashes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum HashTarget {
+    /// Nothing was said: `conhash` finds no server then, as in DPVS.
+    #[default]
+    None,
+    /// The client's address.
+    Sip,
+    /// The connection id of gQUIC, else the client's address.
+    Qid,
+}
+
+/// Connections of a client stay with a server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Persistence {
+    /// How long it is remembered after its last connection has ended, seconds.
+    pub timeout: u32,
+    /// Which bits of a client's address count, as they stand in an address of 128
+    /// bits (IPv4 in the last 32).
+    pub mask: u128,
+    /// A SIP call (its Call-ID) is the client, where there is one.
+    pub sip: bool,
+}
+
+/// How a service's servers are chosen, beside the scheduler's name.
+#[derive(Clone, Debug, Default)]
+#[allow(clippy::struct_excessive_bools)]
+pub struct Policy {
+    /// What `mh` and `conhash` look a server up in, and the like: made by the
+    /// master for these servers, used by all workers.
+    pub table: Option<Arc<crate::sched::Table>>,
+    /// What `conhash` hashes.
+    pub hash_target: HashTarget,
+    /// `sh-fallback`, `mh-fallback`: another server where the hashed one may not
+    /// be used.
+    pub fallback: bool,
+    /// `sh-port`, `mh-port`: the client's port is hashed, too.
+    pub with_port: bool,
+    /// Connection ids of IETF QUIC name their server.
+    pub quic: bool,
+    /// Each datagram is scheduled anew.
+    pub one_packet: bool,
+    /// Clients come back to the same server.
+    pub persistence: Option<Persistence>,
+    /// Servers are watched by the outcome of connections; so many have to succeed
+    /// after a server was taken out and back.
+    pub check: Option<u8>,
 }
 
 /// A real server of a service.
@@ -150,11 +270,29 @@ pub struct Dest {
     pub mode: FwdMode,
     /// Upper connection threshold over all workers, 0 = none.
     pub max_conn: u32,
+    /// Lower connection threshold: a full server gets connections again when it has
+    /// fewer than this; 0 = as soon as it is not full.
+    pub min_conn: u32,
     /// Taken out by the passive check.
     pub inhibited: bool,
 }
 
 impl Dest {
+    /// A FullNAT server of weight 1 without thresholds; for `..` of a literal.
+    #[must_use]
+    pub fn new(id: DestId, addr: IpAddr, port: u16) -> Self {
+        Self {
+            id,
+            addr,
+            port,
+            weight: 1,
+            mode: FwdMode::FullNat,
+            max_conn: 0,
+            min_conn: 0,
+            inhibited: false,
+        }
+    }
+
     /// May get new connections, thresholds aside.
     #[must_use]
     pub fn usable(&self) -> bool {

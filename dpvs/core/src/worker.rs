@@ -9,7 +9,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use crate::admit::{ServiceStates, service_states};
+use crate::choose::{ServiceStates, service_states};
 use crate::conn::ConnTable;
 use crate::conn::embryo::Embryos;
 use crate::conn::index::reserve;

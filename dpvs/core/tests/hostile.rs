@@ -377,6 +377,7 @@ fn apply(b: &mut Bench, m: &mut Master, frames: &[(u16, Vec<u8>)], step: &Step) 
                 weight: *weight,
                 mode: dpvs_core::service::FwdMode::FullNat,
                 max_conn: u32::from(*host % 3),
+                min_conn: 0,
                 inhibited: false,
             });
             m.services[*s].dests = dests.into();

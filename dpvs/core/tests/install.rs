@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use dpvs_core::frame::{HeapFrame, Io, Now, PortId, WorkerId};
 use dpvs_core::message::{FromWorker, ToWorker};
-use dpvs_core::service::{Dest, DestId, FwdMode, SchedKind, Service, ServiceId, ServiceKey};
+use dpvs_core::service::{Dest, DestId, FwdMode, Policy, SchedKind, Service, ServiceId, ServiceKey};
 use dpvs_core::snapshot::Snapshot;
 use dpvs_core::worker::{Worker, WorkerConf};
 
@@ -54,6 +54,7 @@ fn snapshot(epoch: u64, services: u32) -> Arc<Snapshot> {
             weight: 1,
             mode: FwdMode::FullNat,
             max_conn: 0,
+            min_conn: 0,
             inhibited: false,
         };
         snapshot.services.insert(Arc::new(Service {
@@ -71,6 +72,7 @@ fn snapshot(epoch: u64, services: u32) -> Arc<Snapshot> {
             expire_quiescent: false,
             dests: (0..10).map(dest).collect(),
             laddrs: [].into(),
+            policy: Policy::default(),
         }));
     }
     Arc::new(snapshot)

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use dpvs_core::frame::{Io, Now, PortId, WorkerId};
 use dpvs_core::inet::route::{Fib, Route};
 use dpvs_core::message::ToWorker;
-use dpvs_core::service::{Dest, DestId, FwdMode, Laddr, SchedKind, Service, ServiceId, ServiceKey};
+use dpvs_core::service::{Dest, DestId, FwdMode, Laddr, Policy, SchedKind, Service, ServiceId, ServiceKey};
 use dpvs_core::snapshot::{Local, Mac, Port, PortAddr, Settings, Snapshot};
 use dpvs_core::worker::{Worker, WorkerConf};
 
@@ -177,6 +177,7 @@ impl World {
             expire_quiescent: false,
             dests: (0..SERVERS).map(|i| self.dest(i)).collect(),
             laddrs: Arc::default(),
+            policy: Policy::default(),
         }
     }
 
@@ -188,6 +189,7 @@ impl World {
             weight: 1,
             mode: FwdMode::FullNat,
             max_conn: 0,
+            min_conn: 0,
             inhibited: false,
         }
     }

@@ -1,5 +1,12 @@
 //! Weights of servers in a tree of maxima: the next server that weighs enough,
-//! and the heaviest, without a walk. Knows no scheduler.
+//! and the heaviest, without a walk; and in a tree of sums. Knows no scheduler.
+
+use crate::service::Dest;
+
+/// What a server weighs: nothing if it may not be used.
+pub(super) fn weight(dest: &Dest) -> u16 {
+    if dest.usable() { dest.weight } else { 0 }
+}
 
 /// Weights by place in the list of servers.
 #[derive(Clone, Debug)]
@@ -11,6 +18,11 @@ pub(super) struct MaxTree {
 }
 
 impl MaxTree {
+    /// Of the servers that may be used.
+    pub(super) fn of(dests: &[Dest]) -> Self {
+        Self::new(dests.iter().map(weight))
+    }
+
     pub(super) fn new(weights: impl ExactSizeIterator<Item = u16>) -> Self {
         let size = weights.len().next_power_of_two();
         let mut nodes = vec![0; 2 * size];
@@ -26,6 +38,11 @@ impl MaxTree {
     /// The heaviest weight, 0 if there is none.
     pub(super) fn top(&self) -> u16 {
         self.nodes[1]
+    }
+
+    /// What a place weighs.
+    pub(super) fn get(&self, place: usize) -> u16 {
+        self.nodes.get(self.size + place).copied().unwrap_or(0)
     }
 
     pub(super) fn set(&mut self, place: usize, weight: u16) {
@@ -68,5 +85,58 @@ impl MaxTree {
             }
         }
         Some(n - self.size)
+    }
+}
+
+/// Weights by place, and their sums: who is hit by a number below the total.
+#[derive(Clone, Debug)]
+pub(super) struct SumTree {
+    /// Leaves, a power of two.
+    size: usize,
+    /// Node 1 is the root, the children of n are 2n and 2n + 1.
+    nodes: Vec<u64>,
+}
+
+impl SumTree {
+    /// Of the servers that may be used.
+    pub(super) fn of(dests: &[Dest]) -> Self {
+        let size = dests.len().next_power_of_two();
+        let mut nodes = vec![0; 2 * size];
+        for (leaf, dest) in nodes[size..].iter_mut().zip(dests) {
+            *leaf = weight(dest).into();
+        }
+        for n in (1..size).rev() {
+            nodes[n] = nodes[2 * n] + nodes[2 * n + 1];
+        }
+        Self { size, nodes }
+    }
+
+    pub(super) fn total(&self) -> u64 {
+        self.nodes[1]
+    }
+
+    pub(super) fn set(&mut self, place: usize, weight: u16) {
+        if place >= self.size {
+            return;
+        }
+        let mut n = self.size + place;
+        let (old, new) = (self.nodes[n], u64::from(weight));
+        while n > 0 {
+            self.nodes[n] = self.nodes[n] + new - old;
+            n /= 2;
+        }
+    }
+
+    /// Whose share of the total a number is in that is below it.
+    pub(super) fn at(&self, mut number: u64) -> usize {
+        let mut n = 1;
+        while n < self.size {
+            n *= 2;
+            if number >= self.nodes[n] {
+                number -= self.nodes[n];
+                n += 1;
+            }
+        }
+        n - self.size
     }
 }

@@ -29,7 +29,7 @@ impl Wrr {
             current: max,
             max,
             gcd,
-            weights: MaxTree::new(dests.iter().map(|d| if d.usable() { d.weight } else { 0 })),
+            weights: MaxTree::of(dests),
         }
     }
 
@@ -73,6 +73,7 @@ impl Wrr {
     }
 }
 
-fn gcd(a: u16, b: u16) -> u16 {
+/// Greatest common divisor.
+pub(super) fn gcd(a: u16, b: u16) -> u16 {
     if b == 0 { a } else { gcd(b, a % b) }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use dpvs_core::frame::PortId;
 use dpvs_core::inet::route::Route;
-use dpvs_core::service::{Dest, DestId, FwdMode, Laddr, SchedKind, Service, ServiceId, ServiceKey};
+use dpvs_core::service::{Dest, DestId, FwdMode, Laddr, Policy, SchedKind, Service, ServiceId, ServiceKey};
 use dpvs_core::snapshot::{Port, PortAddr, Settings};
 
 use crate::reference::Config;
@@ -72,6 +72,7 @@ impl Numbers {
             weight,
             mode: FwdMode::FullNat,
             max_conn: 0,
+            min_conn: 0,
             inhibited: false,
         }
     }
@@ -105,6 +106,7 @@ impl Numbers {
                     port: PortId(1),
                 })
                 .collect(),
+            policy: Policy::default(),
         }
     }
 

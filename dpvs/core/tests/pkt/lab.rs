@@ -13,7 +13,7 @@ use dpvs_core::frame::{Frame, HeapFrame, Io, Now, PortId, WorkerId, empty_burst}
 use dpvs_core::inet::route::{Fib, Route};
 use dpvs_core::message::{FromWorker, Query, Reply, ToWorker};
 use dpvs_core::proto::tcp::State;
-use dpvs_core::service::{Dest, DestId, FwdMode, Laddr, SchedKind, Service, ServiceId, ServiceKey};
+use dpvs_core::service::{Dest, DestId, FwdMode, Laddr, Policy, SchedKind, Service, ServiceId, ServiceKey};
 use dpvs_core::snapshot::{Local, Port, PortAddr, Settings, Snapshot};
 use dpvs_core::stats::Reason;
 use dpvs_core::worker::{Worker, WorkerConf};
@@ -480,6 +480,7 @@ impl Lab {
             expire_quiescent: words.contains(&"expire-quiescent"),
             dests: old.map_or_else(|| Vec::new().into(), |o| o.dests),
             laddrs: list.into(),
+            policy: Policy::default(),
         };
         self.snap.services.insert(Arc::new(service.clone()));
         self.services.push(service);
@@ -503,6 +504,7 @@ impl Lab {
                 weight: 1,
                 mode: FwdMode::FullNat,
                 max_conn: 0,
+                min_conn: 0,
                 inhibited: false,
             },
             |i| dests[i],

@@ -84,6 +84,7 @@ impl Place {
                         if o * w2 > o2 * w { i } else { best }
                     })
             }
+            other => unreachable!("{other:?} has models of its own"),
         }
     }
 }

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use dpvs_core::frame::{Frame, HeapFrame, Io, Now, PortId, WorkerId, empty_burst};
 use dpvs_core::inet::route::{Fib, Route};
 use dpvs_core::message::{FromWorker, Query, Reply, ToWorker};
-use dpvs_core::service::{Dest, DestId, FwdMode, Laddr, SchedKind, Service, ServiceId, ServiceKey};
+use dpvs_core::service::{Dest, DestId, FwdMode, Laddr, Policy, SchedKind, Service, ServiceId, ServiceKey};
 use dpvs_core::snapshot::{Local, Locals, Port, PortAddr, Settings, Snapshot};
 use dpvs_core::worker::{Worker, WorkerConf};
 
@@ -150,6 +150,7 @@ pub fn service(proto: u8, vip: &str, vport: u16, servers: u32, rport: u16) -> Se
             weight: 1,
             mode: FwdMode::FullNat,
             max_conn: 0,
+            min_conn: 0,
             inhibited: false,
         })
         .collect();
@@ -177,6 +178,7 @@ pub fn service(proto: u8, vip: &str, vport: u16, servers: u32, rport: u16) -> Se
             port: PortId(1),
         }]
         .into(),
+        policy: Policy::default(),
     }
 }
 
