@@ -118,10 +118,17 @@ fn refusals_about_services_have_the_codes_of_dpvs() {
         code(c.add_service(&service("192.0.2.2:80", "nosuch"))),
         ErrCode::NOTEXIST
     );
-    assert_eq!(
-        code(c.add_service(&service("192.0.2.2:80", "conhash"))),
-        ErrCode::NOTSUPP
-    );
+    for kind in SchedKind::ALL {
+        let s = service("192.0.2.2:80", kind.name());
+        c.add_service(&s).unwrap();
+        assert_eq!(c.service(&s).unwrap().sched_name.text(), kind.name());
+        c.del_service(&s).unwrap();
+    }
+    let unknown_size = Service {
+        flags: svc_flag::MH_SIZE,
+        ..service("192.0.2.2:80", "mh")
+    };
+    assert_eq!(code(c.add_service(&unknown_size)), ErrCode::INVAL);
     assert_eq!(
         code(c.edit_service(&service("192.0.2.1:80", "nosuch"))),
         ErrCode::NOTEXIST

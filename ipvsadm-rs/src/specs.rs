@@ -5,8 +5,8 @@
 use std::net::IpAddr;
 
 use dpvs_ctl::msg::{
-    AddrRange, CheckConf, Encap, Match, Service, SockPair, check_type, encap_csum, encap_kind,
-    proxy_proto, svc_flag,
+    AddrRange, CheckConf, Encap, MH_SIZES, Match, Service, SockPair, check_type, encap_csum,
+    encap_kind, proxy_proto, svc_flag,
 };
 use dpvs_ctl::{Af, Be16, Ip16, Name};
 
@@ -451,6 +451,11 @@ pub fn parse_sched_flags(text: &str, sched: &str) -> Result<u32, Failure> {
             flags |= bit;
             continue;
         }
+        // DIFFERS: new; the C programs have one size for all.
+        if let Some(size) = name.strip_prefix("mh-size=") {
+            flags = flags & !svc_flag::MH_SIZE | mh_size(size, sched)?;
+            continue;
+        }
         match NAMED_FLAGS.into_iter().find(|(n, ..)| *n == name) {
             Some((_, bit, owner)) if owner == sched => flags |= bit,
             Some(_) => {
@@ -464,11 +469,32 @@ pub fn parse_sched_flags(text: &str, sched: &str) -> Result<u32, Failure> {
     Ok(flags)
 }
 
+/// The flags that say how large mh's table is.
+fn mh_size(text: &str, sched: &str) -> Result<u32, Failure> {
+    if sched != "mh" {
+        return Err(Failure::usage(format!(
+            "incompatible scheduler flag `mh-size={text}'"
+        )));
+    }
+    let at = MH_SIZES
+        .iter()
+        .skip(1)
+        .zip(1u32..)
+        .find(|(size, _)| size.to_string() == text);
+    match at {
+        Some((_, number)) => Ok(number << svc_flag::MH_SIZE.trailing_zeros()),
+        None => Err(Failure::usage(format!(
+            "mh-size is one of 251, 509, 1021, 2039, 4093, 8191, 16381, 32749, 65521, 131071, \
+             not `{text}'"
+        ))),
+    }
+}
+
 /// The scheduler flags of a service as listings show them; none if it has none.
 /// As in ipvsadm, the third flag of sh and mh has no name to show.
 #[must_use]
 pub fn sched_flags_shown(flags: u32, sched: &str) -> Option<String> {
-    if FLAGS.into_iter().all(|bit| flags & bit == 0) {
+    if FLAGS.into_iter().all(|bit| flags & bit == 0) && flags & svc_flag::MH_SIZE == 0 {
         return None;
     }
     let named = NAMED_FLAGS.into_iter().any(|(_, _, owner)| owner == sched);
@@ -489,12 +515,16 @@ pub fn sched_flags_text(flags: u32, sched: &str) -> String {
             .into_iter()
             .find(|(_, b, s)| *b == bit && *s == sched)
     };
-    let names: Vec<String> = FLAGS
+    let mut names: Vec<String> = FLAGS
         .into_iter()
         .enumerate()
         .filter(|(_, bit)| flags & bit != 0)
         .map(|(i, bit)| named(bit).map_or(format!("flag-{}", i + 1), |(n, ..)| n.to_owned()))
         .collect();
+    let number = (flags & svc_flag::MH_SIZE) >> svc_flag::MH_SIZE.trailing_zeros();
+    if let (1.., Some(size)) = (number, MH_SIZES.get(number as usize)) {
+        names.push(format!("mh-size={size}"));
+    }
     names.join(",")
 }
 

@@ -216,6 +216,8 @@ pub struct Settings {
     pub uoa_mode: UoaMode,
     /// How many first datagrams of a flow carry them; 0 = none.
     pub uoa_max_trail: u16,
+    /// Clients are not sent to a server of weight 0 because they were there before.
+    pub expire_quiescent_template: bool,
     /// Neighbour REACHABLE time, seconds.
     pub neigh_timeout: u32,
     /// Packets queued for one unresolved neighbour.
@@ -238,6 +240,7 @@ impl Default for Settings {
             defence_tcp_drop: false,
             uoa_mode: UoaMode::Opp,
             uoa_max_trail: 0,
+            expire_quiescent_template: false,
             neigh_timeout: 60,
             unres_queue: 128,
             pool_hash_size: 16,

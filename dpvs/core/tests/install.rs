@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use dpvs_core::frame::{HeapFrame, Io, Now, PortId, WorkerId};
 use dpvs_core::message::{FromWorker, ToWorker};
-use dpvs_core::service::{Dest, DestId, FwdMode, Policy, SchedKind, Service, ServiceId, ServiceKey};
+use dpvs_core::service::{
+    Dest, DestId, FwdMode, Policy, SchedKind, Service, ServiceId, ServiceKey,
+};
 use dpvs_core::snapshot::Snapshot;
 use dpvs_core::worker::{Worker, WorkerConf};
 

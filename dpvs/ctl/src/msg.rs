@@ -43,7 +43,7 @@ pub use netif_ext::{
 pub use ours::{DropCount, PortAffinity, WorkerTurns};
 pub use route::{Route, Route6, RouteCompact, RtAddr, route_scope, route6_op, rtf};
 pub use service::{
-    AddrRange, CheckConf, Dest, DestFront, DestTable, Info, Match, Service, ServiceDest,
+    AddrRange, CheckConf, Dest, DestFront, DestTable, Info, MH_SIZES, Match, Service, ServiceDest,
     ServicesFront, Stats, check_type, conn_flag, dest_flag, fwd_mode, proxy_proto, svc_flag,
 };
 pub use stats6::{InetStats, Ip6Stats, LCORE_SLOTS};

@@ -67,6 +67,7 @@ impl Default for Conf {
                 pool_cache: 256,
                 init_timeout: 3,
                 expire_quiescent_template: false,
+                mh_list_order: false,
                 redirect: false,
                 fast_xmit_close: false,
                 xmit_ttl: false,

@@ -336,6 +336,8 @@ pub struct ConnDefs {
     pub init_timeout: u32,
     /// Templates of a weight-0 dest are invalid.
     pub expire_quiescent_template: bool,
+    /// `mh` fills its table in the order of the servers' list, as the C program.
+    pub mh_list_order: bool,
     /// Hand packets over to the owning worker.
     pub redirect: bool,
     /// Switch the layer-2 shortcut off.

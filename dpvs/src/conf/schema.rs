@@ -470,8 +470,8 @@ static CONN: &[Keyword] = &[
     num!(I "conn_pool_cache", 1..=1_048_576, conf.conn.pool_cache, Pow2)
         .pending("a cache before the connection table"),
     num!(N "conn_init_timeout", 1..=31_535_999, conf.conn.init_timeout),
-    flag!(N "expire_quiescent_template", conf.conn.expire_quiescent_template)
-        .pending("persistence templates"),
+    flag!(N "expire_quiescent_template", conf.conn.expire_quiescent_template),
+    flag!(N "mh_list_order", conf.conn.mh_list_order),
     switch!(I "redirect", conf.conn.redirect),
     flag!(I "fast_xmit_close", conf.conn.fast_xmit_close),
     flag!(S "xmit_ttl", conf.conn.xmit_ttl),

@@ -118,6 +118,9 @@ impl Master {
     /// Takes what a configuration may change at run time.
     pub fn apply(&mut self, conf: &Conf) {
         self.publisher.set_settings(settings(conf));
+        self.state
+            .services
+            .set_mh_list_order(conf.conn.mh_list_order);
         // DIFFERS: never below a second, because only the asking client waits.
         self.query_time =
             Duration::from_micros(conf.misc.sync_msg_timeout_us.into()).max(QUERY_TIME);

@@ -252,7 +252,7 @@ pub const SPECS: &[Spec] = &[
     name('6', "ipv6", "", Key::Ipv6, "the marked service is IPv6 (after -f)"),
 
     words(opt(S, 's', "scheduler", "NAME", Opt::Scheduler, "how servers are chosen; wlc unless given"), SCHEDULERS),
-    Spec { in_dest_commands: Some(false), ..opt(S, 'b', "sched-flags", "FLAGS", Opt::SchedFlags, "comma list: sh-port, sh-fallback, mh-port, mh-fallback, flag-1 to flag-3") },
+    Spec { in_dest_commands: Some(false), ..opt(S, 'b', "sched-flags", "FLAGS", Opt::SchedFlags, "comma list: sh-port, sh-fallback, mh-port, mh-fallback, mh-size=N, flag-1 to flag-3") },
     opt(S, 'p', "persistent", "[SECONDS]", Opt::Persistent, "a client stays with its server; 360 seconds unless given"),
     opt(S, 'M', "netmask", "MASK", Opt::Netmask, "clients of one network count as one: mask, or IPv6 prefix length"),
     words(long(S, "pe", "ENGINE", Opt::Pe, "persistence engine: sip"), &["sip"]),

@@ -112,6 +112,15 @@ proptest! {
     }
 
     #[test]
+    fn mh_sizes_round_trip(bits in 0u32..8, size in 0u32..11) {
+        let flags: u32 = (0..3).filter(|i| bits >> i & 1 != 0).map(|i| svc_flag::SCHED1 << i).sum();
+        let flags = flags | size << svc_flag::MH_SIZE.trailing_zeros();
+        let text = sched_flags_text(flags, "mh");
+        prop_assert_eq!(parse_sched_flags(&text, "mh").unwrap(), flags);
+        prop_assert_eq!(parse_sched_flags(&text, "sh").is_err(), text.contains("mh-"));
+    }
+
+    #[test]
     fn sched_flags_round_trip(bits in 0u32..8, sched in "(sh|mh|rr)") {
         let flags = (0..3).filter(|i| bits >> i & 1 != 0).map(|i| svc_flag::SCHED1 << i).sum();
         let text = sched_flags_text(flags, &sched);

@@ -8,7 +8,9 @@ use std::sync::Arc;
 use dpvs_core::frame::{Io, Now, PortId, WorkerId};
 use dpvs_core::inet::route::{Fib, Route};
 use dpvs_core::message::ToWorker;
-use dpvs_core::service::{Dest, DestId, FwdMode, Laddr, Policy, SchedKind, Service, ServiceId, ServiceKey};
+use dpvs_core::service::{
+    Dest, DestId, FwdMode, Laddr, Policy, SchedKind, Service, ServiceId, ServiceKey,
+};
 use dpvs_core::snapshot::{Local, Mac, Port, PortAddr, Settings, Snapshot};
 use dpvs_core::worker::{Worker, WorkerConf};
 

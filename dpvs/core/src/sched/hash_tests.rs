@@ -52,7 +52,12 @@ fn md5(text: &str) -> [u32; 4] {
         .chunks(4)
         .map(|c| u32::from_le_bytes(c.try_into().unwrap()))
         .collect();
-    let shifts = [[7, 12, 17, 22], [5, 9, 14, 20], [4, 11, 16, 23], [6, 10, 15, 21]];
+    let shifts = [
+        [7, 12, 17, 22],
+        [5, 9, 14, 20],
+        [4, 11, 16, 23],
+        [6, 10, 15, 21],
+    ];
     let start = [0x6745_2301u32, 0xefcd_ab89, 0x98ba_dcfe, 0x1032_5476];
     let [mut a, mut b, mut c, mut d] = start;
     for i in 0..64usize {
@@ -134,9 +139,8 @@ fn policy(kind: SchedKind, dests: &[Dest], conf: TableConf) -> Policy {
 }
 
 fn chosen(kind: SchedKind, dests: &[Dest], policy: &Policy, flow: &Flow) -> Option<usize> {
-    Cursor::new(kind, dests, 0, 1, |_| Load::default()).pick(dests, policy, flow, |_| {
-        Load::default()
-    })
+    Cursor::new(kind, dests, 0, 1, |_| Load::default())
+        .pick(dests, policy, flow, |_| Load::default())
 }
 
 const LIST: TableConf = TableConf {
@@ -172,12 +176,12 @@ fn slow_mh(dests: &[Dest], size: u32) -> Vec<Option<usize>> {
         .find(|g| weights.iter().all(|w| w % g == 0))
         .unwrap();
     let bits = |n: u32| (0..).find(|b| n >> b == 0).unwrap();
-    let shift = (bits(max / divisor) as i32 - bits(size) as i32 / 2).max(0);
+    let shift = (bits(max / divisor) - bits(size) / 2).max(0);
     let mut table = vec![None; size as usize];
     let mut left = size;
     while left > 0 {
         for (i, d) in dests.iter().enumerate().filter(|(_, d)| d.weight > 0) {
-            let turns = (u32::from(d.weight) / divisor >> shift).max(1);
+            let turns = ((u32::from(d.weight) / divisor) >> shift).max(1);
             let offset = mh_hash(2_654_435_761, d.addr, d.port, 0) % size;
             let skip = mh_hash(2_654_446_892, d.addr, d.port, 0) % (size - 1) + 1;
             for _ in 0..turns.min(left) {
@@ -364,7 +368,7 @@ fn conhash_is_bounded() {
     let dests = servers(&list, false);
     let ring = conhash::Ring::build(&dests).unwrap();
     assert!(ring.len() <= (1 << 20) + 40);
-    let mut seen = vec![false; 40];
+    let mut seen = [false; 40];
     ring.places().for_each(|p| seen[p as usize] = true);
     assert!(seen.iter().all(|s| *s));
 }
@@ -375,7 +379,7 @@ fn sh_and_dh_choose_as_linux() {
     let dests = servers(&[(5, 80, 3), (6, 80, 1), (7, 80, 0), (8, 80, 2)], false);
     // Three in a row, one, one for the drained server, two, and around.
     let row = [0, 0, 0, 1, 2, 3, 3];
-    let golden = |n: u32| u64::from(n) * 0x61c8_8647 % (1 << 32) >> 24;
+    let golden = |n: u32| (u64::from(n) * 0x61c8_8647 % (1 << 32)) >> 24;
     for (fallback, with_port) in [(false, false), (true, false), (false, true), (true, true)] {
         let policy = Policy {
             fallback,
@@ -462,7 +466,8 @@ impl Sums {
         let n = after.len() as f64;
         let count = |list: &[u32]| {
             let mut counts: BTreeMap<u32, f64> = BTreeMap::new();
-            list.iter().for_each(|s| *counts.entry(*s).or_default() += 1.0 / n);
+            list.iter()
+                .for_each(|s| *counts.entry(*s).or_default() += 1.0 / n);
             counts
         };
         let (old, new) = (count(before), count(after));
@@ -514,7 +519,10 @@ fn disruption_and_distribution_are_as_published() {
         let mut last: Option<[Vec<u32>; 4]> = None;
         for _ in 0..4 {
             if last.is_some() {
-                let some = *set.keys().nth(2 + below(set.len() as u64 - 2) as usize).unwrap();
+                let some = *set
+                    .keys()
+                    .nth(2 + below(set.len() as u64 - 2) as usize)
+                    .unwrap();
                 match below(3) {
                     0 if set.len() > 3 => drop(set.remove(&some)),
                     1 => drop(set.insert(some, 1 + below(3) as u16)),
@@ -524,7 +532,10 @@ fn disruption_and_distribution_are_as_published() {
             let list: Vec<_> = set.iter().map(|(s, w)| (s * 7919, 80, *w)).collect();
             let ids: Vec<u32> = set.keys().copied().collect();
             let dests = servers(&list, false);
-            let conf = TableConf { mh_size: 3, ..TableConf::default() };
+            let conf = TableConf {
+                mh_size: 3,
+                ..TableConf::default()
+            };
             let slots = mh::Slots::build(&dests, mh::SIZES[conf.mh_size], false).unwrap();
             let ours: Vec<u32> = slots.slots().iter().map(|p| ids[*p as usize]).collect();
             let policy = policy(SchedKind::Conhash, &dests, conf);

@@ -358,7 +358,10 @@ fn slow_load(
     let open = |d: &Dest| d.usable() && !load(d).overloaded;
     if kind == SchedKind::Fo || kind == SchedKind::Ovf {
         let fits = |d: &Dest| kind == SchedKind::Fo || load(d).active <= u32::from(d.weight);
-        let heaviest = list().filter(|(_, d)| open(d) && fits(d)).map(|(_, d)| d.weight).max()?;
+        let heaviest = list()
+            .filter(|(_, d)| open(d) && fits(d))
+            .map(|(_, d)| d.weight)
+            .max()?;
         return list().position(|(_, d)| open(d) && fits(d) && d.weight == heaviest);
     }
     let mut best: Option<(usize, u64, u64)> = None;
@@ -374,7 +377,11 @@ fn slow_load(
             SchedKind::Nq => active + 1,
             _ => active * 256 + inactive,
         };
-        let weight = if kind == SchedKind::Lc { 1 } else { u64::from(dest.weight) };
+        let weight = if kind == SchedKind::Lc {
+            1
+        } else {
+            u64::from(dest.weight)
+        };
         if best.is_none_or(|(_, c, w)| c * weight > cost * w) {
             best = Some((index, cost, weight));
         }

@@ -34,7 +34,7 @@ impl Twos {
         x ^= x >> 27;
         self.chance = x;
         let random = x.wrapping_mul(0x2545_f491_4f6c_dd1d);
-        (u128::from(random) * u128::from(bound) >> 64) as u64
+        ((u128::from(random) * u128::from(bound)) >> 64) as u64
     }
 
     /// A server by chance that is not full.

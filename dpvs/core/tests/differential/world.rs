@@ -6,7 +6,9 @@ use std::sync::Arc;
 
 use dpvs_core::frame::PortId;
 use dpvs_core::inet::route::Route;
-use dpvs_core::service::{Dest, DestId, FwdMode, Laddr, Policy, SchedKind, Service, ServiceId, ServiceKey};
+use dpvs_core::service::{
+    Dest, DestId, FwdMode, Laddr, Policy, SchedKind, Service, ServiceId, ServiceKey,
+};
 use dpvs_core::snapshot::{Port, PortAddr, Settings};
 
 use crate::reference::Config;

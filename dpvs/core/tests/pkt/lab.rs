@@ -13,7 +13,11 @@ use dpvs_core::frame::{Frame, HeapFrame, Io, Now, PortId, WorkerId, empty_burst}
 use dpvs_core::inet::route::{Fib, Route};
 use dpvs_core::message::{FromWorker, Query, Reply, ToWorker};
 use dpvs_core::proto::tcp::State;
-use dpvs_core::service::{Dest, DestId, FwdMode, Laddr, Policy, SchedKind, Service, ServiceId, ServiceKey};
+use dpvs_core::sched::{Table, TableConf};
+use dpvs_core::service::{
+    Dest, DestId, FwdMode, HashTarget, Laddr, Persistence, Policy, SchedKind, Service, ServiceId,
+    ServiceKey,
+};
 use dpvs_core::snapshot::{Local, Port, PortAddr, Settings, Snapshot};
 use dpvs_core::stats::Reason;
 use dpvs_core::worker::{Worker, WorkerConf};
@@ -414,7 +418,7 @@ impl Lab {
                 let id = gone.id;
                 service.dests = service.dests.iter().filter(|d| !is(d)).copied().collect();
                 service.version += 1;
-                let service = Arc::new(service.clone());
+                let service = tabled(service);
                 self.snap.services.insert(service);
                 self.removed.push(id);
             }
@@ -480,9 +484,9 @@ impl Lab {
             expire_quiescent: words.contains(&"expire-quiescent"),
             dests: old.map_or_else(|| Vec::new().into(), |o| o.dests),
             laddrs: list.into(),
-            policy: Policy::default(),
+            policy: policy(words, vars)?,
         };
-        self.snap.services.insert(Arc::new(service.clone()));
+        self.snap.services.insert(tabled(&service));
         self.services.push(service);
         Ok(())
     }
@@ -515,6 +519,9 @@ impl Lab {
         if let Some(n) = option(rest, "max-conn") {
             dest.max_conn = vars.field(n, 32)?;
         }
+        if let Some(n) = option(rest, "min-conn") {
+            dest.min_conn = vars.field(n, 32)?;
+        }
         dest.inhibited = rest.contains(&"inhibited");
         if rest.contains(&"dr") {
             dest.mode = FwdMode::Dr;
@@ -525,7 +532,7 @@ impl Lab {
         }
         service.dests = dests.into();
         service.version += 1;
-        let service = Arc::new(service.clone());
+        let service = tabled(service);
         self.snap.services.insert(service);
         if at.is_none() {
             self.ids.0 += 1;
@@ -566,4 +573,48 @@ impl Lab {
         }
         Ok(())
     }
+}
+
+/// A service with the table its scheduler looks servers up in.
+fn tabled(service: &Service) -> Arc<Service> {
+    let conf = TableConf {
+        quic: service.policy.quic,
+        ..TableConf::default()
+    };
+    let mut service = service.clone();
+    service.policy.table = Table::build(service.sched, &service.dests, conf).map(Arc::new);
+    Arc::new(service)
+}
+
+/// What a `service` line says beside addresses and scheduler.
+fn policy(words: &[&str], vars: &Vars) -> Result<Policy, String> {
+    let persistence = match option(words, "persistent") {
+        None => None,
+        Some(timeout) => {
+            let bits = option(words, "mask").unwrap_or("128");
+            Some(Persistence {
+                timeout: vars.field(timeout, 31)?,
+                mask: u128::MAX << (128 - vars.field(bits, 8)?.clamp(1, 128)),
+                sip: words.contains(&"sip"),
+            })
+        }
+    };
+    let check = match option(words, "check") {
+        Some(ups) => Some(vars.field(ups, 8)? as u8),
+        None => None,
+    };
+    Ok(Policy {
+        table: None,
+        hash_target: if words.contains(&"qid") {
+            HashTarget::Qid
+        } else {
+            HashTarget::Sip
+        },
+        fallback: words.contains(&"fallback"),
+        with_port: words.contains(&"with-port"),
+        quic: words.contains(&"quic"),
+        one_packet: words.contains(&"ops"),
+        persistence,
+        check,
+    })
 }

@@ -466,7 +466,15 @@ pub mod svc_flag {
     pub const MATCH: u32 = 0x0400;
     /// QUIC.
     pub const QUIC: u32 = 0x0800;
+    /// Our own: the size of mh's table, a number in these four bits; 0 is the
+    /// default. C programs leave them alone.
+    pub const MH_SIZE: u32 = 0xf000_0000;
 }
+
+/// Sizes of mh's table by their number in [`svc_flag::MH_SIZE`]; all primes.
+pub const MH_SIZES: [u32; 11] = [
+    4093, 251, 509, 1021, 2039, 4093, 8191, 16_381, 32_749, 65_521, 131_071,
+];
 
 /// Values of [`Service::proxy_protocol`].
 pub mod proxy_proto {

@@ -40,7 +40,7 @@ fn is_host(dest: &Dest) -> bool {
 /// Whether the dataplane can forward a service.
 fn forwardable(ext: &ServiceExt) -> bool {
     let s = &ext.service;
-    ext.pe.is_empty()
+    matches!(ext.pe.text().as_ref(), "" | "sip")
         && s.fwmark == 0
         && s.matched.is_empty()
         && matches!(s.proto, 6 | 17)
@@ -69,7 +69,7 @@ impl Master {
         match request.id {
             id::GET_TIMEOUTS => return Some(self.timeouts()),
             id::SET_TIMEOUTS => return Some(self.timeouts_set(body)),
-            id::GET_SYNC | id::GET_SERVICE_EXTS | id::GET_DEST_EXTS if self.kept.is_none() => {
+            id::GET_SYNC | id::GET_DEST_EXTS if self.kept.is_none() => {
                 return Some(listing::<DestExt>(&[]));
             }
             _ => {}
@@ -133,7 +133,11 @@ impl Master {
                 Some(stopped.map(|()| Answer::Done))
             }
             id::GET_SYNC => Some(listing(self.kept.as_ref()?.sync())),
-            id::GET_SERVICE_EXTS => Some(listing(&self.kept.as_ref()?.service_exts())),
+            id::GET_SERVICE_EXTS => {
+                let mut exts = self.service_exts();
+                exts.extend(self.kept.as_ref()?.service_exts());
+                Some(listing(&exts))
+            }
             id::GET_DEST_EXTS => Some(listing(&self.kept.as_ref()?.dest_exts())),
             _ => None,
         }
@@ -222,7 +226,7 @@ impl Master {
             self.kept.as_mut()?.put(ext, parts);
             return Some(Ok(Answer::Done));
         }
-        Some(self.enter_dataplane(s, &parts))
+        Some(self.enter_dataplane(s, !ext.pe.is_empty(), &parts))
     }
 
     /// Takes a service away from the workers; returns what it had.
@@ -251,8 +255,8 @@ impl Master {
         parts.unwrap_or_default()
     }
 
-    fn enter_dataplane(&mut self, s: &Service, parts: &Parts) -> Result<Answer> {
-        self.service_add(&s.encode())?;
+    fn enter_dataplane(&mut self, s: &Service, pe_sip: bool, parts: &Parts) -> Result<Answer> {
+        self.service_add(s, pe_sip)?;
         if let Ok(Named::At(key)) = named(s, Order::AddrFirst) {
             self.state.services.edit(&key, |entry| {
                 entry.laddrs.clone_from(&parts.laddrs);
@@ -278,8 +282,7 @@ impl Master {
         };
         match done {
             Some(done) => done,
-            None if add => self.service_add(&ext.service.encode()),
-            None => self.service_edit(&ext.service.encode()),
+            None => self.service_ext(&ext, add),
         }
     }
 

@@ -92,8 +92,10 @@ impl Master {
             id::AGENT_VS_DEL_LADDR => self.agent_laddrs(body, false),
             id::SO_SET_FLUSH => self.service_flush(),
             id::SO_SET_ZERO => self.service_zero(body),
-            id::SO_SET_ADD => self.service_add(body),
-            id::SO_SET_EDIT => self.service_edit(body),
+            id::SO_SET_ADD => self.service_add(&prefix(body)?, false),
+            id::SO_SET_EDIT => self.service_edit(&prefix(body)?, false),
+            id::SET_SERVICE_ADD_EXT => self.service_ext(&exact(body)?, true),
+            id::SET_SERVICE_EDIT_EXT => self.service_ext(&exact(body)?, false),
             id::SO_SET_DEL => self.service_del(body),
             id::SO_SET_ADDDEST => self.dest_add(body),
             id::SO_SET_EDITDEST => self.dest_edit(body),
@@ -161,6 +163,7 @@ impl Master {
             id::GET_DROPS => Ok(self.drops()),
             id::GET_PORT_AFFINITY => self.port_affinity(body),
             id::GET_TURNS => Ok(self.turns()),
+            id::GET_SERVICE_EXTS => Ok(Answer::Body(encode_counted(&self.service_exts()))),
             // There can be no list, so this is the whole truth about them.
             id::GET_BLKLST_GETALL | id::GET_WHTLST_GETALL => {
                 Ok(Answer::Body(encode_counted::<AclConf>(&[])))

@@ -5,8 +5,8 @@ use dpvs_core::message::{DestCounters, Query, Reply, ToWorker};
 use dpvs_core::service::{FwdMode, SchedKind, ServiceKey};
 use dpvs_core::snapshot::Local;
 use dpvs_ctl::msg::{
-    CheckConf, Dest, DestFront, DestTable, Info, Service, ServiceDest, ServicesFront, Stats,
-    check_type, conn_flag, dest_flag, svc_flag,
+    CheckConf, Dest, DestFront, DestTable, Info, Service, ServiceDest, ServiceExt, ServicesFront,
+    Stats, check_type, conn_flag, dest_flag, svc_flag,
 };
 use dpvs_ctl::wire::{Tail, append_entries, decode_entries, encode_list};
 use dpvs_ctl::{Af, Be16, Ip16, Name, Wire, id};
@@ -14,7 +14,12 @@ use dpvs_ctl::{Af, Be16, Ip16, Name, Wire, id};
 use super::{Answer, Gather, Part, VERSION, exact, prefix};
 use crate::master::Master;
 use crate::master::error::{Fault, Result};
+<<<<<<< HEAD
 use crate::master::state::service::{Entry, Options, Server, Services};
+=======
+use crate::master::state::policy;
+use crate::master::state::service::{Entry, Options, Server};
+>>>>>>> 60ef271 (control: every scheduler with its flags, sizes of mh, --pe sip, quic)
 
 /// Dests asked for in one question to a worker: some microseconds of its time.
 const DESTS_A_QUESTION: usize = 64;
@@ -74,13 +79,7 @@ fn invalid_if_missing(fault: Fault) -> Fault {
 
 fn scheduler(name: &Name<16>) -> Result<SchedKind> {
     let text = name.text();
-    match SchedKind::from_name(&text) {
-        Some(kind) => Ok(kind),
-        None if ["conhash", "mh", "fo"].contains(&text.as_ref()) => {
-            Err(Fault::Unsupported("scheduler not built yet"))
-        }
-        None => Err(Fault::Missing),
-    }
+    SchedKind::from_name(&text).ok_or(Fault::Missing)
 }
 
 /// Fills in what a passive check needs and the request leaves 0.
@@ -108,7 +107,10 @@ fn sane_check(mut c: CheckConf) -> CheckConf {
     c
 }
 
-fn options(s: &Service) -> Result<Options> {
+fn options(s: &Service, pe_sip: bool) -> Result<Options> {
+    if !policy::mh_size_fits(s.flags) {
+        return Err(Fault::Invalid("size of mh's table"));
+    }
     Ok(Options {
         flags: s.flags & !svc_flag::HASHED,
         timeout: s.timeout,
@@ -117,6 +119,7 @@ fn options(s: &Service) -> Result<Options> {
         proxy_protocol: s.proxy_protocol,
         sched: scheduler(&s.sched_name)?,
         check: sane_check(s.check_conf),
+        pe_sip,
     })
 }
 
@@ -238,21 +241,20 @@ fn dests_body(mut head: Vec<u8>, dests: &[Server], rates: &[Stats], parts: Vec<P
 
 impl Master {
     fn say_inert(&mut self, s: &Service) {
-        if s.flags & svc_flag::PERSISTENT != 0 || s.timeout != 0 {
-            self.inert("persistence of a service");
-        }
         if s.flags & svc_flag::SYNPROXY != 0 {
             self.inert("SYN proxy of a service");
         }
+<<<<<<< HEAD
         if s.flags & (svc_flag::ONEPACKET | svc_flag::QUIC) != 0 {
             self.inert("one-packet and QUIC flags of a service");
+=======
+        if s.proxy_protocol != 0 {
+            self.inert("PROXY protocol of a service");
+>>>>>>> 60ef271 (control: every scheduler with its flags, sizes of mh, --pe sip, quic)
         }
         // 100 per cent is what keepalived sends for no limit.
         if s.bps != 0 || (1..100).contains(&s.limit_proportion) {
             self.inert("rate limit of a service");
-        }
-        if s.check_conf.types & check_type::PASSIVE != 0 {
-            self.inert("passive check of a service's servers");
         }
     }
 
@@ -287,9 +289,8 @@ impl Master {
         Ok(Answer::Done)
     }
 
-    pub(super) fn service_add(&mut self, body: &[u8]) -> Result<Answer> {
-        let s: Service = prefix(body)?;
-        let Named::At(key) = named(&s, Order::AddrFirst)? else {
+    pub(super) fn service_add(&mut self, s: &Service, pe_sip: bool) -> Result<Answer> {
+        let Named::At(key) = named(s, Order::AddrFirst)? else {
             self.inert("services by mark or by match");
             return Err(Fault::Unsupported("services by mark or by match"));
         };
@@ -304,32 +305,57 @@ impl Master {
         if self.state.services.get(&key).is_some() {
             return Err(Fault::Exists);
         }
-        let options = options(&s)?;
+        let options = options(s, pe_sip)?;
         if self.state.services.len() >= usize::from(u16::MAX) {
             // Clients count services in 16 bits.
             return Err(Fault::NoRoom);
         }
-        self.say_inert(&s);
+        self.say_inert(s);
         self.state.services.add(key, options)?;
         Ok(Answer::Done)
     }
 
-    pub(super) fn service_edit(&mut self, body: &[u8]) -> Result<Answer> {
-        let s: Service = prefix(body)?;
-        let key = key(&s)?;
+    pub(super) fn service_edit(&mut self, s: &Service, pe_sip: bool) -> Result<Answer> {
+        let key = key(s)?;
         if self.state.services.get(&key).is_none() {
             return Err(Fault::Invalid("no such service"));
         }
         if s.af == Af::INET6 && !(1..=128).contains(&s.netmask) {
             return Err(Fault::Invalid("prefix length of persistence"));
         }
-        let options = options(&s)?;
-        self.say_inert(&s);
+        let options = options(s, pe_sip)?;
+        self.say_inert(s);
         self.state.services.edit(&key, |entry| {
             entry.options = options;
             Ok(())
         })?;
         Ok(Answer::Done)
+    }
+
+    /// As the two before, with what only our own message says.
+    pub(super) fn service_ext(&mut self, ext: &ServiceExt, add: bool) -> Result<Answer> {
+        let pe_sip = match ext.pe.text().as_ref() {
+            "" => false,
+            "sip" => true,
+            _ => return Err(Fault::Missing),
+        };
+        if add {
+            self.service_add(&ext.service, pe_sip)
+        } else {
+            self.service_edit(&ext.service, pe_sip)
+        }
+    }
+
+    /// Services that more is known of than their message says.
+    pub(super) fn service_exts(&self) -> Vec<ServiceExt> {
+        let named = self.state.services.iter();
+        named
+            .filter(|(_, entry)| entry.options.pe_sip)
+            .map(|(key, entry)| ServiceExt {
+                service: listed(key, entry, 0, 0).key(),
+                pe: Name::truncated("sip"),
+            })
+            .collect()
     }
 
     pub(super) fn service_del(&mut self, body: &[u8]) -> Result<Answer> {

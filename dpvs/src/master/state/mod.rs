@@ -8,6 +8,7 @@
 pub(crate) mod addr;
 pub(crate) mod ids;
 pub(crate) mod link;
+pub(crate) mod policy;
 pub(crate) mod route;
 pub(crate) mod service;
 

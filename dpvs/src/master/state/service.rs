@@ -9,11 +9,18 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use dpvs_core::frame::PortId;
+<<<<<<< HEAD
 use dpvs_core::service::{Dest, DestId, FwdMode, Laddr, SchedKind, Service, ServiceId, ServiceKey};
 use dpvs_core::xmit::proxy::Proxy;
+=======
+use dpvs_core::service::{
+    Dest, DestId, FwdMode, Laddr, Policy, SchedKind, Service, ServiceId, ServiceKey,
+};
+>>>>>>> 60ef271 (control: every scheduler with its flags, sizes of mh, --pe sip, quic)
 use dpvs_ctl::msg::{CheckConf, svc_flag};
 
 use super::ids::Ids;
+use super::policy::{self, Made};
 use crate::master::error::{Fault, Result};
 
 /// What of a service can be edited.
@@ -26,6 +33,8 @@ pub(crate) struct Options {
     pub(crate) proxy_protocol: u8,
     pub(crate) sched: SchedKind,
     pub(crate) check: CheckConf,
+    /// Persistence by SIP call (`--pe sip`).
+    pub(crate) pe_sip: bool,
 }
 
 /// A server.
@@ -55,6 +64,7 @@ pub(crate) struct Entry {
     pub(crate) dests: Vec<Server>,
     /// In the order they were added.
     pub(crate) laddrs: Vec<Laddr>,
+    table: Made,
 }
 
 impl Entry {
@@ -121,7 +131,9 @@ impl Entry {
         self.dests.iter().filter_map(|d| d.id).collect()
     }
 
-    fn published(&self, key: ServiceKey) -> Service {
+    fn published(&mut self, key: ServiceKey, mh_list_order: bool) -> Service {
+        let dests: Arc<[Dest]> = self.dests.iter().filter_map(published).collect();
+        let table = self.table.table(&self.options, &dests, mh_list_order);
         Service {
             id: self.id,
             uid: self.uid,
@@ -131,24 +143,28 @@ impl Entry {
             conn_timeout: self.options.conn_timeout,
             proxy: Proxy::from_number(self.options.proxy_protocol),
             expire_quiescent: self.options.flags & svc_flag::EXPIRE_QUIESCENT != 0,
-            dests: self
-                .dests
-                .iter()
-                .filter_map(|d| {
-                    Some(Dest {
-                        id: d.id?,
-                        addr: d.addr,
-                        port: d.port,
-                        weight: d.weight,
-                        mode: d.mode,
-                        max_conn: d.max_conn,
-                        inhibited: d.inhibited,
-                    })
-                })
-                .collect(),
+            dests,
             laddrs: self.laddrs.iter().copied().collect(),
+            policy: Policy {
+                table,
+                ..policy::policy(&self.options, key.addr.is_ipv6())
+            },
         }
     }
+}
+
+/// A server as the workers see it.
+fn published(d: &Server) -> Option<Dest> {
+    Some(Dest {
+        id: d.id?,
+        addr: d.addr,
+        port: d.port,
+        weight: d.weight,
+        mode: d.mode,
+        max_conn: d.max_conn,
+        min_conn: d.min_conn,
+        inhibited: d.inhibited,
+    })
 }
 
 /// What became of a service since the last snapshot.
@@ -168,6 +184,7 @@ pub(crate) struct Services {
     uids: u64,
     changed: BTreeSet<ServiceKey>,
     removed: Vec<DestId>,
+    mh_list_order: bool,
 }
 
 impl Services {
@@ -198,6 +215,7 @@ impl Services {
                 options,
                 dests: Vec::new(),
                 laddrs: Vec::new(),
+                table: Made::default(),
             },
         );
         self.changed.insert(key);
@@ -224,10 +242,7 @@ impl Services {
         let kept: BTreeSet<DestId> = new.dest_ids().into_iter().collect();
         self.removed
             .extend(old.dest_ids().into_iter().filter(|id| !kept.contains(id)));
-        if new.dests != old.dests
-            || new.laddrs != old.laddrs
-            || new.options.sched != old.options.sched
-        {
+        if new.dests != old.dests || new.laddrs != old.laddrs || new.options != old.options {
             new.version += 1;
         }
         self.map.insert(*key, new);
@@ -287,6 +302,19 @@ impl Services {
         }
     }
 
+    /// Whether `mh` fills its tables in the order of the servers' list.
+    pub(crate) fn set_mh_list_order(&mut self, list_order: bool) {
+        if std::mem::replace(&mut self.mh_list_order, list_order) == list_order {
+            return;
+        }
+        for (key, entry) in &mut self.map {
+            if entry.options.sched == SchedKind::Mh {
+                entry.version += 1;
+                self.changed.insert(*key);
+            }
+        }
+    }
+
     /// The numbers of all servers are below this.
     pub(crate) fn dest_bound(&self) -> u32 {
         self.dest_ids.bound()
@@ -305,8 +333,8 @@ impl Services {
     pub(crate) fn take_changes(&mut self) -> (Vec<Change>, Vec<DestId>) {
         let changes = std::mem::take(&mut self.changed)
             .into_iter()
-            .map(|key| match self.map.get(&key) {
-                Some(entry) => Change::Put(Arc::new(entry.published(key))),
+            .map(|key| match self.map.get_mut(&key) {
+                Some(entry) => Change::Put(Arc::new(entry.published(key, self.mh_list_order))),
                 None => Change::Gone(key),
             })
             .collect();

@@ -141,6 +141,7 @@ fn options() -> Options {
         proxy_protocol: 0,
         sched: SchedKind::Rr,
         check: CheckConf::default(),
+        pe_sip: false,
     }
 }
 
