@@ -201,6 +201,7 @@ impl Service {
             expire_quiescent: false,
             dests: Arc::new([]),
             laddrs: Arc::new([]),
+            proxy: None,
             policy: Policy::default(),
         }
     }

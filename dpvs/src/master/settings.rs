@@ -34,15 +34,12 @@ pub fn settings(conf: &Conf) -> Settings {
         fast_xmit: !conf.conn.fast_xmit_close,
         defence_udp_drop: conf.udp.defence_drop,
         defence_tcp_drop: conf.tcp.defence_drop,
-<<<<<<< HEAD
         uoa_mode: match conf.udp.uoa_mode {
             conf::UoaMode::Opp => UoaMode::Opp,
             conf::UoaMode::Ipo => UoaMode::Ipo,
         },
         uoa_max_trail: u16::try_from(conf.udp.uoa_max_trail).unwrap_or(u16::MAX),
-=======
         expire_quiescent_template: conf.conn.expire_quiescent_template,
->>>>>>> 60ef271 (control: every scheduler with its flags, sizes of mh, --pe sip, quic)
         neigh_timeout: conf.misc.neigh_timeout,
         unres_queue: conf.misc.unres_queue_length as usize,
         pool_hash_size: u8::try_from(conf.misc.pool_hash_size).unwrap_or(u8::MAX),

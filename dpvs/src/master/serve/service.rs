@@ -14,12 +14,8 @@ use dpvs_ctl::{Af, Be16, Ip16, Name, Wire, id};
 use super::{Answer, Gather, Part, VERSION, exact, prefix};
 use crate::master::Master;
 use crate::master::error::{Fault, Result};
-<<<<<<< HEAD
-use crate::master::state::service::{Entry, Options, Server, Services};
-=======
 use crate::master::state::policy;
-use crate::master::state::service::{Entry, Options, Server};
->>>>>>> 60ef271 (control: every scheduler with its flags, sizes of mh, --pe sip, quic)
+use crate::master::state::service::{Entry, Options, Server, Services};
 
 /// Dests asked for in one question to a worker: some microseconds of its time.
 const DESTS_A_QUESTION: usize = 64;
@@ -243,14 +239,6 @@ impl Master {
     fn say_inert(&mut self, s: &Service) {
         if s.flags & svc_flag::SYNPROXY != 0 {
             self.inert("SYN proxy of a service");
-        }
-<<<<<<< HEAD
-        if s.flags & (svc_flag::ONEPACKET | svc_flag::QUIC) != 0 {
-            self.inert("one-packet and QUIC flags of a service");
-=======
-        if s.proxy_protocol != 0 {
-            self.inert("PROXY protocol of a service");
->>>>>>> 60ef271 (control: every scheduler with its flags, sizes of mh, --pe sip, quic)
         }
         // 100 per cent is what keepalived sends for no limit.
         if s.bps != 0 || (1..100).contains(&s.limit_proportion) {

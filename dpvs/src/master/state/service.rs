@@ -9,14 +9,10 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use dpvs_core::frame::PortId;
-<<<<<<< HEAD
-use dpvs_core::service::{Dest, DestId, FwdMode, Laddr, SchedKind, Service, ServiceId, ServiceKey};
-use dpvs_core::xmit::proxy::Proxy;
-=======
 use dpvs_core::service::{
     Dest, DestId, FwdMode, Laddr, Policy, SchedKind, Service, ServiceId, ServiceKey,
 };
->>>>>>> 60ef271 (control: every scheduler with its flags, sizes of mh, --pe sip, quic)
+use dpvs_core::xmit::proxy::Proxy;
 use dpvs_ctl::msg::{CheckConf, svc_flag};
 
 use super::ids::Ids;
