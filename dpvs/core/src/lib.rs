@@ -9,6 +9,7 @@ mod admit;
 mod choose;
 mod conn;
 mod egress;
+mod fragments;
 pub mod frame;
 mod inbox;
 pub mod inet;

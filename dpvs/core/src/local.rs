@@ -9,6 +9,7 @@ use std::net::{IpAddr, Ipv6Addr};
 
 use dpvs_wire::proto;
 
+use crate::fragments::fragment_header;
 use crate::frame::{Frame, Io, Now, PortId};
 use crate::inet::{Echo, arp, icmp, icmpv6, ndisc};
 use crate::neigh::Egress;
@@ -149,7 +150,7 @@ impl<F: Frame> Worker<F> {
         }
         let data = frame.data();
         let fragment = u16::from_be_bytes([data[L3 + 6], data[L3 + 7]]) & 0x3fff != 0;
-        let IpAddr::V4(dst) = head.dst.ip() else {
+        let IpAddr::V4(dst) = <u32 as Net>::addrs(data).1.ip() else {
             return;
         };
         if head.proto == proto::ICMP && head.cast == Cast::Host && !fragment {
@@ -159,14 +160,17 @@ impl<F: Frame> Worker<F> {
             }
         }
         let local = snap.locals.get(&IpAddr::V4(dst));
-        if fragment && !matches!(local, Some(Local::Host { .. })) {
-            // DIFFERS: DPVS drops fragments for the kernel's addresses as well.
-            return self.drop(Reason::Fragment);
+        let kernels = matches!(local, Some(Local::Host { .. }));
+        if fragment && !kernels && head.kind == Kind::Ip4 && head.cast == Cast::Host {
+            match self.fragment::<u32, I>(snap, from, frame, head, now, io) {
+                Some(_) => return self.drop(Reason::Fragment),
+                None => return,
+            }
         }
         match local {
-            Some(Local::Own { .. }) if head.proto == proto::ICMP => {
+            Some(Local::Own { .. }) if head.proto == proto::ICMP && !fragment => {
                 let mac = source_mac(frame.data());
-                let src = head.src.ip();
+                let src = <u32 as Net>::addrs(frame.data()).0.ip();
                 let _ = frame.pull_up(frame.total_len());
                 match icmp::echo_reply_in_place(&mut frame, L3) {
                     Echo::Replied => {
@@ -220,7 +224,20 @@ impl<F: Frame> Worker<F> {
             // Unicast in a multicast frame.
             return self.drop(Reason::BadAddress);
         }
-        if head.proto == proto::ICMPV6 {
+        let local = snap.locals.get(&IpAddr::V6(dst));
+        let kernels = matches!(local, Some(Local::Host { .. }));
+        if head.kind == Kind::Ip6
+            && head.cast == Cast::Host
+            && !kernels
+            && is_extension(head.proto)
+            && fragment_header(frame.data()).is_some()
+        {
+            match self.fragment::<u128, I>(snap, from, frame, head, now, io) {
+                Some(back) => frame = back,
+                None => return,
+            }
+        }
+        if head.proto == proto::ICMPV6 && !head.fragment {
             match ndisc::parse(frame.data()) {
                 ndisc::Nd::Solicit(s) => return self.solicited(snap, from, frame, &s, now, io),
                 ndisc::Nd::Advert(a) => return self.advertised(snap, from, frame, &a, now, io),
@@ -235,7 +252,7 @@ impl<F: Frame> Worker<F> {
             }
         }
         match snap.locals.get(&IpAddr::V6(dst)) {
-            Some(Local::Own { .. }) if head.proto == proto::ICMPV6 => {
+            Some(Local::Own { .. }) if head.proto == proto::ICMPV6 && !head.fragment => {
                 let mac = source_mac(frame.data());
                 let _ = frame.pull_up(frame.total_len());
                 match icmpv6::echo_reply_in_place(&mut frame, L3) {
@@ -388,6 +405,14 @@ fn source_mac(data: &[u8]) -> Mac {
     let mut mac = [0; 6];
     mac.copy_from_slice(&data[6..12]);
     mac
+}
+
+/// Headers that may precede a fragment header, and that one itself.
+fn is_extension(next: u8) -> bool {
+    matches!(
+        next,
+        proto::FRAGMENT | proto::HOPOPTS | proto::ROUTING | proto::DSTOPTS
+    )
 }
 
 fn good_mac(mac: Mac) -> bool {

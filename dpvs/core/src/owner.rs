@@ -48,18 +48,27 @@ impl<F: Frame> Worker<F> {
         if self.conf.workers < 2 || self.handed {
             return None;
         }
+        self.owner_by_port(snap, tuple)
+            .filter(|owner| *owner != self.conf.id)
+    }
+
+    /// The worker that has the connection of a packet for a local address.
+    pub(crate) fn owner_by_port<A: Net>(
+        &self,
+        snap: &Snapshot,
+        tuple: &Tuple<A>,
+    ) -> Option<WorkerId> {
         let laddr = tuple.dst.ip();
         let Some(Local::Own { sapool: true, .. }) = snap.locals.get(&laddr) else {
             return None;
         };
         let (sport, dport) = (u16::from_be(tuple.sport), u16::from_be(tuple.dport));
-        let owner = match snap.returns.matched(laddr) {
+        match snap.returns.matched(laddr) {
             Some(nic) if nic.matches(tuple.proto, A::V6) => {
                 nic.owner(tuple.proto, tuple.src.ip(), laddr, (sport, dport))
             }
             _ => self.pools.slices().owner(dport),
-        };
-        owner.filter(|owner| *owner != self.conf.id)
+        }
     }
 
     /// Gives a frame to its owner.

@@ -62,6 +62,8 @@ pub(crate) struct Head {
     pub proto: u8,
     pub kind: Kind,
     pub cast: Cast,
+    /// It is a fragment, treated as a flow (`fragments` says so, never [`parse`]).
+    pub fragment: bool,
     /// Why it is [`Kind::Bad`].
     pub reason: Reason,
 }
@@ -79,6 +81,7 @@ impl Head {
         proto: 0,
         kind: Kind::Other,
         cast: Cast::Host,
+        fragment: false,
         reason: Reason::Malformed,
     };
 

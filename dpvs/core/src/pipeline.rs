@@ -10,7 +10,7 @@ use std::net::IpAddr;
 use crate::admit::Admitted;
 use crate::conn::{Entry, Handle, flags};
 use crate::egress::{Way, decrement_ttl};
-use crate::frame::{BURST, Burst, Frame, Io, Now, PortId};
+use crate::frame::{BURST, Burst, Frame, Io, Now, PortId, WorkerId};
 use crate::isn::edit_options;
 use crate::neigh::Egress;
 use crate::parse::{Head, Kind, parse};
@@ -24,6 +24,19 @@ use crate::steady::{Tally, Turn};
 use crate::worker::Worker;
 use crate::xmit::fullnat::{self, ACK, FIN, RST, SYN, Segment};
 use crate::xmit::toa;
+
+/// What became of a flow's packet that had no connection.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Came {
+    /// It has one now.
+    Conn,
+    /// It went to the light IP stack.
+    Pass,
+    /// It went to that worker.
+    Sent(WorkerId),
+    /// It was dropped, or answered.
+    Refused,
+}
 
 impl<F: Frame> Worker<F> {
     /// Takes the first `n` frames of a burst received on `port`; leaves every
@@ -132,7 +145,9 @@ impl<F: Frame> Worker<F> {
                 self.stats.ip4.in_octets += u64::from(head.ip_len);
                 match self.conns.find_from(head.conn, head.hash, &head.tuple4()) {
                     Some(conn) => self.transit::<u32, I>(snap, from, frame, head, conn, now, io),
-                    None => self.newcomer::<u32, I>(snap, from, frame, head, now, io),
+                    None => {
+                        self.newcomer::<u32, I>(snap, from, frame, head, now, io);
+                    }
                 }
             }
             Kind::Flow6 if snap.settings.ipv6_off => self.drop(Reason::Ipv6Off),
@@ -144,7 +159,9 @@ impl<F: Frame> Worker<F> {
                     .find_from(head.conn, head.hash, &head.tuple6(frame.data()))
                 {
                     Some(conn) => self.transit::<u128, I>(snap, from, frame, head, conn, now, io),
-                    None => self.newcomer::<u128, I>(snap, from, frame, head, now, io),
+                    None => {
+                        self.newcomer::<u128, I>(snap, from, frame, head, now, io);
+                    }
                 }
             }
             Kind::Bad => self.drop(head.reason),
@@ -154,7 +171,7 @@ impl<F: Frame> Worker<F> {
 
     /// A flow without connection: makes one if it belongs to a service.
     #[inline(never)]
-    fn newcomer<A: Net, I: Io<Frame = F>>(
+    pub(crate) fn newcomer<A: Net, I: Io<Frame = F>>(
         &mut self,
         snap: &Snapshot,
         from: &Egress,
@@ -162,27 +179,40 @@ impl<F: Frame> Worker<F> {
         head: &Head,
         now: Now,
         io: &mut I,
-    ) {
+    ) -> Came {
         if self.conns.is_pending(head.hash) {
             // A connection made earlier in this burst.
             self.conns.settle();
             let tuple = A::tuple(head, frame.data());
             if let Some(conn) = self.conns.find(head.hash, &tuple) {
-                return self.transit::<A, I>(snap, from, frame, head, conn, now, io);
+                self.transit::<A, I>(snap, from, frame, head, conn, now, io);
+                return Came::Conn;
             }
         }
         match self.admit::<A, I>(snap, from, &frame, head, now, io) {
-            Admitted::Conn(conn) => self.transit::<A, I>(snap, from, frame, head, conn, now, io),
-            Admitted::Pass => self.deliver(snap, from, frame, head, now, io),
-            Admitted::Drop(reason) => self.drop(reason),
-            Admitted::HandOver(owner) => self.hand_over::<A, I>(owner, from, frame, head, io),
+            Admitted::Conn(conn) => {
+                self.transit::<A, I>(snap, from, frame, head, conn, now, io);
+                Came::Conn
+            }
+            Admitted::Pass => {
+                self.deliver(snap, from, frame, head, now, io);
+                Came::Pass
+            }
+            Admitted::Drop(reason) => {
+                self.drop(reason);
+                Came::Refused
+            }
+            Admitted::HandOver(owner) => {
+                self.hand_over::<A, I>(owner, from, frame, head, io);
+                Came::Sent(owner)
+            }
         }
     }
 
     /// A packet of a known connection: state, counters, rewrite, out.
     #[inline(always)]
     #[allow(clippy::too_many_arguments)]
-    fn transit<A: Net, I: Io<Frame = F>>(
+    pub(crate) fn transit<A: Net, I: Io<Frame = F>>(
         &mut self,
         snap: &Snapshot,
         from: &Egress,
@@ -214,7 +244,7 @@ impl<F: Frame> Worker<F> {
                 }
             }
             match dir {
-                Dir::In => toa = offers_toa(entry, &seg),
+                Dir::In => toa = offers_toa(entry, &seg) && !head.fragment,
                 Dir::Out => fullnat::note_server(entry, &seg),
             }
         } else {

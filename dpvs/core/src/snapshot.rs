@@ -225,6 +225,11 @@ pub struct Settings {
     /// `sa_pool/pool_hash_size`: port pools of each local address, 1 to 128; in
     /// force before there is a local address only.
     pub pool_hash_size: u8,
+    /// `fragment/max_entries`: datagrams in pieces that a worker follows at once; 0
+    /// drops every IPv4 fragment. In force before there was one.
+    pub frag_max: u32,
+    /// `fragment/ttl`: seconds a datagram is followed.
+    pub frag_ttl: u32,
 }
 
 impl Default for Settings {
@@ -244,6 +249,8 @@ impl Default for Settings {
             neigh_timeout: 60,
             unres_queue: 128,
             pool_hash_size: 16,
+            frag_max: 4096,
+            frag_ttl: 1,
         }
     }
 }

@@ -34,7 +34,8 @@ reasons! {
     OtherHost = "other-host",
     /// IPv6 switched off.
     Ipv6Off = "ipv6-off",
-    /// IPv4 fragment (DPVS drops all).
+    /// Fragment that fits no datagram: overlaps, is cut before the ports, or belongs
+    /// to a connection that is gone.
     Fragment = "fragment",
     /// Source or destination address that must not be on a wire.
     BadAddress = "bad-address",
@@ -79,6 +80,8 @@ reasons! {
     ProxyOrder = "proxy-order",
     /// Dropped without the ICMP error that is due, because of the rate limit.
     IcmpLimited = "icmp-limited",
+    /// Fragment whose first one did not come in time, or that had no room to wait.
+    FragmentLost = "fragment-lost",
 }
 
 /// IP-layer counters (names as RFC 4293).

@@ -14,6 +14,7 @@ use crate::conn::ConnTable;
 use crate::conn::embryo::Embryos;
 use crate::conn::index::reserve;
 use crate::conn::wheel::Wheel;
+use crate::fragments::Fragments;
 use crate::frame::{BURST, Frame, Io, Now, WorkerId};
 use crate::isn::IsnMaker;
 use crate::laddr::PortPools;
@@ -122,6 +123,8 @@ pub struct Worker<F: Frame> {
     pub(crate) told: (u64, u32),
     /// The burst in work came from another worker.
     pub(crate) handed: bool,
+    /// Fragments, once there was one.
+    pub(crate) frags: Option<Box<Fragments<F>>>,
     /// Second, and ICMP errors copied to the other workers within it.
     pub(crate) copied: (u64, u32),
 }
@@ -159,6 +162,7 @@ impl<F: Frame> Worker<F> {
             icmp_sent: (0, 0),
             told: (0, 0),
             handed: false,
+            frags: None,
             copied: (0, 0),
             conf,
         }
@@ -173,6 +177,9 @@ impl<F: Frame> Worker<F> {
         let Some(snap) = self.snap.take() else { return };
         if self.wheel.is_behind(now.millis()) {
             self.expire(&snap, now, io);
+        }
+        if self.frags.is_some() {
+            self.expire_fragments(now);
         }
         let (ask, dropped) = self.neighs.tick(now.millis());
         self.stats.drops[Reason::NeighUnresolved as usize] += dropped as u64;

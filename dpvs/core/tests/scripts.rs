@@ -23,6 +23,9 @@ scripts! {
     echo
     expire_quiescent
     forwarding
+    fragments_v4
+    fragments_v6
+    fragments_workers
     headers
     icmp_errors
     kernel

@@ -43,6 +43,8 @@ pub fn settings(conf: &Conf) -> Settings {
         neigh_timeout: conf.misc.neigh_timeout,
         unres_queue: conf.misc.unres_queue_length as usize,
         pool_hash_size: u8::try_from(conf.misc.pool_hash_size).unwrap_or(u8::MAX),
+        frag_max: conf.ipv4.frag_max_entries,
+        frag_ttl: conf.ipv4.frag_ttl,
     }
 }
 

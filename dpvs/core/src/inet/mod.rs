@@ -6,6 +6,7 @@
 
 pub mod arp;
 pub mod encap;
+pub mod frag;
 pub mod icmp;
 pub mod icmpv6;
 pub mod ndisc;

@@ -259,6 +259,8 @@ pub fn start(numbers: &mut Numbers) -> Config {
             forward4: true,
             forward6: true,
             neigh_timeout: 20,
+            // Fragments have tests of their own; here they are dropped.
+            frag_max: 0,
             ..Settings::default()
         },
     }

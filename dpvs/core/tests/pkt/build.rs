@@ -2,8 +2,8 @@
 //!
 //! What a line does not say is filled in as an honest sender would: lengths,
 //! checksums, TTL 64, DF. Keys of every kind: `dmac smac pad=N cut=N`; of IP:
-//! `ttl tos id df nodf frag=OFFSET[+] ipopt=HEX ext=dst,hbh,rt,frag[+] iplen ihl
-//! badipsum`; of TCP: flag letters, `seq ack win opts doff len data`; of UDP: `len
+//! `ttl tos id df nodf frag=OFFSET[+] ipopt=HEX ext=dst,hbh,rt,frag[:N][+] iplen
+//! ihl ipid badipsum`, and `pieces=N order=0,2,1` (sent in fragments of N bytes); of TCP: flag letters, `seq ack win opts doff len data`; of UDP: `len
 //! data udplen nosum`; of ICMP: `echo`, `type code id seq mtu len`; `badsum` for
 //! all. `hex=` is the payload byte by byte.
 
@@ -185,11 +185,20 @@ fn extensions(list: &str, proto: u8) -> Result<(u8, Vec<u8>), String> {
             "rt" => (43, [0, 0, 4, 0, 0, 0, 0, 0]),
             "frag" => (44, [0, 0, 0, 0, 0, 0, 0, 9]),
             "frag+" => (44, [0, 0, 0, 1, 0, 0, 0, 9]),
-            _ => {
-                return Err(format!(
-                    "`{name}` is no extension: hbh, dst, rt, frag, frag+"
-                ));
-            }
+            _ => match name.strip_prefix("frag:") {
+                // Offset, in eights, and perhaps a `+`.
+                Some(at) => {
+                    let bad = |_| format!("`{name}` is no fragment header");
+                    let word = at.trim_end_matches('+').parse::<u16>().map_err(bad)? << 3;
+                    let [a, b] = (word | u16::from(at.ends_with('+'))).to_be_bytes();
+                    (44, [0, 0, a, b, 0, 0, 0, 9])
+                }
+                None => {
+                    return Err(format!(
+                        "`{name}` is no extension: hbh, dst, rt, frag, frag+, frag:N, frag:N+"
+                    ));
+                }
+            },
         });
     }
     let mut next = proto;

@@ -262,6 +262,34 @@ impl Lab {
         Ok(())
     }
 
+    /// A frame that was handed over reaches its worker.
+    pub fn handed(&mut self, worker: u8, port: u16, frame: &[u8]) -> Result<(), String> {
+        let worker = self
+            .workers
+            .get_mut(usize::from(worker))
+            .ok_or("no such worker")?;
+        let mut burst = empty_burst();
+        burst[0] = Some(HeapFrame::new(frame));
+        worker.process_handed(PortId(port), &mut burst, 1, self.now, &mut self.sink);
+        self.events();
+        Ok(())
+    }
+
+    /// All frames that were handed over reach their workers, in order.
+    pub fn gather(&mut self) -> Result<(), String> {
+        for _ in 0..1000 {
+            let out = &mut self.sink.out;
+            let hand = |way: &Way| matches!(way, Way::Hand(..));
+            let Some(at) = out.iter().position(|(way, _)| hand(way)) else {
+                return Ok(());
+            };
+            if let Some((Way::Hand(worker, port), bytes)) = out.remove(at) {
+                self.handed(worker, port, &bytes)?;
+            }
+        }
+        Err("handed over without end".into())
+    }
+
     /// Lets time pass, in the steps of a busy loop.
     pub fn pass(&mut self, micros: u64) {
         let end = self.now.0 + micros;

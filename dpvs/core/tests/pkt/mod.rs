@@ -9,5 +9,6 @@ pub mod build;
 pub mod decode;
 pub mod lab;
 pub mod packet;
+pub mod pieces;
 pub mod run;
 pub mod vars;

@@ -8,9 +8,9 @@ use dpvs_core::message::{Query, Reply};
 use dpvs_core::stats::Reason;
 
 use super::lab::{Lab, Way};
-use super::packet::{MACS, Text, fold, sum};
+use super::packet::{MACS, Text};
 use super::vars::Vars;
-use super::{build, decode};
+use super::{build, decode, pieces};
 
 /// A script on its way.
 struct Run {
@@ -19,6 +19,8 @@ struct Run {
     /// Drops that were expected so far, by reason.
     seen: BTreeMap<&'static str, u64>,
     burst: Option<Vec<Vec<u8>>>,
+    /// What is handed over reaches its worker at once.
+    gather: bool,
     last_input: usize,
     /// The last frame sent that was expected, for `about=N`.
     last_out: Vec<u8>,
@@ -31,6 +33,7 @@ pub fn run(name: &str, script: &str) -> Result<(), String> {
         vars: Vars::default(),
         seen: BTreeMap::new(),
         burst: None,
+        gather: false,
         last_input: 0,
         last_out: Vec::new(),
     };
@@ -120,6 +123,7 @@ impl Run {
                     at.ok_or_else(|| format!("not reported; reported are {:?}", self.lab.drained))?;
                 self.lab.drained.remove(at);
             }
+            "gather" => self.gather = rest == "on",
             "drain" => self.lab.sink.out.clear(),
             "reassemble" => self.reassemble()?,
             "tally" => return self.tally(&words),
@@ -202,12 +206,31 @@ impl Run {
         let peer = if port == 0 { "client" } else { "rs" };
         let peer = MACS.iter().find(|m| m.0 == peer).map_or([0; 6], |m| m.1);
         let frame = build::frame(&packet, &self.vars, self.lab.mac(port)?, peer)?;
+        let mut frames = vec![frame];
+        if let Some(room) = packet.get("pieces") {
+            let id = packet.get("ipid").map_or(Ok(9), |v| self.vars.field(v, 32))?;
+            let all = pieces::cut(&frames[0], self.vars.field(room, 16)? as usize, id as u32);
+            frames = match packet.get("order") {
+                Some(order) => {
+                    let pick = |n: &str| all.get(n.parse::<usize>().ok()?).cloned();
+                    let picked = order.split(',').map(pick).collect::<Option<_>>();
+                    picked.ok_or_else(|| format!("there are {} pieces", all.len()))?
+                }
+                None => all,
+            };
+        }
         if let Some(burst) = &mut self.burst {
-            burst.push(frame);
+            burst.extend(frames);
             return Ok(());
         }
         self.lab.publish();
-        self.lab.input(worker, port, &[frame])
+        for frame in frames {
+            self.lab.input(worker, port, &[frame])?;
+            if self.gather {
+                self.lab.gather()?;
+            }
+        }
+        Ok(())
     }
 
     fn expect(&mut self, word: &str, rest: &str) -> Result<(), String> {
@@ -254,7 +277,7 @@ impl Run {
             self.last_out.clone_from(&bytes);
         }
         if let Way::Hand(worker, port) = way {
-            self.lab.input(worker, port, &[bytes])?;
+            self.lab.handed(worker, port, &bytes)?;
         }
         Ok(())
     }
@@ -307,34 +330,18 @@ impl Run {
         }
     }
 
-    /// Joins IPv4 fragments into one frame.
+    /// Joins the fragments that came out into one frame.
     fn reassemble(&mut self) -> Result<(), String> {
-        let mut pieces = Vec::new();
-        let mut way = Way::Out(0);
-        for (w, bytes) in self.lab.sink.out.drain(..) {
-            let text = decode::frame(&bytes)?;
-            let frag = text.get("frag").ok_or("one is no fragment")?;
-            let at: usize = frag.trim_end_matches('+').parse().unwrap_or(0);
-            pieces.push((at, frag.ends_with('+'), bytes));
-            way = w;
+        let came: Vec<_> = self.lab.sink.out.drain(..).collect();
+        let way = came.first().ok_or("nothing came")?.0;
+        if let Some((other, _)) = came.iter().find(|(w, _)| *w != way) {
+            return Err(format!("they go {way:?} and {other:?}"));
         }
-        pieces.sort();
-        let header = |b: &[u8]| 14 + usize::from(b[14] & 15) * 4;
-        let first = &pieces.first().ok_or("there are no fragments")?.2;
-        let mut whole = first[..header(first)].to_vec();
-        let front = whole.len();
-        for (i, (at, more, bytes)) in pieces.iter().enumerate() {
-            if *at != whole.len() - front || *more == (i + 1 == pieces.len()) {
-                return Err(format!("fragments do not fit together at {at}"));
-            }
-            whole.extend(&bytes[header(bytes)..]);
+        for (_, frame) in &came {
+            decode::frame(frame)?;
         }
-        let len = (whole.len() - 14) as u16;
-        whole[16..18].copy_from_slice(&len.to_be_bytes());
-        whole[20..22].fill(0);
-        whole[24..26].fill(0);
-        let c = !fold(sum(&whole[14..front]));
-        whole[24..26].copy_from_slice(&c.to_be_bytes());
+        let frames: Vec<_> = came.into_iter().map(|(_, f)| f).collect();
+        let whole = pieces::join(&frames)?;
         self.lab.sink.out.push_back((way, whole));
         Ok(())
     }

@@ -1,0 +1,586 @@
+//! Fragments of IPv4 and IPv6 datagrams on their way through the worker.
+//!
+//! They are not put together: the first one, which has the ports, goes the way of
+//! any packet; the others follow it with their addresses changed alike, and wait
+//! for it if they come earlier (`inet/frag.rs` knows them). Path MTU and the
+//! sender's sizes stay what they are. All fragments between two addresses meet at
+//! one worker; if the connection is another's, they go on to that one. Knows no
+//! forwarding mode beyond what addresses to write.
+
+use dpvs_wire::{icmp, icmpv6, proto};
+
+use crate::conn::Handle;
+use crate::conn::table::Tuple;
+use crate::egress::decrement_ttl;
+use crate::frame::{Frame, Io, Now, WorkerId};
+use crate::inet::frag::{Key, Noted, Piece, Slot, Tracker};
+use crate::neigh::Egress;
+use crate::parse::{Head, Kind};
+use crate::pipeline::Came;
+use crate::proto::Dir;
+use crate::raw::{L3, Net, be16, ld16, ld32, map4};
+use crate::service::{FwdMode, ServiceKey, TCP, UDP};
+use crate::snapshot::Snapshot;
+use crate::stats::Reason;
+use crate::worker::Worker;
+
+// DIFFERS: DPVS drops every IPv4 fragment and gives IPv6 ones to the kernel.
+
+/// What becomes of a datagram's fragments.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Verdict {
+    /// They belong to the connection of that packet (its hash goes with it).
+    Flow4(u64, Tuple<u32>),
+    Flow6(u64, Tuple<u128>),
+    /// To the light IP stack.
+    Pass,
+    /// That worker has the connection.
+    Sent(WorkerId),
+    /// Nobody knows whose they are: they go round, from worker to worker.
+    Round,
+    Refused,
+}
+
+/// The fragments of one worker.
+pub(crate) type Fragments<F> = Tracker<F, Verdict>;
+
+/// Set in the source MAC address (nobody's has it) of a fragment that goes round.
+const ROUND: u8 = 1;
+
+/// A fragment as its headers say.
+struct Part {
+    piece: Piece,
+    id: u32,
+    proto: u8,
+    /// Offset of the transport header, in the first one.
+    l4: usize,
+}
+
+impl Part {
+    fn read<A: Net>(data: &[u8], ip_len: usize) -> Option<Self> {
+        if A::V6 {
+            Self::read6(data, ip_len)
+        } else {
+            let (word, header) = (be16(data, L3 + 6), usize::from(data[L3] & 15) * 4);
+            Some(Self {
+                piece: Piece {
+                    at: (word & 0x1fff) * 8,
+                    len: (ip_len - header) as u16,
+                    more: word & 0x2000 != 0,
+                },
+                id: u32::from(be16(data, L3 + 4)),
+                proto: data[L3 + 9],
+                l4: L3 + header,
+            })
+        }
+    }
+
+    fn read6(data: &[u8], ip_len: usize) -> Option<Self> {
+        let end = (L3 + ip_len).min(data.len());
+        let header = fragment_header(&data[..end])?;
+        let (next, word) = (data[header], be16(data, header + 2));
+        let behind = header + 8;
+        let mut part = Self {
+            piece: Piece {
+                at: word & 0xfff8,
+                len: (L3 + ip_len - behind) as u16,
+                more: word & 1 != 0,
+            },
+            id: u32::from_be(ld32(data, header + 4)),
+            proto: next,
+            l4: behind,
+        };
+        if part.piece.at == 0 {
+            // All headers are in the first one (RFC 7112).
+            let upper = dpvs_wire::ipv6::walk(next, &data[behind..end]).ok()?;
+            if upper.fragment.is_some() {
+                return None;
+            }
+            part.proto = upper.protocol;
+            part.l4 = behind - dpvs_wire::ipv6::HEADER_LEN + upper.offset;
+        }
+        Some(part)
+    }
+
+    /// The ports of the first one, if it is a packet we know connections of and
+    /// has the whole transport header.
+    fn ports<A: Net>(&self, data: &[u8]) -> Ports {
+        let l4 = self.l4;
+        let Some(h) = data.get(l4..).filter(|h| h.len() >= 8) else {
+            return Ports::Short;
+        };
+        match self.proto {
+            UDP | 132 => {}
+            TCP => {
+                let len = usize::from(h.get(12).copied().unwrap_or(0) >> 4) * 4;
+                if len < 20 || h.len() < len || usize::from(self.piece.len) < len {
+                    return Ports::Short;
+                }
+            }
+            proto::ICMP | proto::ICMPV6 => {
+                let echo = if A::V6 {
+                    [icmpv6::ECHO_REQUEST, icmpv6::ECHO_REPLY]
+                } else {
+                    [icmp::ECHO_REQUEST, icmp::ECHO_REPLY]
+                };
+                let service = (u16::from(echo[0]) << 8).to_be();
+                let id = ld16(data, l4 + 4);
+                return match echo.iter().position(|t| *t == h[0]) {
+                    Some(0) if h[1] == 0 => Ports::Are(id, service),
+                    Some(_) if h[1] == 0 => Ports::Are(service, id),
+                    _ => Ports::None,
+                };
+            }
+            _ => return Ports::None,
+        }
+        Ports::Are(ld16(data, l4), ld16(data, l4 + 2))
+    }
+}
+
+enum Ports {
+    Are(u16, u16),
+    /// Something without ports.
+    None,
+    /// Cut off.
+    Short,
+}
+
+/// Offset of the fragment header, if there is one before the upper layer.
+pub(crate) fn fragment_header(data: &[u8]) -> Option<usize> {
+    let mut next = *data.get(L3 + 6)?;
+    let mut at = L3 + dpvs_wire::ipv6::HEADER_LEN;
+    for _ in 0..dpvs_wire::ipv6::MAX_EXTENSIONS {
+        match next {
+            proto::FRAGMENT => return (at + 8 <= data.len()).then_some(at),
+            proto::HOPOPTS | proto::ROUTING | proto::DSTOPTS => {
+                next = *data.get(at)?;
+                at += (usize::from(*data.get(at + 1)?) + 1) * 8;
+            }
+            _ => return None,
+        }
+    }
+    None
+}
+
+/// Where a fragment is, among the workers.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Place {
+    /// Where all of them meet.
+    Meeting,
+    /// There again, after it has been everywhere.
+    Back,
+    /// At a worker that may have the connection.
+    Visit,
+    /// At the worker that has it, or would make it.
+    Owner,
+}
+
+/// The worker at which the fragments between two addresses meet.
+fn meeting(key: &Key, workers: u8) -> WorkerId {
+    let x = key.src ^ key.dst.rotate_left(64) ^ u128::from(key.proto);
+    let x = (x as u64 ^ (x >> 64) as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    WorkerId(((x >> 32) % u64::from(workers.max(1))) as u8)
+}
+
+/// Length of a packet, as its header says.
+fn ip_len<A: Net>(data: &[u8]) -> u16 {
+    if A::V6 {
+        be16(data, L3 + 4).saturating_add(40)
+    } else {
+        be16(data, L3 + 2)
+    }
+}
+
+/// An address as an entry for two families has it.
+fn wide<A: Net>(addr: A) -> u128 {
+    match addr.ip() {
+        std::net::IpAddr::V4(a) => map4(u32::from_ne_bytes(a.octets())),
+        std::net::IpAddr::V6(a) => u128::from_ne_bytes(a.octets()),
+    }
+}
+
+fn widened<A: Net>(t: &Tuple<A>) -> Tuple<u128> {
+    Tuple {
+        src: wide(t.src),
+        dst: wide(t.dst),
+        sport: t.sport,
+        dport: t.dport,
+        proto: t.proto,
+    }
+}
+
+fn narrowed<A: Net>(t: &Tuple<A>) -> Option<Tuple<u32>> {
+    Some(Tuple {
+        src: u32::from_ip(t.src.ip())?,
+        dst: u32::from_ip(t.dst.ip())?,
+        sport: t.sport,
+        dport: t.dport,
+        proto: t.proto,
+    })
+}
+
+impl<F: Frame> Worker<F> {
+    /// A fragment to our MAC address. Gives it back if fragments are nobody's
+    /// business here.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn fragment<A: Net, I: Io<Frame = F>>(
+        &mut self,
+        snap: &Snapshot,
+        from: &Egress,
+        mut frame: F,
+        head: &Head,
+        now: Now,
+        io: &mut I,
+    ) -> Option<F> {
+        let max = snap.settings.frag_max as usize;
+        if max == 0 {
+            return Some(frame);
+        }
+        let Some(part) = Part::read::<A>(frame.data(), head.ip_len.into()) else {
+            self.drop(Reason::Fragment);
+            return None;
+        };
+        let (src, dst) = A::addrs(frame.data());
+        let key = Key {
+            src: wide(src),
+            dst: wide(dst),
+            id: part.id,
+            proto: if A::V6 { 0 } else { part.proto },
+        };
+        let round = frame.data()[6] & ROUND != 0;
+        if round && !self.handed {
+            self.drop(Reason::Malformed);
+            return None;
+        }
+        frame.data_mut()[6] &= !ROUND;
+        let meeting = meeting(&key, self.conf.workers);
+        let place = match (meeting == self.conf.id, self.handed) {
+            (true, _) if round => Place::Back,
+            (true, _) => Place::Meeting,
+            (false, true) if round => Place::Visit,
+            (false, true) => Place::Owner,
+            (false, false) => {
+                self.hand_over::<A, I>(meeting, from, frame, head, io);
+                return None;
+            }
+        };
+        let mut tracker = self.frags.take().unwrap_or_else(|| {
+            let ttl = u64::from(snap.settings.frag_ttl) * 1000;
+            Box::new(Tracker::new(max, ttl, self.conf.seed[0]))
+        });
+        let head = Head {
+            proto: part.proto,
+            l4: part.l4 as u16,
+            kind: if A::V6 { Kind::Flow6 } else { Kind::Flow4 },
+            fragment: true,
+            ..*head
+        };
+        let turn = (snap, from, &head, now);
+        if part.piece.at == 0 && !part.piece.more {
+            // One in one piece has nothing to do with others (RFC 6946).
+            self.first::<A, I>(turn, frame, &part, place, io);
+        } else if place == Place::Back {
+            self.came_back::<A, I>(&mut tracker, turn, frame, &key, &part, io);
+        } else {
+            match tracker.note(&key, part.piece, now.millis()) {
+                Noted::Refused | Noted::Duplicate => self.drop(Reason::Fragment),
+                Noted::Known(slot, verdict) => {
+                    self.later::<A, I>(turn, frame, verdict, io);
+                    tracker.finish(slot);
+                }
+                Noted::Open(slot) if part.piece.at == 0 => {
+                    let verdict = self.first::<A, I>(turn, frame, &part, place, io);
+                    self.follow::<A, I>(&mut tracker, turn, slot, verdict, io);
+                }
+                // What goes round comes behind its first one, or that is lost.
+                Noted::Open(_) if place == Place::Visit => self.drop(Reason::Fragment),
+                Noted::Open(slot) => tracker.hold(slot, frame),
+            }
+        }
+        self.stats.drops[Reason::FragmentLost as usize] += std::mem::take(&mut tracker.lost);
+        self.frags = Some(tracker);
+        None
+    }
+
+    /// A fragment that has been at every other worker and is nobody's.
+    fn came_back<A: Net, I: Io<Frame = F>>(
+        &mut self,
+        tracker: &mut Fragments<F>,
+        turn: (&Snapshot, &Egress, &Head, Now),
+        frame: F,
+        key: &Key,
+        part: &Part,
+        io: &mut I,
+    ) {
+        match (tracker.slot(key), tracker.verdict(key)) {
+            (Some(slot), Some(Verdict::Round)) if part.piece.at == 0 => {
+                let verdict = self.first::<A, I>(turn, frame, part, Place::Back, io);
+                self.follow::<A, I>(tracker, turn, slot, verdict, io);
+            }
+            (Some(_), Some(verdict)) if !matches!(verdict, Verdict::Round) => {
+                self.later::<A, I>(turn, frame, verdict, io);
+            }
+            _ => self.drop(Reason::Fragment),
+        }
+    }
+
+    /// What waited for the first one goes its way.
+    fn follow<A: Net, I: Io<Frame = F>>(
+        &mut self,
+        tracker: &mut Fragments<F>,
+        turn: (&Snapshot, &Egress, &Head, Now),
+        slot: Slot,
+        verdict: Verdict,
+        io: &mut I,
+    ) {
+        tracker.decide(slot, verdict, turn.3.millis());
+        while let Some(frame) = tracker.next_held(slot) {
+            let head = Head {
+                ip_len: ip_len::<A>(frame.data()),
+                ..*turn.2
+            };
+            self.later::<A, I>((turn.0, turn.1, &head, turn.3), frame, verdict, io);
+        }
+        tracker.finish(slot);
+    }
+
+    /// The first fragment: decides, and goes.
+    fn first<A: Net, I: Io<Frame = F>>(
+        &mut self,
+        turn: (&Snapshot, &Egress, &Head, Now),
+        mut frame: F,
+        part: &Part,
+        place: Place,
+        io: &mut I,
+    ) -> Verdict {
+        let (snap, from, head, now) = turn;
+        let mut head = *head;
+        match part.ports::<A>(frame.data()) {
+            Ports::Short => {
+                // Nobody honest cuts there (RFC 1858).
+                self.drop(Reason::Fragment);
+                return Verdict::Refused;
+            }
+            Ports::None => {
+                self.deliver(snap, from, frame, &head, now, io);
+                return Verdict::Pass;
+            }
+            Ports::Are(sport, dport) => (head.sport, head.dport) = (sport, dport),
+        }
+        let (src, dst) = A::addrs(frame.data());
+        if !A::V6 {
+            let data = frame.data();
+            (head.src, head.dst) = (ld32(data, L3 + 12), ld32(data, L3 + 16));
+        }
+        let tuple = Tuple {
+            src,
+            dst,
+            sport: head.sport,
+            dport: head.dport,
+            proto: head.proto,
+        };
+        head.hash = A::hash(&self.conns, &tuple);
+        self.conns.settle();
+        if let Some(verdict) = self.flow_verdict(head.hash, &tuple) {
+            self.known::<A, I>((snap, from, &head, now), frame, verdict, io);
+            return verdict;
+        }
+        let round = match place {
+            Place::Visit => true,
+            Place::Meeting if self.conf.workers > 1 => {
+                match self.owner_of_first(snap, from, &tuple) {
+                    Some(owner) if owner != self.conf.id => {
+                        self.hand_over::<A, I>(owner, from, frame, &head, io);
+                        return Verdict::Sent(owner);
+                    }
+                    owner => owner.is_none(),
+                }
+            }
+            _ => false,
+        };
+        if round {
+            frame.data_mut()[6] |= ROUND;
+            self.hand_round::<A, I>(from, frame, &head, io);
+            return Verdict::Round;
+        }
+        match self.newcomer::<A, I>(snap, from, frame, &head, now, io) {
+            Came::Conn => {
+                self.conns.settle();
+                self.flow_verdict(head.hash, &tuple)
+                    .unwrap_or(Verdict::Refused)
+            }
+            Came::Pass => Verdict::Pass,
+            Came::Sent(worker) => Verdict::Sent(worker),
+            Came::Refused => Verdict::Refused,
+        }
+    }
+
+    /// A first fragment of a connection there is.
+    fn known<A: Net, I: Io<Frame = F>>(
+        &mut self,
+        turn: (&Snapshot, &Egress, &Head, Now),
+        frame: F,
+        verdict: Verdict,
+        io: &mut I,
+    ) {
+        let (snap, from, head, now) = turn;
+        match verdict {
+            Verdict::Flow4(hash, tuple) => {
+                if let Some(conn) = self.conns.find(hash, &tuple) {
+                    self.transit::<u32, I>(snap, from, frame, head, conn, now, io);
+                }
+            }
+            Verdict::Flow6(hash, tuple) => {
+                if let Some(conn) = self.conns.find(hash, &tuple) {
+                    self.transit::<u128, I>(snap, from, frame, head, conn, now, io);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// The worker that has the connection of a packet, or would make it; `None`
+    /// if that cannot be told.
+    fn owner_of_first<A: Net>(
+        &self,
+        snap: &Snapshot,
+        from: &Egress,
+        tuple: &Tuple<A>,
+    ) -> Option<WorkerId> {
+        if let Some(owner) = self.owner_by_port(snap, tuple) {
+            return Some(owner);
+        }
+        let (sport, dport) = (u16::from_be(tuple.sport), u16::from_be(tuple.dport));
+        let key = ServiceKey {
+            proto: tuple.proto,
+            addr: tuple.dst.ip(),
+            port: dport,
+        };
+        if snap.services.is_empty() {
+            return Some(self.conf.id);
+        }
+        snap.services.get(&key)?;
+        let nic = snap.returns.nic(from.port)?;
+        nic.owner(tuple.proto, tuple.src.ip(), key.addr, (sport, dport))
+    }
+
+    fn hand_round<A: Net, I: Io<Frame = F>>(
+        &mut self,
+        from: &Egress,
+        frame: F,
+        head: &Head,
+        io: &mut I,
+    ) {
+        let next = WorkerId((self.conf.id.0 + 1) % self.conf.workers.max(1));
+        self.hand_over::<A, I>(next, from, frame, head, io);
+    }
+
+    /// The connection of a packet, in whatever form it is kept.
+    fn flow_verdict<A: Net>(&self, hash: u64, t: &Tuple<A>) -> Option<Verdict> {
+        if self.conns.find(hash, t).is_some() {
+            return Some(if A::V6 {
+                Verdict::Flow6(hash, widened(t))
+            } else {
+                Verdict::Flow4(hash, narrowed(t)?)
+            });
+        }
+        if A::V6 {
+            return None;
+        }
+        let t = widened(t);
+        let hash = <u128 as crate::conn::table::Family>::hash(&self.conns, &t);
+        self.conns
+            .find(hash, &t)
+            .map(|_| Verdict::Flow6(hash, t))
+    }
+
+    /// A fragment whose first one has been decided on.
+    fn later<A: Net, I: Io<Frame = F>>(
+        &mut self,
+        turn: (&Snapshot, &Egress, &Head, Now),
+        mut frame: F,
+        verdict: Verdict,
+        io: &mut I,
+    ) {
+        let (snap, from, head, now) = turn;
+        match verdict {
+            Verdict::Flow4(hash, tuple) => match self.conns.find(hash, &tuple) {
+                Some(conn) => {
+                    frame.data_mut()[6] &= !ROUND;
+                    self.pass_on::<u32, I>(turn, frame, conn, io);
+                }
+                None => self.drop(Reason::Fragment),
+            },
+            Verdict::Flow6(hash, tuple) => match self.conns.find(hash, &tuple) {
+                Some(conn) => {
+                    frame.data_mut()[6] &= !ROUND;
+                    self.pass_on::<u128, I>(turn, frame, conn, io);
+                }
+                None => self.drop(Reason::Fragment),
+            },
+            Verdict::Pass => self.deliver(snap, from, frame, head, now, io),
+            Verdict::Sent(owner) => self.hand_over::<A, I>(owner, from, frame, head, io),
+            Verdict::Round => {
+                frame.data_mut()[6] |= ROUND;
+                self.hand_round::<A, I>(from, frame, head, io);
+            }
+            Verdict::Refused => self.drop(Reason::Fragment),
+        }
+    }
+
+    /// A later fragment of a connection: its addresses are changed as those of the
+    /// first one were.
+    fn pass_on<A: Net, I: Io<Frame = F>>(
+        &mut self,
+        turn: (&Snapshot, &Egress, &Head, Now),
+        mut frame: F,
+        conn: Handle,
+        io: &mut I,
+    ) {
+        let (snap, from, head, now) = turn;
+        let dir = conn.dir();
+        let way = match self.conn_way::<A>(snap, conn) {
+            Ok(way) => way,
+            Err(reason) => return self.drop(reason),
+        };
+        let entry = A::entry_mut(&mut self.conns, conn);
+        entry.seen = now.millis() as u32;
+        entry.count(dir, head.ip_len);
+        let entry = *entry;
+        self.dests[entry.dest as usize].count(dir, head.ip_len.into());
+        self.stats.conn_hits += 1;
+        if !matches!(
+            entry.mode(),
+            FwdMode::FullNat | FwdMode::Masq | FwdMode::Snat
+        ) {
+            return self.drop(Reason::ModeUnsupported);
+        }
+        if snap.settings.xmit_ttl && !decrement_ttl(frame.data_mut()) {
+            return self.time_exceeded(snap, from, frame, now, io);
+        }
+        let large = head.ip_len > way.mtu();
+        if large && (A::V6 || frame.data()[L3 + 6] & 0x40 != 0) {
+            return self.too_big(snap, from, frame, way.mtu(), now, io);
+        }
+        let [dst, src] = entry.addrs[1 - dir as usize];
+        let l3 = dpvs_wire::checksum::Delta::from_bits(entry.l3_delta);
+        let l3 = if dir == Dir::In { l3 } else { l3.inverse() };
+        A::set_addrs(frame.data_mut(), src, dst, l3);
+        if large {
+            self.fragment4(&frame, &way, snap, now, io);
+        } else {
+            self.send_way(snap, frame, &way, now, io);
+        }
+    }
+
+    /// Gives up fragments that waited too long.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn expire_fragments(&mut self, now: Now) {
+        if let Some(tracker) = &mut self.frags {
+            tracker.expire(now.millis());
+            self.stats.drops[Reason::FragmentLost as usize] += std::mem::take(&mut tracker.lost);
+        }
+    }
+}
