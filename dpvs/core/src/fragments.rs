@@ -7,7 +7,7 @@
 //! one worker; if the connection is another's, they go on to that one. Knows no
 //! forwarding mode beyond what addresses to write.
 
-use dpvs_wire::{icmp, icmpv6, proto};
+use dpvs_wire::proto;
 
 use crate::conn::Handle;
 use crate::conn::table::Tuple;
@@ -23,6 +23,7 @@ use crate::service::{FwdMode, ServiceKey, TCP, UDP};
 use crate::snapshot::Snapshot;
 use crate::stats::Reason;
 use crate::worker::Worker;
+use crate::xmit::echo;
 
 // DIFFERS: DPVS drops every IPv4 fragment and gives IPv6 ones to the kernel.
 
@@ -118,16 +119,10 @@ impl Part {
                 }
             }
             proto::ICMP | proto::ICMPV6 => {
-                let echo = if A::V6 {
-                    [icmpv6::ECHO_REQUEST, icmpv6::ECHO_REPLY]
-                } else {
-                    [icmp::ECHO_REQUEST, icmp::ECHO_REPLY]
-                };
-                let service = (u16::from(echo[0]) << 8).to_be();
-                let id = ld16(data, l4 + 4);
-                return match echo.iter().position(|t| *t == h[0]) {
-                    Some(0) if h[1] == 0 => Ports::Are(id, service),
-                    Some(_) if h[1] == 0 => Ports::Are(service, id),
+                return match echo::ports(A::V6, data, l4) {
+                    Some((sport, dport)) if echo::is(A::V6, self.proto) => {
+                        Ports::Are(sport, dport)
+                    }
                     _ => Ports::None,
                 };
             }
@@ -220,8 +215,7 @@ fn narrowed<A: Net>(t: &Tuple<A>) -> Option<Tuple<u32>> {
 }
 
 impl<F: Frame> Worker<F> {
-    /// A fragment to our MAC address. Gives it back if fragments are nobody's
-    /// business here.
+    /// A fragment to our MAC address.
     #[cold]
     #[inline(never)]
     pub(crate) fn fragment<A: Net, I: Io<Frame = F>>(
@@ -232,14 +226,9 @@ impl<F: Frame> Worker<F> {
         head: &Head,
         now: Now,
         io: &mut I,
-    ) -> Option<F> {
-        let max = snap.settings.frag_max as usize;
-        if max == 0 {
-            return Some(frame);
-        }
+    ) {
         let Some(part) = Part::read::<A>(frame.data(), head.ip_len.into()) else {
-            self.drop(Reason::Fragment);
-            return None;
+            return self.drop(Reason::Fragment);
         };
         let (src, dst) = A::addrs(frame.data());
         let key = Key {
@@ -250,8 +239,7 @@ impl<F: Frame> Worker<F> {
         };
         let round = frame.data()[6] & ROUND != 0;
         if round && !self.handed {
-            self.drop(Reason::Malformed);
-            return None;
+            return self.drop(Reason::Malformed);
         }
         frame.data_mut()[6] &= !ROUND;
         let meeting = meeting(&key, self.conf.workers);
@@ -261,12 +249,12 @@ impl<F: Frame> Worker<F> {
             (false, true) if round => Place::Visit,
             (false, true) => Place::Owner,
             (false, false) => {
-                self.hand_over::<A, I>(meeting, from, frame, head, io);
-                return None;
+                return self.hand_over::<A, I>(meeting, from, frame, head, io);
             }
         };
         let mut tracker = self.frags.take().unwrap_or_else(|| {
-            let ttl = u64::from(snap.settings.frag_ttl) * 1000;
+            let (max, ttl) = (snap.settings.frag_max, snap.settings.frag_ttl);
+            let (max, ttl) = (max as usize, u64::from(ttl) * 1000);
             Box::new(Tracker::new(max, ttl, self.conf.seed[0]))
         });
         let head = Head {
@@ -300,7 +288,6 @@ impl<F: Frame> Worker<F> {
         }
         self.stats.drops[Reason::FragmentLost as usize] += std::mem::take(&mut tracker.lost);
         self.frags = Some(tracker);
-        None
     }
 
     /// A fragment that has been at every other worker and is nobody's.
@@ -490,9 +477,7 @@ impl<F: Frame> Worker<F> {
         }
         let t = widened(t);
         let hash = <u128 as crate::conn::table::Family>::hash(&self.conns, &t);
-        self.conns
-            .find(hash, &t)
-            .map(|_| Verdict::Flow6(hash, t))
+        self.conns.find(hash, &t).map(|_| Verdict::Flow6(hash, t))
     }
 
     /// A fragment whose first one has been decided on.

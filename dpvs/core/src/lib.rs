@@ -21,6 +21,7 @@ mod layout_tests;
 mod lifecycle;
 mod listing;
 mod local;
+pub mod matching;
 pub mod message;
 mod neigh;
 mod owner;

@@ -9,7 +9,7 @@ use crate::frame::{Frame, Io, Now};
 use crate::message::{ConnInfo, FromWorker};
 use crate::proto::{Dir, tcp, udp};
 use crate::raw::{L3, Net};
-use crate::service::{DestId, TCP};
+use crate::service::{DestId, FwdMode, TCP};
 use crate::snapshot::{Snapshot, Timeouts};
 use crate::worker::Worker;
 use crate::xmit::fullnat::RST;
@@ -149,9 +149,8 @@ impl<F: Frame> Worker<F> {
     fn prefetch_port<A: Net>(&self, conn: Handle) {
         let e = A::entry(&self.conns, conn);
         if e.pool != 0 {
-            let (dport, lport) = (u16::from_be(e.dport()), u16::from_be(e.lport()));
-            self.pools
-                .prefetch(e.pool - 1, e.proto, e.daddr().ip(), dport, lport);
+            let (far, port, own) = e.pooled();
+            self.pools.prefetch(e.pool - 1, e.proto, far, port, own);
         }
     }
 
@@ -186,14 +185,9 @@ impl<F: Frame> Worker<F> {
         self.conns.remove_hashed(conn, hashes);
         self.stats.conns_gone += 1;
         if entry.pool != 0 {
-            let (dport, lport) = (u16::from_be(entry.dport()), u16::from_be(entry.lport()));
-            self.pools.give(
-                entry.pool - 1,
-                entry.proto,
-                entry.daddr().ip(),
-                dport,
-                lport,
-            );
+            let (far, port, own) = entry.pooled();
+            self.pools
+                .give(entry.pool - 1, entry.proto, far, port, own);
         }
         let dest = &mut self.dests[entry.dest as usize];
         if entry.flags & flags::ACTIVE != 0 {
@@ -248,7 +242,7 @@ impl<F: Frame> Worker<F> {
         let to_server = (e.laddr(), e.daddr(), e.lport(), e.dport(), e.rs_ack);
         let to_client = (e.vaddr(), e.caddr(), e.vport(), e.cport(), e.rs_seq);
         for ((src, dst, sport, dport, seq), hop) in [
-            (to_server, self.dests[e.dest as usize].hop),
+            (to_server, self.server_hop(e)),
             (to_client, e.hop),
         ] {
             let Some(mut frame) = io.alloc() else { return };
@@ -265,6 +259,17 @@ impl<F: Frame> Worker<F> {
         }
     }
 
+    /// The kept next hop towards the server, 0 if there is none: what is behind a
+    /// source NAT's address is many hosts.
+    #[inline]
+    pub(crate) fn server_hop<A: Net>(&self, e: &Entry<A>) -> u32 {
+        if e.mode() == FwdMode::Snat {
+            0
+        } else {
+            self.dests[e.dest as usize].hop
+        }
+    }
+
     /// A connection as it is listed.
     pub(crate) fn conn_info(&self, conn: Handle) -> ConnInfo {
         if conn.is_v6() {
@@ -278,10 +283,10 @@ impl<F: Frame> Worker<F> {
 fn info<A: Net>(e: &Entry<A>) -> ConnInfo {
     ConnInfo {
         proto: e.proto,
-        client: (e.caddr().ip(), u16::from_be(e.cport())),
-        vip: (e.vaddr().ip(), u16::from_be(e.vport())),
-        laddr: (e.laddr().ip(), u16::from_be(e.lport())),
-        dest: (e.daddr().ip(), u16::from_be(e.dport())),
+        client: (e.caddr().ip().to_canonical(), u16::from_be(e.cport())),
+        vip: (e.vaddr().ip().to_canonical(), u16::from_be(e.vport())),
+        laddr: (e.laddr().ip().to_canonical(), u16::from_be(e.lport())),
+        dest: (e.daddr().ip().to_canonical(), u16::from_be(e.dport())),
         state: state_name(e.proto, e.state),
         timeout: e.timeout / 1000,
         from_client: e.counted(Dir::In),

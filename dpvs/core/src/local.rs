@@ -161,10 +161,12 @@ impl<F: Frame> Worker<F> {
         }
         let local = snap.locals.get(&IpAddr::V4(dst));
         let kernels = matches!(local, Some(Local::Host { .. }));
-        if fragment && !kernels && head.kind == Kind::Ip4 && head.cast == Cast::Host {
-            match self.fragment::<u32, I>(snap, from, frame, head, now, io) {
-                Some(_) => return self.drop(Reason::Fragment),
-                None => return,
+        if fragment && !kernels && head.kind == Kind::Ip4 {
+            if snap.settings.frag_max == 0 {
+                return self.drop(Reason::Fragment);
+            }
+            if head.cast == Cast::Host {
+                return self.fragment::<u32, I>(snap, from, frame, head, now, io);
             }
         }
         match local {
@@ -229,13 +231,11 @@ impl<F: Frame> Worker<F> {
         if head.kind == Kind::Ip6
             && head.cast == Cast::Host
             && !kernels
+            && snap.settings.frag_max > 0
             && is_extension(head.proto)
             && fragment_header(frame.data()).is_some()
         {
-            match self.fragment::<u128, I>(snap, from, frame, head, now, io) {
-                Some(back) => frame = back,
-                None => return,
-            }
+            return self.fragment::<u128, I>(snap, from, frame, head, now, io);
         }
         if head.proto == proto::ICMPV6 && !head.fragment {
             match ndisc::parse(frame.data()) {

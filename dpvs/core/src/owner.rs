@@ -16,6 +16,7 @@ use crate::service::ServiceKey;
 use crate::snapshot::{Local, Snapshot};
 use crate::stats::Reason;
 use crate::worker::Worker;
+use crate::xmit::echo;
 
 // DIFFERS: DPVS passes such packets on with `redirect on` only.
 
@@ -59,6 +60,10 @@ impl<F: Frame> Worker<F> {
         tuple: &Tuple<A>,
     ) -> Option<WorkerId> {
         let laddr = tuple.dst.ip();
+        if echo::is(A::V6, tuple.proto) && tuple.dport == echo::port(A::V6) {
+            // Somebody pings the address.
+            return None;
+        }
         let Some(Local::Own { sapool: true, .. }) = snap.locals.get(&laddr) else {
             return None;
         };

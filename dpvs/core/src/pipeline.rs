@@ -17,7 +17,7 @@ use crate::parse::{Head, Kind, parse};
 use crate::prefetch::prefetch;
 use crate::proto::{Dir, tcp, udp};
 use crate::raw::{L3, Net};
-use crate::service::{DestId, TCP};
+use crate::service::{DestId, FwdMode, TCP};
 use crate::snapshot::Snapshot;
 use crate::stats::{Reason, WorkerStats};
 use crate::steady::{Tally, Turn};
@@ -248,9 +248,16 @@ impl<F: Frame> Worker<F> {
                 Dir::Out => fullnat::note_server(entry, &seg),
             }
         } else {
+            let dir = if entry.mode() == FwdMode::Snat {
+                dir.turned()
+            } else {
+                dir
+            };
             state = udp::next(dir, udp::State::from_u8(state)) as u8;
         }
         let hop = match dir {
+            // Behind a source NAT's address are many hosts.
+            Dir::In if entry.mode() == FwdMode::Snat => 0,
             Dir::In => dest.hop,
             Dir::Out => entry.hop,
         };
@@ -290,15 +297,17 @@ impl<F: Frame> Worker<F> {
         let dir = conn.dir();
         let entry = A::entry(&self.conns, conn);
         let (raw, dst) = match dir {
-            Dir::In => (self.dests[entry.dest as usize].hop, entry.daddr().ip()),
+            Dir::In => (self.server_hop(entry), entry.daddr().ip()),
             Dir::Out => (entry.hop, entry.caddr().ip()),
         };
+        let shared = entry.mode() != FwdMode::Snat;
         if let Some(hop) = self.neighs.hops.get(raw) {
             return Ok(Way::Hop(*hop));
         }
-        let (way, raw) = self.way(snap, dst)?;
+        let (way, raw) = self.way(snap, dst.to_canonical())?;
         let entry = A::entry_mut(&mut self.conns, conn);
         match dir {
+            Dir::In if !shared => {}
             Dir::In => self.dests[entry.dest as usize].hop = raw,
             Dir::Out => entry.hop = raw,
         }

@@ -8,6 +8,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use crate::frame::PortId;
+use crate::matching::Matching;
 use crate::sharemap::{Key, ShareMap, hash_addr};
 use crate::xmit::proxy::Proxy;
 
@@ -179,6 +180,8 @@ pub struct Service {
     pub expire_quiescent: bool,
     /// PROXY protocol towards the servers.
     pub proxy: Option<Proxy>,
+    /// What it is found by, if not by its key, which then has no address.
+    pub matching: Option<Matching>,
     /// Servers, newest first as DPVS keeps them.
     pub dests: Arc<[Dest]>,
     /// Local addresses, in the order they were added.
@@ -348,6 +351,8 @@ pub struct ServiceTable {
     services: ShareMap<ServiceKey, Arc<Service>>,
     /// How many TCP and how many other services an address has.
     vips: ShareMap<IpAddr, [u32; 2]>,
+    /// Those that are found by what a packet is, newest first.
+    matches: Arc<Vec<Arc<Service>>>,
     quiescent: DestSet,
     dest_bound: u32,
 }
@@ -410,10 +415,15 @@ impl ServiceTable {
     pub fn insert(&mut self, service: Arc<Service>) {
         let key = service.key;
         let new = Arc::clone(&service);
-        let old = self.services.insert(key, service);
+        let old = if new.matching.is_some() {
+            self.insert_match(service)
+        } else {
+            self.services.insert(key, service)
+        };
         match old {
             Some(old) if Arc::ptr_eq(&old.dests, &new.dests) => return,
             Some(old) => self.retire(&old),
+            None if new.matching.is_some() => {}
             None => self.count(&key, 1),
         }
         for dest in new.dests.iter() {
@@ -422,8 +432,30 @@ impl ServiceTable {
         }
     }
 
+    fn insert_match(&mut self, service: Arc<Service>) -> Option<Arc<Service>> {
+        let all = Arc::make_mut(&mut self.matches);
+        if let Some(old) = all.iter_mut().find(|s| s.key == service.key) {
+            return Some(std::mem::replace(old, service));
+        }
+        let at = all.partition_point(|s| s.uid > service.uid);
+        all.insert(at, service);
+        None
+    }
+
+    /// Services that are found by what a packet is, newest first.
+    #[inline]
+    #[must_use]
+    pub fn matches(&self) -> &[Arc<Service>] {
+        &self.matches
+    }
+
     /// Removes a service.
     pub fn remove(&mut self, key: &ServiceKey) -> Option<Arc<Service>> {
+        if let Some(at) = self.matches.iter().position(|s| s.key == *key) {
+            let gone = Arc::make_mut(&mut self.matches).remove(at);
+            self.retire(&gone);
+            return Some(gone);
+        }
         let gone = self.services.remove(key)?;
         self.retire(&gone);
         self.count(key, -1);
@@ -457,17 +489,18 @@ impl ServiceTable {
     /// Number of services.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.services.len()
+        self.services.len() + self.matches.len()
     }
 
     /// True without any service.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.services.is_empty()
+        self.services.is_empty() && self.matches.is_empty()
     }
 
     /// All services, in no order.
     pub fn iter(&self) -> impl Iterator<Item = &Arc<Service>> {
-        self.services.iter().map(|(_, service)| service)
+        let keyed = self.services.iter().map(|(_, service)| service);
+        keyed.chain(self.matches.iter())
     }
 }

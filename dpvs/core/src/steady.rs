@@ -40,8 +40,10 @@ impl<A: Net> Entry<A> {
             let open = self.state == tcp::State::Established as u8;
             (open && self.flags & OFFER != OFFER, open)
         } else {
-            let same = |dir| {
+            let snat = self.mode() == FwdMode::Snat;
+            let same = |dir: Dir| {
                 let state = udp::State::from_u8(self.state);
+                let dir = if snat { dir.turned() } else { dir };
                 udp::next(dir, state) == state
             };
             (same(Dir::In), same(Dir::Out))
@@ -54,7 +56,8 @@ impl<A: Net> Entry<A> {
         if self.flags & (flags::LONG | flags::CLIENT) != 0 || !rewritten {
             return;
         }
-        if client {
+        // What comes back to a source NAT's address has no next hop at hand.
+        if client && self.mode() != FwdMode::Snat {
             self.flags |= flags::STEADY_IN;
         }
         if server {

@@ -42,6 +42,12 @@ impl Handle {
         self.0 & V6 != 0
     }
 
+    /// The same connection, for packets of the other direction.
+    #[must_use]
+    pub(crate) fn turned(self) -> Self {
+        Self(self.0 ^ OUT)
+    }
+
     /// Direction of the packet it was found by.
     #[inline(always)]
     #[must_use]

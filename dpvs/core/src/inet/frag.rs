@@ -42,7 +42,7 @@ impl Piece {
     /// Its end; `None` for what no fragment can be.
     fn end(self) -> Option<u32> {
         let end = u32::from(self.at) + u32::from(self.len);
-        let whole = self.len > 0 && (!self.more || self.len % 8 == 0);
+        let whole = self.len > 0 && (!self.more || self.len.is_multiple_of(8));
         (whole && end <= 65_535).then_some(end)
     }
 }
@@ -243,7 +243,11 @@ impl<F, V: Copy> Tracker<F, V> {
         let held = self.held.get_mut(first as usize)?;
         let (frame, next) = (held.frame.take(), held.next);
         self.held_free.push(first);
-        self.datagrams[slot.0 as usize].held = if next == NIL { (NIL, NIL) } else { (next, last) };
+        self.datagrams[slot.0 as usize].held = if next == NIL {
+            (NIL, NIL)
+        } else {
+            (next, last)
+        };
         frame
     }
 

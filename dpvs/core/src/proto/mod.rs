@@ -15,3 +15,15 @@ pub enum Dir {
     /// From the server to the client.
     Out = 1,
 }
+
+impl Dir {
+    /// The other one.
+    #[inline]
+    #[must_use]
+    pub fn turned(self) -> Self {
+        match self {
+            Self::In => Self::Out,
+            Self::Out => Self::In,
+        }
+    }
+}

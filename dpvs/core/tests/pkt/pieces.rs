@@ -46,7 +46,7 @@ pub fn cut(frame: &[u8], room: usize, id: u32) -> Vec<Vec<u8>> {
             } else {
                 put(&mut f, ETH + 2, front - ETH + chunk.len());
                 put(&mut f, ETH + 4, id as usize & 0xffff);
-                put(&mut f, ETH + 6, at / 8 | usize::from(more) << 13);
+                put(&mut f, ETH + 6, (at / 8) | (usize::from(more) << 13));
                 seal(&mut f);
             }
             f.extend(chunk);

@@ -208,8 +208,10 @@ impl Run {
         let frame = build::frame(&packet, &self.vars, self.lab.mac(port)?, peer)?;
         let mut frames = vec![frame];
         if let Some(room) = packet.get("pieces") {
-            let id = packet.get("ipid").map_or(Ok(9), |v| self.vars.field(v, 32))?;
-            let all = pieces::cut(&frames[0], self.vars.field(room, 16)? as usize, id as u32);
+            let id = packet
+                .get("ipid")
+                .map_or(Ok(9), |v| self.vars.field(v, 32))?;
+            let all = pieces::cut(&frames[0], self.vars.field(room, 16)? as usize, id);
             frames = match packet.get("order") {
                 Some(order) => {
                     let pick = |n: &str| all.get(n.parse::<usize>().ok()?).cloned();

@@ -1,0 +1,164 @@
+//! Source NAT: hosts inside reach the world through one of a service's addresses.
+//!
+//! The service is found by what the packet is ([`crate::matching`]), its "servers"
+//! are the addresses towards the world (WAN), each with a pool of ports as local
+//! addresses have. In the connection the remote end takes the client's place and
+//! the host inside the server's (DPVS facts §16), so packets from inside are `Out`
+//! ones. Which packet is sent on how is not decided here.
+
+use std::sync::Arc;
+
+use zerocopy::FromZeros;
+
+use crate::conn::table::Tuple;
+use crate::conn::{Entry, Handle, flags};
+use crate::frame::{Frame, Io, Now};
+use crate::lifecycle::timeout_ms;
+use crate::matching::Asked;
+use crate::neigh::Egress;
+use crate::parse::Head;
+use crate::proto::{Dir, tcp, udp};
+use crate::raw::Net;
+use crate::service::{FwdMode, Service, TCP};
+use crate::snapshot::Snapshot;
+use crate::stats::Reason;
+use crate::worker::Worker;
+use crate::xmit::echo;
+use crate::xmit::fullnat::SYN;
+
+/// WAN addresses tried for one connection.
+const TRIES: usize = 16;
+
+impl<F: Frame> Worker<F> {
+    /// The match service a packet belongs to: the newest that wants it. None has
+    /// what ends here or has no route.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn matched<'a, A: Net>(
+        &self,
+        snap: &'a Snapshot,
+        from: &Egress,
+        t: &Tuple<A>,
+    ) -> Option<&'a Arc<Service>> {
+        let (src, dst) = (t.src.ip(), t.dst.ip());
+        if dst.is_multicast() || snap.locals.get(&dst).is_some() {
+            return None;
+        }
+        let route = snap.fib.lookup(dst)?;
+        let port = |raw: u16| (!echo::is(A::V6, t.proto)).then(|| u16::from_be(raw));
+        let asked = Asked {
+            src: (src, port(t.sport)),
+            dst: (dst, port(t.dport)),
+            iif: from.port,
+            oif: route.port,
+        };
+        snap.services.matches().iter().find(|service| {
+            service.key.proto == t.proto
+                && service.key.addr.is_ipv6() == A::V6
+                && service
+                    .matching
+                    .as_ref()
+                    .is_some_and(|m| m.matches(&asked))
+        })
+    }
+
+    /// A connection of a host inside, by its first packet.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn create_snat<A: Net, I: Io<Frame = F>>(
+        &mut self,
+        snap: &Snapshot,
+        service: &Arc<Service>,
+        head: &Head,
+        inside: &Tuple<A>,
+        now: Now,
+        io: &mut I,
+    ) -> Result<Handle, Reason> {
+        let remote = (inside.dst.ip(), u16::from_be(inside.dport));
+        let mut reason = Reason::NoDest;
+        let mut found = None;
+        for _ in 0..service.dests.len().clamp(1, TRIES) {
+            let dest = self.schedule(service)?;
+            if dest.mode != FwdMode::Snat {
+                return Err(Reason::ModeUnsupported);
+            }
+            let (Some(wan), Some(pool)) = (A::from_ip(dest.addr), self.pools.number(dest.addr))
+            else {
+                reason = Reason::NoLaddr;
+                continue;
+            };
+            // DIFFERS: an echo's identifier is given like a port, so that two hosts
+            // never clash and replies find their worker; DPVS keeps it.
+            match self.pools.take(pool, head.proto, remote.0, remote.1) {
+                Some(port) => {
+                    found = Some((dest, wan, pool, port));
+                    break;
+                }
+                None => reason = Reason::NoLport,
+            }
+        }
+        let (dest, wan, pool, port) = found.ok_or(reason)?;
+        let outside = Tuple {
+            src: inside.dst,
+            dst: wan,
+            sport: inside.dport,
+            dport: port.to_be(),
+            proto: head.proto,
+        };
+        let mut entry = Entry::<A>::new_zeroed();
+        entry.set_tuples(&outside, inside);
+        entry.set_deltas();
+        entry.dest = dest.id.0;
+        entry.flags = flags::EMBRYO;
+        entry.set_mode(FwdMode::Snat);
+        if service.expire_quiescent {
+            entry.flags |= flags::QUIESCENT;
+        }
+        entry.pool = pool + 1;
+        entry.set_conn_timeout(service.conn_timeout);
+        let first = if head.proto == TCP {
+            tcp::next(Dir::Out, tcp::State::None, SYN) as u8
+        } else {
+            udp::next(Dir::In, udp::State::None) as u8
+        };
+        entry.timeout = timeout_ms(
+            &snap.settings.timeouts,
+            head.proto,
+            first,
+            service.conn_timeout,
+        );
+        let now_ms = now.millis();
+        entry.seen = now_ms as u32;
+        let timeout = entry.timeout;
+        let hash = A::hash(&self.conns, &outside);
+        let mut conn = self.conns.admit(&entry, hash);
+        if conn.is_none() && self.evict(snap, A::V6, now, io) {
+            conn = self.conns.admit(&entry, hash);
+        }
+        let Some(conn) = conn else {
+            self.pools.give(pool, head.proto, remote.0, remote.1, port);
+            return Err(Reason::ConnTableFull);
+        };
+        self.embryos.add(&mut self.conns, conn);
+        self.wheel.add(&mut self.conns, conn, now_ms, timeout);
+        let counters = &mut self.dests[dest.id.0 as usize].counters;
+        counters.conns += 1;
+        counters.inactive += 1;
+        self.stats.conns_made += 1;
+        Ok(conn.turned())
+    }
+}
+
+impl<A: Net> Entry<A> {
+    /// Whose port pool, and for whom: the far end's address and port, then the port
+    /// that was taken. In host order.
+    pub(crate) fn pooled(&self) -> (std::net::IpAddr, u16, u16) {
+        let (far, own) = if self.mode() == FwdMode::Snat {
+            ((self.caddr(), self.cport()), self.vport())
+        } else {
+            ((self.daddr(), self.dport()), self.lport())
+        };
+        let addr = far.0.ip().to_canonical();
+        (addr, u16::from_be(far.1), u16::from_be(own))
+    }
+}
