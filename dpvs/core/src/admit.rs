@@ -74,16 +74,18 @@ impl<F: Frame> Worker<F> {
                     return Admitted::HandOver(owner);
                 }
                 let opens = syn || head.proto != TCP;
-                if found.is_none() && opens && !snap.services.matches().is_empty() {
-                    if let Some(service) = self.matched(snap, from, &tuple) {
-                        if bad_source(src.ip()) {
-                            return Admitted::Drop(Reason::BadAddress);
-                        }
-                        return match self.create_snat(snap, service, head, &tuple, now, io) {
-                            Ok(conn) => Admitted::Conn(conn),
-                            Err(reason) => Admitted::Drop(reason),
-                        };
+                if found.is_none()
+                    && opens
+                    && !snap.services.matches().is_empty()
+                    && let Some(service) = self.matched(snap, from, &tuple)
+                {
+                    if bad_source(src.ip()) {
+                        return Admitted::Drop(Reason::BadAddress);
                     }
+                    return match self.create_snat(snap, service, head, &tuple, now, io) {
+                        Ok(conn) => Admitted::Conn(conn),
+                        Err(reason) => Admitted::Drop(reason),
+                    };
                 }
                 return self.no_service(snap, &key, found.is_some());
             }

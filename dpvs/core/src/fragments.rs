@@ -120,9 +120,7 @@ impl Part {
             }
             proto::ICMP | proto::ICMPV6 => {
                 return match echo::ports(A::V6, data, l4) {
-                    Some((sport, dport)) if echo::is(A::V6, self.proto) => {
-                        Ports::Are(sport, dport)
-                    }
+                    Some((sport, dport)) if echo::is(A::V6, self.proto) => Ports::Are(sport, dport),
                     _ => Ports::None,
                 };
             }

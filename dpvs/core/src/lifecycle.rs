@@ -186,8 +186,7 @@ impl<F: Frame> Worker<F> {
         self.stats.conns_gone += 1;
         if entry.pool != 0 {
             let (far, port, own) = entry.pooled();
-            self.pools
-                .give(entry.pool - 1, entry.proto, far, port, own);
+            self.pools.give(entry.pool - 1, entry.proto, far, port, own);
         }
         let dest = &mut self.dests[entry.dest as usize];
         if entry.flags & flags::ACTIVE != 0 {
@@ -241,10 +240,9 @@ impl<F: Frame> Worker<F> {
     ) {
         let to_server = (e.laddr(), e.daddr(), e.lport(), e.dport(), e.rs_ack);
         let to_client = (e.vaddr(), e.caddr(), e.vport(), e.cport(), e.rs_seq);
-        for ((src, dst, sport, dport, seq), hop) in [
-            (to_server, self.server_hop(e)),
-            (to_client, e.hop),
-        ] {
+        for ((src, dst, sport, dport, seq), hop) in
+            [(to_server, self.server_hop(e)), (to_client, e.hop)]
+        {
             let Some(mut frame) = io.alloc() else { return };
             if !write_reset(&mut frame, src, dst, sport, dport, seq) {
                 return;

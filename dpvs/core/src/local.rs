@@ -159,6 +159,13 @@ impl<F: Frame> Worker<F> {
                 None => return,
             }
         }
+        let echoes = head.kind == Kind::Ip4 && snap.services.wants_echo();
+        if echoes && head.proto == proto::ICMP && head.cast == Cast::Host && !fragment {
+            match self.echo_flow::<u32, I>(snap, from, frame, head, now, io) {
+                Some(back) => frame = back,
+                None => return,
+            }
+        }
         let local = snap.locals.get(&IpAddr::V4(dst));
         let kernels = matches!(local, Some(Local::Host { .. }));
         if fragment && !kernels && head.kind == Kind::Ip4 {
@@ -248,6 +255,12 @@ impl<F: Frame> Worker<F> {
                 match self.related::<u128, I>(snap, from, frame, head, now, io) {
                     Some(back) => frame = back,
                     None => return,
+                }
+                if head.kind == Kind::Ip6 && snap.services.wants_echo() {
+                    match self.echo_flow::<u128, I>(snap, from, frame, head, now, io) {
+                        Some(back) => frame = back,
+                        None => return,
+                    }
                 }
             }
         }

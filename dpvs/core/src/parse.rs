@@ -4,7 +4,7 @@
 //! `Flow4` or `Flow6`, the headers up to the end of the transport header are in
 //! the first segment and agree with the lengths they state.
 
-use dpvs_wire::{checksum, eth, proto};
+use dpvs_wire::{checksum, eth};
 
 use crate::conn::ConnTable;
 use crate::conn::table::{Family, Tuple};
@@ -13,7 +13,6 @@ use crate::raw::{L3, be16, ld16, ld32, ld128};
 use crate::service::{TCP, UDP};
 use crate::snapshot::Mac;
 use crate::stats::Reason;
-use crate::xmit::echo;
 
 /// What a frame is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -321,39 +320,9 @@ fn parse4<F: Frame>(frame: &mut F, total: usize, conns: &ConnTable, head: &mut H
         head.kind = Kind::Flow4;
         head.hash = u32::hash(conns, &head.tuple4());
         conns.prefetch_index(head.hash);
-    } else if proto == proto::ICMP && head.cast == Cast::Host && !fragment {
-        echo4(data, L3 + len, conns, head);
     }
     if total > L3 + len {
         frame.truncate(L3 + len);
-    }
-}
-
-/// An echo of somebody's connection is a flow.
-#[cold]
-fn echo4(data: &[u8], end: usize, conns: &ConnTable, head: &mut Head) {
-    let l4 = usize::from(head.l4);
-    if l4 + 8 <= end.min(data.len())
-        && let Some((sport, dport)) = echo::ports(false, data, l4)
-    {
-        (head.sport, head.dport) = (sport, dport);
-        head.kind = Kind::Flow4;
-        head.hash = u32::hash(conns, &head.tuple4());
-        conns.prefetch_index(head.hash);
-    }
-}
-
-/// As [`echo4`].
-#[cold]
-fn echo6(data: &[u8], end: usize, conns: &ConnTable, head: &mut Head) {
-    let l4 = usize::from(head.l4);
-    if l4 + 8 <= end.min(data.len())
-        && let Some((sport, dport)) = echo::ports(true, data, l4)
-    {
-        (head.sport, head.dport) = (sport, dport);
-        head.kind = Kind::Flow6;
-        head.hash = u128::hash(conns, &head.tuple6(data));
-        conns.prefetch_index(head.hash);
     }
 }
 
@@ -414,8 +383,6 @@ fn parse6<F: Frame>(frame: &mut F, total: usize, conns: &ConnTable, head: &mut H
         head.kind = Kind::Flow6;
         head.hash = u128::hash(conns, &head.tuple6(data));
         conns.prefetch_index(head.hash);
-    } else if proto == proto::ICMPV6 && head.cast == Cast::Host {
-        echo6(frame.data(), L3 + len, conns, head);
     }
     trim(frame, total, len);
 }

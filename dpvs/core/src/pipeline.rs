@@ -8,6 +8,7 @@
 use std::net::IpAddr;
 
 use crate::admit::Admitted;
+use crate::conn::table::Tuple;
 use crate::conn::{Entry, Handle, flags};
 use crate::egress::{Way, decrement_ttl};
 use crate::frame::{BURST, Burst, Frame, Io, Now, PortId, WorkerId};
@@ -23,7 +24,7 @@ use crate::stats::{Reason, WorkerStats};
 use crate::steady::{Tally, Turn};
 use crate::worker::Worker;
 use crate::xmit::fullnat::{self, ACK, FIN, RST, SYN, Segment};
-use crate::xmit::toa;
+use crate::xmit::{echo, toa};
 
 /// What became of a flow's packet that had no connection.
 #[derive(Clone, Copy, Debug)]
@@ -209,6 +210,51 @@ impl<F: Frame> Worker<F> {
         }
     }
 
+    /// An echo request or reply, whose identifier stands for a port; any other
+    /// packet comes back.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn echo_flow<A: Net, I: Io<Frame = F>>(
+        &mut self,
+        snap: &Snapshot,
+        from: &Egress,
+        frame: F,
+        head: &Head,
+        now: Now,
+        io: &mut I,
+    ) -> Option<F> {
+        let (data, l4) = (frame.data(), usize::from(head.l4));
+        let end = data.len().min(L3 + usize::from(head.ip_len));
+        let ports = (l4 + 8 <= end).then(|| echo::ports(A::V6, data, l4));
+        let Some((sport, dport)) = ports.flatten() else {
+            return Some(frame);
+        };
+        let (src, dst) = A::addrs(data);
+        let kind = if A::V6 { Kind::Flow6 } else { Kind::Flow4 };
+        let tuple = Tuple {
+            src,
+            dst,
+            sport,
+            dport,
+            proto: head.proto,
+        };
+        let head = Head {
+            sport,
+            dport,
+            kind,
+            hash: A::hash(&self.conns, &tuple),
+            ..*head
+        };
+        self.conns.settle();
+        match self.conns.find(head.hash, &tuple) {
+            Some(conn) => self.transit::<A, I>(snap, from, frame, &head, conn, now, io),
+            None => {
+                self.newcomer::<A, I>(snap, from, frame, &head, now, io);
+            }
+        }
+        None
+    }
+
     /// A packet of a known connection: state, counters, rewrite, out.
     #[inline(always)]
     #[allow(clippy::too_many_arguments)]
@@ -269,7 +315,7 @@ impl<F: Frame> Worker<F> {
         }
         let entry = A::entry_mut(&mut self.conns, conn);
         entry.settle();
-        let slow = snap.settings.xmit_ttl || entry.flags & flags::CLIENT != 0;
+        let slow = snap.settings.xmit_ttl || entry.flags & (flags::CLIENT | flags::LONG) != 0;
         match self.neighs.hops.get(hop) {
             Some(hop) if head.ip_len <= hop.mtu && !slow => {
                 let entry = A::entry(&self.conns, conn);
@@ -347,16 +393,26 @@ impl<F: Frame> Worker<F> {
         }
         let mut l4 = usize::from(head.l4);
         if A::entry(&self.conns, conn).flags & flags::CLIENT != 0 {
-            l4 = match self.introduce::<A, I>(snap, &mut frame, l4, conn, &way, now, io) {
-                Ok(l4) => l4,
-                Err(reason) => return self.drop(reason),
-            };
+            if head.fragment && head.proto == TCP {
+                // What goes before the stream cannot go into a fragment of it.
+                return self.drop(Reason::NoRoom);
+            }
+            if !head.fragment {
+                l4 = match self.introduce::<A, I>(snap, &mut frame, l4, conn, &way, now, io) {
+                    Ok(l4) => l4,
+                    Err(reason) => return self.drop(reason),
+                };
+            }
         }
         let entry = A::entry(&self.conns, conn);
         if head.proto == TCP && frame.data()[l4 + 13] & SYN != 0 {
             edit_options(entry, dir, frame.data_mut(), l4);
         }
-        fullnat::translate(entry, dir, frame.data_mut(), l4, head.proto == TCP);
+        if echo::is(A::V6, head.proto) {
+            echo::translate(entry, dir, frame.data_mut(), l4);
+        } else {
+            fullnat::translate(entry, dir, frame.data_mut(), l4, head.proto == TCP);
+        }
         if toa && !fragment {
             let client = (entry.caddr().ip(), u16::from_be(entry.cport()));
             insert_toa(&mut self.stats, &mut frame, l4, client, way.mtu());

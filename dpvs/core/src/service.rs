@@ -26,6 +26,11 @@ pub const TCP: u8 = 6;
 /// IP protocol number of UDP.
 pub const UDP: u8 = 17;
 
+/// IP protocol number of ICMP.
+pub const ICMP: u8 = 1;
+/// IP protocol number of ICMPv6.
+pub const ICMPV6: u8 = 58;
+
 /// What a service is found by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ServiceKey {
@@ -353,6 +358,8 @@ pub struct ServiceTable {
     vips: ShareMap<IpAddr, [u32; 2]>,
     /// Those that are found by what a packet is, newest first.
     matches: Arc<Vec<Arc<Service>>>,
+    /// There is, or was, a service for echoes.
+    echo: bool,
     quiescent: DestSet,
     dest_bound: u32,
 }
@@ -414,6 +421,7 @@ impl ServiceTable {
     /// Adds or replaces a service.
     pub fn insert(&mut self, service: Arc<Service>) {
         let key = service.key;
+        self.echo |= key.proto == ICMP || key.proto == ICMPV6;
         let new = Arc::clone(&service);
         let old = if new.matching.is_some() {
             self.insert_match(service)
@@ -430,6 +438,13 @@ impl ServiceTable {
             self.quiescent.set(dest.id, !dest.usable());
             self.dest_bound = self.dest_bound.max(dest.id.0.saturating_add(1));
         }
+    }
+
+    /// Whether an echo may belong to a connection.
+    #[inline]
+    #[must_use]
+    pub fn wants_echo(&self) -> bool {
+        self.echo
     }
 
     fn insert_match(&mut self, service: Arc<Service>) -> Option<Arc<Service>> {

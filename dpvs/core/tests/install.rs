@@ -70,6 +70,7 @@ fn snapshot(epoch: u64, services: u32) -> Arc<Snapshot> {
             },
             sched: SchedKind::Rr,
             proxy: None,
+            matching: None,
             conn_timeout: 0,
             expire_quiescent: false,
             dests: (0..10).map(dest).collect(),

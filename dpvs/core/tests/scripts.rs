@@ -38,6 +38,8 @@ scripts! {
     reconfigure
     removal
     sched
+    snat
+    snat_workers
     table_full
     tcp_reset
     tcp_reuse

@@ -175,6 +175,7 @@ impl World {
             },
             sched: SchedKind::Wrr,
             proxy: None,
+            matching: None,
             conn_timeout: 0,
             expire_quiescent: false,
             dests: (0..SERVERS).map(|i| self.dest(i)).collect(),

@@ -57,7 +57,12 @@ pub(crate) fn translate<A: Net>(entry: &Entry<A>, dir: Dir, data: &mut [u8], l4:
     let l3 = Delta::from_bits(entry.l3_delta);
     let l3 = if dir == Dir::In { l3 } else { l3.inverse() };
     A::set_addrs(data, src, dst, l3);
-    let asked = data[l4] == if A::V6 { icmpv6::ECHO_REQUEST } else { icmp::ECHO_REQUEST };
+    let asked = data[l4]
+        == if A::V6 {
+            icmpv6::ECHO_REQUEST
+        } else {
+            icmp::ECHO_REQUEST
+        };
     let id = if asked { sport } else { dport };
     // Only ICMPv6 sums up the addresses too.
     let delta = if A::V6 { l3 } else { Delta::new() };

@@ -55,10 +55,7 @@ impl<F: Frame> Worker<F> {
         snap.services.matches().iter().find(|service| {
             service.key.proto == t.proto
                 && service.key.addr.is_ipv6() == A::V6
-                && service
-                    .matching
-                    .as_ref()
-                    .is_some_and(|m| m.matches(&asked))
+                && service.matching.as_ref().is_some_and(|m| m.matches(&asked))
         })
     }
 
@@ -111,6 +108,9 @@ impl<F: Frame> Worker<F> {
         entry.dest = dest.id.0;
         entry.flags = flags::EMBRYO;
         entry.set_mode(FwdMode::Snat);
+        if echo::is(A::V6, head.proto) {
+            entry.flags |= flags::LONG;
+        }
         if service.expire_quiescent {
             entry.flags |= flags::QUIESCENT;
         }

@@ -98,6 +98,7 @@ impl Numbers {
             },
             sched,
             proxy: None,
+            matching: None,
             conn_timeout: 0,
             expire_quiescent: false,
             dests: Arc::new([]),

@@ -7,10 +7,13 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;
+use std::ops::RangeInclusive;
+use std::str::FromStr;
 use std::sync::Arc;
 
 use dpvs_core::frame::{Frame, HeapFrame, Io, Now, PortId, WorkerId, empty_burst};
 use dpvs_core::inet::route::{Fib, Route};
+use dpvs_core::matching::{Matching, Side};
 use dpvs_core::message::{FromWorker, Query, Reply, ToWorker};
 use dpvs_core::proto::tcp::State;
 use dpvs_core::sched::{Table, TableConf};
@@ -110,6 +113,33 @@ fn prefix(text: &str) -> Result<(IpAddr, u8), String> {
         addr.parse().map_err(|_| bad())?,
         plen.parse().map_err(|_| bad())?,
     ))
+}
+
+/// What a service without an address wants of a packet.
+fn matching(words: &[&str]) -> Result<Matching, String> {
+    fn range<T: FromStr>(text: &str) -> Result<RangeInclusive<T>, String> {
+        let (a, b) = text.split_once('-').unwrap_or((text, text));
+        let value = |t: &str| t.parse().map_err(|_| format!("`{t}` is no bound"));
+        Ok(value(a)?..=value(b)?)
+    }
+    let side = |addrs, ports| -> Result<Side, String> {
+        Ok(Side {
+            addrs: option(words, addrs).map(range).transpose()?,
+            ports: option(words, ports).map(range).transpose()?,
+        })
+    };
+    let port = |name| -> Result<Option<PortId>, String> {
+        let number = option(words, name).map(|n| n.parse().map(PortId));
+        number
+            .transpose()
+            .map_err(|_| format!("no device of {name}"))
+    };
+    Ok(Matching {
+        src: side("src", "sports")?,
+        dst: side("dst", "dports")?,
+        iif: port("iif")?,
+        oif: port("oif")?,
+    })
 }
 
 /// Words behind fixed ones, as `name value` or a bare name.
@@ -351,7 +381,9 @@ impl Lab {
         let proto = match *proto {
             "tcp" => 6,
             "udp" => 17,
-            _ => return Err("a service is tcp or udp".into()),
+            "icmp" => 1,
+            "icmp6" => 58,
+            _ => return Err("a service is tcp, udp, icmp or icmp6".into()),
         };
         Ok(ServiceKey { proto, addr, port })
     }
@@ -510,6 +542,11 @@ impl Lab {
             conn_timeout: vars.field(timeout, 31)?,
             proxy: option(words, "proxy").map(proxy).transpose()?,
             expire_quiescent: words.contains(&"expire-quiescent"),
+            matching: key
+                .addr
+                .is_unspecified()
+                .then(|| matching(words))
+                .transpose()?,
             dests: old.map_or_else(|| Vec::new().into(), |o| o.dests),
             laddrs: list.into(),
             policy: policy(words, vars)?,
@@ -553,6 +590,9 @@ impl Lab {
         dest.inhibited = rest.contains(&"inhibited");
         if rest.contains(&"dr") {
             dest.mode = FwdMode::Dr;
+        }
+        if rest.contains(&"snat") {
+            dest.mode = FwdMode::Snat;
         }
         match at {
             Some(i) => dests[i] = dest,

@@ -82,6 +82,9 @@ const KEYS: &[&str] = &[
     "hex",
     "size",
     "quoted",
+    "pieces",
+    "order",
+    "ipid",
     "opp",
     "ppv1",
     "ppv2",
@@ -94,9 +97,6 @@ const KEYS: &[&str] = &[
 /// Keys that say what a packet has beside its payload, or how long it is.
 const SHOWN: &[&str] = &[
     "opp", "ppv1", "ppv2", "ppv2-at", "ipopt", "ihl", "iplen", "len", "hex",
-    "pieces",
-    "order",
-    "ipid",
 ];
 
 impl Text {

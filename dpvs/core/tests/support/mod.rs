@@ -172,6 +172,7 @@ pub fn service(proto: u8, vip: &str, vport: u16, servers: u32, rport: u16) -> Se
         },
         sched: SchedKind::Rr,
         proxy: None,
+        matching: None,
         conn_timeout: 0,
         expire_quiescent: false,
         dests: dests.into(),

@@ -138,6 +138,7 @@ impl Entry {
             sched: self.options.sched,
             conn_timeout: self.options.conn_timeout,
             proxy: Proxy::from_number(self.options.proxy_protocol),
+            matching: None,
             expire_quiescent: self.options.flags & svc_flag::EXPIRE_QUIESCENT != 0,
             dests,
             laddrs: self.laddrs.iter().copied().collect(),
