@@ -210,6 +210,7 @@ impl Service {
             dests: Arc::new([]),
             laddrs: Arc::new([]),
             proxy: None,
+            matching: None,
             policy: Policy::default(),
         }
     }

@@ -19,6 +19,7 @@ use crate::neigh::Egress;
 use crate::parse::Head;
 use crate::proto::{Dir, tcp, udp};
 use crate::raw::Net;
+use crate::sched::Flow;
 use crate::service::{FwdMode, Service, TCP};
 use crate::snapshot::Snapshot;
 use crate::stats::Reason;
@@ -72,10 +73,17 @@ impl<F: Frame> Worker<F> {
         io: &mut I,
     ) -> Result<Handle, Reason> {
         let remote = (inside.dst.ip(), u16::from_be(inside.dport));
+        let flow = Flow {
+            client: inside.src.ip(),
+            cport: u16::from_be(inside.sport),
+            vip: remote.0,
+            qid: None,
+            now: (now.millis() / 1000) as u32,
+        };
         let mut reason = Reason::NoDest;
         let mut found = None;
         for _ in 0..service.dests.len().clamp(1, TRIES) {
-            let dest = self.schedule(service)?;
+            let dest = self.schedule(service, flow, &[])?;
             if dest.mode != FwdMode::Snat {
                 return Err(Reason::ModeUnsupported);
             }
