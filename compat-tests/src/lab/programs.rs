@@ -3,6 +3,7 @@
 //! Each is the unmodified program with its files from `conf/lab/`. A start
 //! returns when the program serves, or fails with the end of its log.
 
+use std::path::Path;
 use std::time::Duration;
 
 use nix::sched::{CpuSet, sched_getaffinity};
@@ -81,14 +82,37 @@ impl Lab {
         self.addresses()
     }
 
+    /// As [`Lab::start_dpvs`], with a configuration made of the lab's.
+    ///
+    /// # Errors
+    /// As [`Lab::start_dpvs`].
+    pub fn start_dpvs_with(&mut self, edit: impl FnOnce(String) -> String) -> Result<()> {
+        self.configure(edit)?;
+        self.start_dpvs_by(&self.file("dpvs.conf"))?;
+        self.addresses()
+    }
+
+    /// Writes a configuration made of the lab's for [`Lab::start_dpvs_with`]; a
+    /// dataplane that runs with it reads it again at SIGHUP.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn configure(&self, edit: impl FnOnce(String) -> String) -> Result<()> {
+        write(&self.file("dpvs.conf"), &edit(sample("dpvs.conf")?))
+    }
+
     /// Starts the dataplane alone: no addresses yet.
     ///
     /// # Errors
     /// When it does not serve its control socket in time.
     pub fn start_dpvs_process(&mut self) -> Result<()> {
+        self.start_dpvs_by(&samples()?.join("dpvs.conf"))
+    }
+
+    fn start_dpvs_by(&mut self, conf: &Path) -> Result<()> {
         let mut command = self.director.command(bins::path("dpvs")?);
         command.current_dir(&self.dir);
-        command.arg("-c").arg(samples()?.join("dpvs.conf"));
+        command.arg("-c").arg(conf);
         command.arg("-p").arg(self.file("dpvs.pid"));
         command.arg("-x").arg(self.file("dpvs.ipc"));
         command.args([
