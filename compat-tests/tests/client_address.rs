@@ -22,8 +22,15 @@ fn lab(test: &str, edit: impl FnOnce(String) -> String) -> Result<Lab> {
     lab.start_dpvs_with(edit)?;
     for (vip, mask) in [(addr::VIP4, 32), (addr::VIP6, 128)] {
         let family = if vip.contains(':') { "-6" } else { "-4" };
-        lab.dpip(&[family, "addr", "add", &format!("{vip}/{mask}"), "dev", "dpdk0"])?
-            .success()?;
+        lab.dpip(&[
+            family,
+            "addr",
+            "add",
+            &format!("{vip}/{mask}"),
+            "dev",
+            "dpdk0",
+        ])?
+        .success()?;
     }
     Ok(lab)
 }
@@ -101,10 +108,17 @@ fn web_servers(lab: &Lab) -> Result<[Process; 2]> {
 fn ask(lab: &Lab, host: &str, port: u16, more: &[&str]) -> Result<(String, String)> {
     let mut command: Command = lab.client.command("curl");
     command.args(["-sS", "--fail", "-m", "20", "--noproxy", "*", "-g"]);
-    command.args(["-w", "%{local_ip} %{local_port} %{remote_ip} %{remote_port}"]);
-    command.args(more).arg(format!("http://{}/", end(host, port)));
+    command.args([
+        "-w",
+        "%{local_ip} %{local_port} %{remote_ip} %{remote_port}",
+    ]);
+    command
+        .args(more)
+        .arg(format!("http://{}/", end(host, port)));
     let out = run::run(&mut command)?.success()?;
-    let (said, known) = out.split_once('\n').ok_or_else(|| Error::new("no answer"))?;
+    let (said, known) = out
+        .split_once('\n')
+        .ok_or_else(|| Error::new("no answer"))?;
     Ok((said.trim().to_owned(), known.to_owned()))
 }
 
@@ -161,7 +175,10 @@ fn nginx_and_haproxy_read_the_clients_address_from_proxy_headers() -> Result<()>
         }
         for ns in &lab.servers {
             let counters = ns.must("nft", &["list", "table", "ip", "lossy"])?;
-            assert!(!counters.contains("packets 0 "), "nothing was lost: {counters}");
+            assert!(
+                !counters.contains("packets 0 "),
+                "nothing was lost: {counters}"
+            );
         }
         Ok(())
     })
@@ -225,7 +242,9 @@ fn receivers_find_toa_uoa_and_proxy_headers_of_datagrams() -> Result<()> {
     if !root_or_skip("receivers_find_toa_uoa_and_proxy_headers_of_datagrams")? {
         return Ok(());
     }
-    let mut lab = lab("uoa", |conf| conf.replace("uoa_max_trail   0", "uoa_max_trail   3"))?;
+    let mut lab = lab("uoa", |conf| {
+        conf.replace("uoa_max_trail   0", "uoa_max_trail   3")
+    })?;
     lab.with_logs(|lab| {
         service(lab, "-t", 80, 0, &[])?;
         service(lab, "-u", 53, 0, &[])?;
@@ -239,7 +258,9 @@ fn receivers_find_toa_uoa_and_proxy_headers_of_datagrams() -> Result<()> {
             command.args(["-sS", "--fail", "-m", "5", "--noproxy", "*"]);
             command.args(["-w", "%{local_port}", &format!("http://{}/", addr::VIP4)]);
             let out = run::run(&mut command)?.success()?;
-            let (body, port) = out.split_once('\n').ok_or_else(|| Error::new("no answer"))?;
+            let (body, port) = out
+                .split_once('\n')
+                .ok_or_else(|| Error::new("no answer"))?;
             (body.to_owned(), port.to_owned())
         };
         let client: SocketAddr = format!("{}:{known}", addr::CLIENT4)
@@ -251,7 +272,8 @@ fn receivers_find_toa_uoa_and_proxy_headers_of_datagrams() -> Result<()> {
         assert!(seen.is_some(), "no segment with the option of {client}");
 
         // UOA by a protocol of its own.
-        let vip = |port: u16| -> SocketAddr { (addr::VIP4.parse::<IpAddr>().unwrap(), port).into() };
+        let vip =
+            |port: u16| -> SocketAddr { (addr::VIP4.parse::<IpAddr>().unwrap(), port).into() };
         let socket = lab
             .client
             .enter(|| UdpSocket::bind((addr::CLIENT4, 0)).what(|| "client"))?;
@@ -280,7 +302,10 @@ fn receivers_find_toa_uoa_and_proxy_headers_of_datagrams() -> Result<()> {
 
         // As an IP option, which the server's kernel passes over.
         lab.configure(|conf| {
-            conf.replace("uoa_max_trail   0", "uoa_max_trail   3\n        uoa_mode ipo")
+            conf.replace(
+                "uoa_max_trail   0",
+                "uoa_max_trail   3\n        uoa_mode ipo",
+            )
         })?;
         let dpvs = lab.dpvs.as_ref().ok_or_else(|| Error::new("dpvs"))?;
         run::must("kill", &["-HUP", &dpvs.pid().to_string()])?;
@@ -302,7 +327,9 @@ fn receivers_find_toa_uoa_and_proxy_headers_of_datagrams() -> Result<()> {
             })?;
             // Not read again yet.
             let Some(frame) = frame else { return Ok(false) };
-            let (len, _) = server.recv_from(&mut buffer).what(|| "the server got nothing")?;
+            let (len, _) = server
+                .recv_from(&mut buffer)
+                .what(|| "the server got nothing")?;
             if ip4(&frame).is_none_or(|(_, options, _)| options != option) {
                 return Ok(false);
             }
@@ -310,7 +337,9 @@ fn receivers_find_toa_uoa_and_proxy_headers_of_datagrams() -> Result<()> {
             // No room for it: an empty datagram first, and the whole one.
             socket.send_to(&large, vip(53)).what(|| "send")?;
             for want in [0, large.len()] {
-                let (len, _) = server.recv_from(&mut buffer).what(|| "the server got nothing")?;
+                let (len, _) = server
+                    .recv_from(&mut buffer)
+                    .what(|| "the server got nothing")?;
                 assert_eq!(len, want);
             }
             Ok(true)
@@ -329,7 +358,9 @@ fn receivers_find_toa_uoa_and_proxy_headers_of_datagrams() -> Result<()> {
         let from = socket.local_addr().what(|| "client")?;
         for i in 0..3 {
             socket.send_to(b"hello", to).what(|| "send")?;
-            let (len, peer) = server.recv_from(&mut buffer).what(|| "the server got nothing")?;
+            let (len, peer) = server
+                .recv_from(&mut buffer)
+                .what(|| "the server got nothing")?;
             let data = &buffer[..len];
             if i > 0 {
                 assert_eq!(data, b"hello");
@@ -352,6 +383,104 @@ fn receivers_find_toa_uoa_and_proxy_headers_of_datagrams() -> Result<()> {
         socket.set_read_timeout(Some(SOON)).what(|| "time-out")?;
         let (len, peer) = socket.recv_from(&mut buffer).what(|| "no answer")?;
         assert_eq!((&buffer[..len], peer), (&b"world"[..], to));
+        Ok(())
+    })
+}
+
+/// A file system mounted for a test.
+struct Mount(std::path::PathBuf);
+
+impl Mount {
+    fn new(kind: &str, at: std::path::PathBuf) -> Result<Option<Self>> {
+        std::fs::create_dir_all(&at).what(|| kind.to_owned())?;
+        let path = at.display().to_string();
+        let out = run::run(Command::new("mount").args(["-t", kind, "none", &path]))?;
+        Ok(out.ok().then_some(Self(at)))
+    }
+}
+
+impl Drop for Mount {
+    fn drop(&mut self) {
+        let _ = run::run(Command::new("umount").arg("-l").arg(&self.0));
+    }
+}
+
+#[test]
+fn an_unmodified_server_sees_the_client_by_the_ebpf_example() -> Result<()> {
+    const TEST: &str = "an_unmodified_server_sees_the_client_by_the_ebpf_example";
+    let dir = tempfile::tempdir().what(|| "a folder")?;
+    let object = dir.path().join("toa.bpf.o");
+    let source = compat_tests::bins::repository()?.join("conf/ebpf/toa.bpf.c");
+    let arch = std::env::consts::ARCH;
+    let mut clang = Command::new("clang");
+    clang.args([
+        "-O2",
+        "-g",
+        "-Wall",
+        "-Werror",
+        "-target",
+        "bpf",
+        "-DFROM=0x0a0001c8",
+    ]);
+    clang.arg("-DFROM_MASK=0xfffffff8");
+    clang.arg(format!("-I/usr/include/{arch}-linux-gnu"));
+    run::run(clang.arg("-c").arg(&source).arg("-o").arg(&object))?.success()?;
+    if !root_or_skip(TEST)? {
+        return Ok(());
+    }
+    let mut lab = lab("ebpf", |conf| conf)?;
+    lab.with_logs(|lab| {
+        service(lab, "-t", 80, 0, &[])?;
+        let bpf = Mount::new("bpf", lab.file("bpf"))?;
+        let cgroups = Mount::new("cgroup2", lab.file("cgroup"))?;
+        let (Some(bpf), Some(cgroups)) = (bpf, cgroups) else {
+            eprintln!("{TEST}: this kernel has no bpf or no cgroup2; compiled only");
+            return Ok(());
+        };
+        let group = cgroups.0.join(format!("toa-{}", std::process::id()));
+        std::fs::create_dir(&group).what(|| "a cgroup")?;
+        let bpftool = |args: &[&str]| run::run(Command::new("/usr/sbin/bpftool").args(args));
+        let programs = bpf.0.join("toa").display().to_string();
+        let path = group.display().to_string();
+        bpftool(&["prog", "loadall", &object.display().to_string(), &programs])?.success()?;
+        for (hook, program) in [
+            ("sock_ops", "toa"),
+            ("cgroup_inet4_getpeername", "peer4"),
+            ("cgroup_inet6_getpeername", "peer6"),
+        ] {
+            let program = format!("{programs}/{program}");
+            bpftool(&["cgroup", "attach", &path, hook, "pinned", &program])?.success()?;
+        }
+        let conf = format!(
+            "daemon off; master_process off; pid {0}/n.pid; error_log {0}/n.err;\n\
+             events {{ }}\n\
+             http {{ access_log off; client_body_temp_path {0}/n-0; proxy_temp_path {0}/n-1;\n\
+             fastcgi_temp_path {0}/n-2; uwsgi_temp_path {0}/n-3; scgi_temp_path {0}/n-4;\n\
+             server {{ listen 80; listen [::]:80; location / {{ return 200 \"$remote_addr $remote_port\\n\"; }} }} }}\n",
+            lab.dir.display()
+        );
+        std::fs::write(lab.file("n.conf"), conf).what(|| "nginx's configuration")?;
+        let mut nginx = lab.servers[0].command("sh");
+        nginx.arg("-c").arg(format!(
+            "echo $$ >{path}/cgroup.procs && exec nginx -e {0}/n.err -p {0} -c {0}/n.conf -g 'user root;'",
+            lab.dir.display()
+        ));
+        let mut nginx = Process::start("nginx", &nginx, &lab.file("n.out"), Lifetime::Bound)?;
+        wait::until_true("nginx to listen", START, || {
+            nginx.still_running()?;
+            Ok(lab.servers[0].must("ss", &["-ltnH"])?.matches(":80 ").count() >= 2)
+        })?;
+        for host in [addr::VIP4, addr::VIP6] {
+            let (said, known) = ask(lab, host, 80, &[])?;
+            let client: Vec<&str> = known.split(' ').take(2).collect();
+            assert_eq!(said, client.join(" "));
+        }
+        // One that does not come through the load balancer is who it is.
+        let direct = format!("http://{}/", addr::RS4[0]);
+        let said = lab.servers[1].must("curl", &["-sS", "-m", "5", "--noproxy", "*", &direct])?;
+        assert!(said.starts_with(addr::RS4[1]), "{said}");
+        nginx.stop()?;
+        let _ = std::fs::remove_dir(&group);
         Ok(())
     })
 }
