@@ -11,11 +11,12 @@ use crate::conn::{Entry, Handle, flags};
 use crate::frame::{Frame, Io, Now, WorkerId};
 use crate::lifecycle::timeout_ms;
 use crate::neigh::Egress;
+use crate::others;
 use crate::parse::Head;
 use crate::proto::{Dir, tcp, udp};
 use crate::raw::Net;
 use crate::sched::Flow;
-use crate::service::{Dest, FwdMode, Service, ServiceKey, TCP, UDP};
+use crate::service::{Dest, FwdMode, ICMP, ICMPV6, Service, ServiceKey, TCP, UDP};
 use crate::snapshot::Snapshot;
 use crate::stats::Reason;
 use crate::worker::Worker;
@@ -58,8 +59,8 @@ impl<F: Frame> Worker<F> {
             port,
         };
         let syn = head.proto == TCP && tcp::is_pure_syn(data[usize::from(head.l4) + 13]);
-        let service = match snap.services.get(&key) {
-            Some(service) if syn || head.proto == UDP => service,
+        let service = match lookup(snap, &key) {
+            Some(service) if syn || head.proto == UDP || others::opens(data, head) => service,
             found => {
                 // A service's own packets come before those of a local port, for
                 // addresses that are both.
@@ -126,83 +127,98 @@ impl<F: Frame> Worker<F> {
         now: Now,
         io: &mut I,
     ) -> Result<Handle, Reason> {
-        let (client, vip) = A::addrs(frame.data());
+        let (source, vip) = A::addrs(frame.data());
         let flow = Flow {
-            client: client.ip(),
+            client: source.ip(),
             cport: u16::from_be(head.sport),
             vip: vip.ip(),
             qid: None,
             now: (now.millis() / 1000) as u32,
         };
         let dest = self.schedule(service, flow, payload(frame, head))?;
-        if dest.mode != FwdMode::FullNat {
-            return Err(Reason::ModeUnsupported);
-        }
-        let Some(daddr) = A::from_ip(dest.addr) else {
-            return Err(Reason::ModeUnsupported);
+        let client = A::tuple(head, frame.data());
+        let (server, pool) = match dest.mode {
+            FwdMode::FullNat => {
+                let daddr = A::from_ip(dest.addr).ok_or(Reason::ModeUnsupported)?;
+                let (laddr, lport, pool) = self.local_port::<A>(service, &dest)?;
+                let server = Tuple {
+                    src: daddr,
+                    dst: laddr,
+                    sport: dest.port.to_be(),
+                    dport: lport.to_be(),
+                    proto: head.proto,
+                };
+                (server, pool + 1)
+            }
+            _ => (others::server_side(&dest, &client)?, 0),
         };
-        let (laddr, lport, pool) = self.local_port::<A>(service, &dest)?;
-        let data = frame.data();
-        let (src, dst) = A::addrs(data);
         let mut entry = Entry::<A>::new_zeroed();
-        let client = Tuple {
-            src,
-            dst,
-            sport: head.sport,
-            dport: head.dport,
-            proto: head.proto,
-        };
-        let server = Tuple {
-            src: daddr,
-            dst: laddr,
-            sport: dest.port.to_be(),
-            dport: lport.to_be(),
-            proto: head.proto,
-        };
         entry.set_tuples(&client, &server);
         entry.set_deltas();
+        entry.pool = pool;
         entry.dest = dest.id.0;
         entry.flags = flags::EMBRYO;
         entry.set_mode(dest.mode);
         entry.set_duty(service, &snap.settings);
+        others::set_tunnel(&mut entry, &dest);
+        if snap.settings.fast_xmit {
+            entry.hop = self.hop_back(from, frame.data());
+        }
+        self.keep(snap, service, &dest, entry, head.hash, now, io)
+    }
+
+    /// The way back to whom a frame came from.
+    #[inline]
+    pub(crate) fn hop_back(&mut self, from: &Egress, data: &[u8]) -> u32 {
+        let mut mac = [0; 6];
+        mac.copy_from_slice(&data[6..12]);
+        if mac[0] & 1 != 0 || mac == [0; 6] {
+            // Nobody is at a group's or the zero address: such replies are routed.
+            return 0;
+        }
+        let hop = self.neighs.hops.intern(from.port, mac, from.mac, from.mtu);
+        hop.unwrap_or(0)
+    }
+
+    /// Puts a new connection into the table, with what every mode has in common;
+    /// gives its local port back if there is no room.
+    #[allow(clippy::too_many_arguments)]
+    pub(crate) fn keep<A: Net, I: Io<Frame = F>>(
+        &mut self,
+        snap: &Snapshot,
+        service: &Service,
+        dest: &Dest,
+        mut entry: Entry<A>,
+        hash: u64,
+        now: Now,
+        io: &mut I,
+    ) -> Result<Handle, Reason> {
+        let proto = entry.proto;
         if service.expire_quiescent {
             entry.flags |= flags::QUIESCENT;
         }
-        entry.pool = pool + 1;
         entry.set_conn_timeout(service.conn_timeout);
         // The time-out of the state this packet leads to, so that the wheel need
         // not look at it once more.
-        let first = if head.proto == TCP {
-            tcp::next(Dir::In, tcp::State::None, SYN) as u8
-        } else {
-            udp::next(Dir::In, udp::State::from_u8(0)) as u8
+        let first = match proto {
+            TCP => tcp::next(Dir::In, tcp::State::None, SYN) as u8,
+            UDP => udp::next(Dir::In, udp::State::from_u8(0)) as u8,
+            _ => 0,
         };
-        entry.timeout = timeout_ms(
-            &snap.settings.timeouts,
-            head.proto,
-            first,
-            service.conn_timeout,
-        );
-        let now_ms = now.millis();
+        let timeouts = &snap.settings.timeouts;
+        entry.timeout = timeout_ms(timeouts, proto, first, service.conn_timeout);
+        let (now_ms, timeout) = (now.millis(), entry.timeout);
         entry.seen = now_ms as u32;
-        if snap.settings.fast_xmit && data[6] & 1 == 0 && data[6..12] != [0; 6] {
-            let mut mac = [0; 6];
-            mac.copy_from_slice(&data[6..12]);
-            // Nobody is at a group's or the zero address: such replies are routed.
-            entry.hop = self
-                .neighs
-                .hops
-                .intern(from.port, mac, from.mac, from.mtu)
-                .unwrap_or(0);
-        }
-        let timeout = entry.timeout;
-        let mut conn = self.conns.admit(&entry, head.hash);
+        let mut conn = self.conns.admit(&entry, hash);
         if conn.is_none() && self.evict(snap, A::V6, now, io) {
-            conn = self.conns.admit(&entry, head.hash);
+            conn = self.conns.admit(&entry, hash);
         }
         let Some(conn) = conn else {
-            self.pools
-                .give(pool, head.proto, dest.addr, dest.port, lport);
+            if entry.pool != 0 {
+                let lport = u16::from_be(entry.lport());
+                self.pools
+                    .give(entry.pool - 1, proto, dest.addr, dest.port, lport);
+            }
             return Err(Reason::ConnTableFull);
         };
         self.embryos.add(&mut self.conns, conn);
@@ -255,6 +271,17 @@ fn payload<'a>(frame: &'a impl Frame, head: &Head) -> &'a [u8] {
             .get(usize::from(head.l4) + 8..)
             .unwrap_or_default(),
         _ => &[],
+    }
+}
+
+/// The service of a key; echo requests are also found by a service without port.
+#[inline]
+fn lookup<'a>(snap: &'a Snapshot, key: &ServiceKey) -> Option<&'a Arc<Service>> {
+    match snap.services.get(key) {
+        None if matches!(key.proto, ICMP | ICMPV6) => {
+            snap.services.get(&ServiceKey { port: 0, ..*key })
+        }
+        found => found,
     }
 }
 

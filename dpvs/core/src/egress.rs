@@ -8,6 +8,7 @@ use std::net::IpAddr;
 use dpvs_wire::{checksum, eth, icmp, icmpv6};
 
 use crate::frame::{Frame, Io, Now, PortId};
+use crate::inet::route::Route;
 use crate::inet::{arp, icmp as icmp4, icmpv6 as icmp6, ndisc};
 use crate::neigh::{Ask, Egress, Hop, Queued};
 use crate::raw::L3;
@@ -115,11 +116,20 @@ impl<F: Frame> Worker<F> {
     /// The way to a destination, and the number of its hop (0 = not resolved yet).
     pub(crate) fn way(&mut self, snap: &Snapshot, dst: IpAddr) -> Result<(Way, u32), Reason> {
         let route = snap.fib.lookup(dst).ok_or(Reason::NoRoute)?;
+        self.way_by(snap, route, route.gateway.unwrap_or(dst))
+    }
+
+    /// The way by a route to this neighbour, see [`Self::way`].
+    pub(crate) fn way_by(
+        &mut self,
+        snap: &Snapshot,
+        route: &Route,
+        next_hop: IpAddr,
+    ) -> Result<(Way, u32), Reason> {
         let port = snap
             .ports
             .get(usize::from(route.port.0))
             .ok_or(Reason::NoRoute)?;
-        let next_hop = route.gateway.unwrap_or(dst);
         let mtu = route.mtu.min(port.mtu);
         if let Some(raw) = self.neighs.hop(route.port, next_hop)
             && let Some(hop) = self.neighs.hops.get(raw)
@@ -326,7 +336,7 @@ impl<F: Frame> Worker<F> {
     /// Turns a packet into an error to its source; it counts as dropped for
     /// `reason`, or for the rate limit of errors.
     #[allow(clippy::too_many_arguments)]
-    fn icmp_error<I: Io<Frame = F>>(
+    pub(crate) fn icmp_error<I: Io<Frame = F>>(
         &mut self,
         snap: &Snapshot,
         from: &Egress,
@@ -391,10 +401,23 @@ impl<F: Frame> Worker<F> {
         now: Now,
         io: &mut I,
     ) {
+        self.pieces4(frame, way.mtu(), io, |worker, piece, io| {
+            worker.send_way(snap, piece, way, now, io);
+        });
+    }
+
+    /// Makes an IPv4 packet into pieces of at most `mtu` bytes, and has each sent.
+    pub(crate) fn pieces4<I: Io<Frame = F>>(
+        &mut self,
+        frame: &F,
+        mtu: u16,
+        io: &mut I,
+        mut send: impl FnMut(&mut Self, F, &mut I),
+    ) {
         let data = frame.data();
         let header = usize::from(data[L3] & 0x0f) * 4;
         let len = usize::from(u16::from_be_bytes([data[L3 + 2], data[L3 + 3]]));
-        let room = usize::from(way.mtu()).saturating_sub(header) & !7;
+        let room = usize::from(mtu).saturating_sub(header) & !7;
         let room = room.min(PIECE);
         if room < 8 || frame.total_len() < L3 + len {
             self.stats.ip4.frag_fails += 1;
@@ -429,7 +452,7 @@ impl<F: Frame> Worker<F> {
             let sum = !checksum::sum(&out[L3..L3 + head]);
             out[L3 + 10..L3 + 12].copy_from_slice(&sum.to_be_bytes());
             self.stats.ip4.frag_creates += 1;
-            self.send_way(snap, piece, way, now, io);
+            send(self, piece, io);
             at += n;
         }
         self.stats.ip4.frag_oks += 1;

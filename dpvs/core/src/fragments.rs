@@ -19,7 +19,7 @@ use crate::parse::{Head, Kind};
 use crate::pipeline::Came;
 use crate::proto::Dir;
 use crate::raw::{L3, Net, be16, ld16, ld32, map4};
-use crate::service::{FwdMode, ServiceKey, TCP, UDP};
+use crate::service::{ServiceKey, TCP, UDP};
 use crate::snapshot::Snapshot;
 use crate::stats::Reason;
 use crate::worker::Worker;
@@ -523,6 +523,17 @@ impl<F: Frame> Worker<F> {
     ) {
         let (snap, from, head, now) = turn;
         let dir = conn.dir();
+        if A::entry(&self.conns, conn).is_direct() {
+            if dir == Dir::Out {
+                return self.deliver(snap, from, frame, head, now, io);
+            }
+            let entry = A::entry_mut(&mut self.conns, conn);
+            entry.seen = now.millis() as u32;
+            entry.count(dir, head.ip_len);
+            self.dests[entry.dest as usize].count(dir, head.ip_len.into());
+            self.stats.conn_hits += 1;
+            return self.xmit_whole::<A, I>(snap, from, frame, head, conn, now, io);
+        }
         let way = match self.conn_way::<A>(snap, conn) {
             Ok(way) => way,
             Err(reason) => return self.drop(reason),
@@ -533,12 +544,6 @@ impl<F: Frame> Worker<F> {
         let entry = *entry;
         self.dests[entry.dest as usize].count(dir, head.ip_len.into());
         self.stats.conn_hits += 1;
-        if !matches!(
-            entry.mode(),
-            FwdMode::FullNat | FwdMode::Masq | FwdMode::Snat
-        ) {
-            return self.drop(Reason::ModeUnsupported);
-        }
         if snap.settings.xmit_ttl && !decrement_ttl(frame.data_mut()) {
             return self.time_exceeded(snap, from, frame, now, io);
         }

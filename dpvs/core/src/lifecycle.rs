@@ -7,9 +7,9 @@ use crate::conn::wheel::{BATCH, Due};
 use crate::conn::{Entry, Handle, flags};
 use crate::frame::{Frame, Io, Now};
 use crate::message::{ConnInfo, FromWorker};
-use crate::proto::{Dir, tcp, udp};
+use crate::proto::{Dir, icmp, sctp, tcp, udp};
 use crate::raw::{L3, Net};
-use crate::service::{DestId, FwdMode, TCP};
+use crate::service::{DestId, FwdMode, SCTP, TCP, UDP};
 use crate::snapshot::{Snapshot, Timeouts};
 use crate::worker::Worker;
 use crate::xmit::fullnat::RST;
@@ -27,25 +27,37 @@ pub(crate) fn timeout_ms(t: &Timeouts, proto: u8, state: u8, conn_timeout: u32) 
 
 /// Time-out of a state in seconds (DPVS facts §7, last table).
 fn timeout_secs(t: &Timeouts, proto: u8, state: u8, conn_timeout: u32) -> u32 {
-    if proto == TCP {
-        let state = tcp::State::from_u8(state);
-        match state {
+    match proto {
+        TCP => match tcp::State::from_u8(state) {
             tcp::State::Established if conn_timeout > 0 => conn_timeout,
-            _ => t.tcp[state.index()],
-        }
-    } else if conn_timeout > 0 {
-        conn_timeout
-    } else {
-        t.udp[udp::State::from_u8(state).index()]
+            state => t.tcp[state.index()],
+        },
+        UDP if conn_timeout > 0 => conn_timeout,
+        UDP => t.udp[udp::State::from_u8(state).index()],
+        SCTP => match sctp::State::from_u8(state) {
+            sctp::State::Established if conn_timeout > 0 => conn_timeout,
+            state => state.timeout(),
+        },
+        _ => icmp::timeout(state),
     }
 }
 
 /// A state's name as listed.
 fn state_name(proto: u8, state: u8) -> &'static str {
-    if proto == TCP {
-        tcp::State::from_u8(state).name()
-    } else {
-        udp::State::from_u8(state).name()
+    match proto {
+        TCP => tcp::State::from_u8(state).name(),
+        UDP => udp::State::from_u8(state).name(),
+        SCTP => sctp::State::from_u8(state).name(),
+        _ => icmp::name(state),
+    }
+}
+
+/// Whether a state counts as an active connection of the server.
+fn is_active(proto: u8, state: u8) -> bool {
+    match proto {
+        TCP => tcp::State::from_u8(state).is_active(),
+        SCTP => sctp::State::from_u8(state).is_active(),
+        _ => false,
     }
 }
 
@@ -63,9 +75,9 @@ impl<F: Frame> Worker<F> {
         let entry = A::entry_mut(&mut self.conns, conn);
         entry.state = state;
         entry.timeout = timeout_ms(&snap.settings.timeouts, entry.proto, state, conn_timeout);
-        let active = entry.proto == TCP && tcp::State::from_u8(state).is_active();
+        let active = is_active(entry.proto, state);
         let was = entry.flags & flags::ACTIVE != 0;
-        let answered = active || entry.proto != TCP && state == udp::State::Normal as u8;
+        let answered = active || entry.proto == UDP && state == udp::State::Normal as u8;
         let embryo = entry.flags & flags::EMBRYO != 0;
         if answered && embryo {
             entry.flags ^= flags::EMBRYO;

@@ -1,6 +1,7 @@
 //! Packets that belong to another worker's connections.
 //!
-//! Replies of servers name a local port, which says whose it is; an ICMP error
+//! Replies of servers name a local port, which says whose it is; with NAT the
+//! client's end does ([`crate::meetings`]); an ICMP error
 //! quotes a packet of the connection, but is itself spread by other fields.
 //! Either is handed over once: what comes out of the ring and still finds no
 //! connection stays here. Does not decide how ports are split (`laddr`, `rss`).
@@ -76,6 +77,25 @@ impl<F: Frame> Worker<F> {
         }
     }
 
+    /// The other worker that the two ends of a NAT connection name, whichever of
+    /// them sent the packet.
+    #[cold]
+    pub(crate) fn meets_elsewhere<A: Net>(
+        &self,
+        snap: &Snapshot,
+        tuple: &Tuple<A>,
+    ) -> Option<WorkerId> {
+        if self.conf.workers < 2 || self.handed {
+            return None;
+        }
+        let end = |addr: A, port| (addr.ip(), u16::from_be(port));
+        let (src, dst) = (end(tuple.src, tuple.sport), end(tuple.dst, tuple.dport));
+        let meetings = snap.services.meetings();
+        meetings
+            .owner(tuple.proto, src, dst, self.conf.workers)
+            .filter(|owner| *owner != self.conf.id)
+    }
+
     /// Gives a frame to its owner.
     pub(crate) fn hand_over<A: Net, I: Io<Frame = F>>(
         &mut self,
@@ -115,7 +135,10 @@ impl<F: Frame> Worker<F> {
             self.drop(Reason::Consumed);
             return None;
         }
-        if let Some(owner) = self.owner_elsewhere(snap, tuple) {
+        let owner = self
+            .meets_elsewhere(snap, tuple)
+            .or_else(|| self.owner_elsewhere(snap, tuple));
+        if let Some(owner) = owner {
             self.hand_over::<A, I>(owner, from, frame, head, io);
             return None;
         }

@@ -10,7 +10,7 @@ use crate::conn::ConnTable;
 use crate::conn::table::{Family, Tuple};
 use crate::frame::{Frame, RxChecksum};
 use crate::raw::{L3, be16, ld16, ld32, ld128};
-use crate::service::{TCP, UDP};
+use crate::service::{SCTP, TCP, UDP};
 use crate::snapshot::Mac;
 use crate::stats::Reason;
 
@@ -313,7 +313,7 @@ fn parse4<F: Frame>(frame: &mut F, total: usize, conns: &ConnTable, head: &mut H
     // More fragments, or an offset.
     let fragment = u16::from_be_bytes([data[L3 + 6], data[L3 + 7]]) & 0x3fff != 0;
     head.kind = Kind::Ip4;
-    if (proto == TCP || proto == UDP) && head.cast == Cast::Host && !fragment {
+    if matches!(proto, TCP | UDP | SCTP) && head.cast == Cast::Host && !fragment {
         if !ports(data, L3 + ihl, L3 + len, head) {
             return bad(head, Reason::Truncated);
         }
@@ -329,7 +329,13 @@ fn parse4<F: Frame>(frame: &mut F, total: usize, conns: &ConnTable, head: &mut H
 /// Reads the ports; false if the transport header is not whole.
 #[inline(always)]
 fn ports(data: &[u8], l4: usize, end: usize, head: &mut Head) -> bool {
-    if !sound(data, l4, data.len().min(end), end, head.proto) {
+    let room = data.len().min(end);
+    let whole = match head.proto {
+        // Its header and a chunk's.
+        SCTP => l4 + 16 <= room,
+        proto => sound(data, l4, room, end, proto),
+    };
+    if !whole {
         return false;
     }
     head.sport = ld16(data, l4);
@@ -375,7 +381,7 @@ fn parse6<F: Frame>(frame: &mut F, total: usize, conns: &ConnTable, head: &mut H
     }
     head.proto = proto;
     head.l4 = l4 as u16;
-    if (proto == TCP || proto == UDP) && head.cast == Cast::Host {
+    if matches!(proto, TCP | UDP | SCTP) && head.cast == Cast::Host {
         let data = frame.data();
         if !ports(data, l4, L3 + len, head) {
             return bad(head, Reason::Truncated);

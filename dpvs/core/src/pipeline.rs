@@ -14,11 +14,12 @@ use crate::egress::{Way, decrement_ttl};
 use crate::frame::{BURST, Burst, Frame, Io, Now, PortId, WorkerId};
 use crate::isn::edit_options;
 use crate::neigh::Egress;
+use crate::others;
 use crate::parse::{Head, Kind, parse};
 use crate::prefetch::prefetch;
 use crate::proto::{Dir, tcp, udp};
 use crate::raw::{L3, Net};
-use crate::service::{DestId, FwdMode, TCP};
+use crate::service::{DestId, FwdMode, TCP, UDP};
 use crate::snapshot::Snapshot;
 use crate::stats::{Reason, WorkerStats};
 use crate::steady::{Tally, Turn};
@@ -190,6 +191,12 @@ impl<F: Frame> Worker<F> {
                 return Came::Conn;
             }
         }
+        if !snap.services.meetings().is_empty()
+            && let Some(owner) = self.meets_elsewhere(snap, &A::tuple(head, frame.data()))
+        {
+            self.hand_over::<A, I>(owner, from, frame, head, io);
+            return Came::Sent(owner);
+        }
         match self.admit::<A, I>(snap, from, &frame, head, now, io) {
             Admitted::Conn(conn) => {
                 self.transit::<A, I>(snap, from, frame, head, conn, now, io);
@@ -276,6 +283,9 @@ impl<F: Frame> Worker<F> {
             self.end(snap, conn, now, io);
             return self.drop(Reason::Quiescent);
         }
+        if entry.is_other() {
+            return self.transit_other::<A, I>(snap, from, frame, head, conn, now, io);
+        }
         entry.seen = now.millis() as u32;
         let (mut toa, mut syn) = (false, false);
         let mut state = entry.state;
@@ -284,7 +294,7 @@ impl<F: Frame> Worker<F> {
             if state != tcp::State::Established as u8 || seg.flags & (SYN | FIN | RST | ACK) != ACK
             {
                 state = tcp::next(dir, tcp::State::from_u8(state), seg.flags) as u8;
-                if seg.flags & SYN != 0 {
+                if seg.flags & SYN != 0 && entry.flags & flags::MODE == 0 {
                     syn = true;
                     self.isn.handshake(entry, dir, &seg, now);
                 }
@@ -364,7 +374,7 @@ impl<F: Frame> Worker<F> {
     /// large, or whose TTL counts.
     #[inline(never)]
     #[allow(clippy::too_many_arguments)]
-    fn transit_slow<A: Net, I: Io<Frame = F>>(
+    pub(crate) fn transit_slow<A: Net, I: Io<Frame = F>>(
         &mut self,
         snap: &Snapshot,
         from: &Egress,
@@ -405,13 +415,12 @@ impl<F: Frame> Worker<F> {
             }
         }
         let entry = A::entry(&self.conns, conn);
-        if head.proto == TCP && frame.data()[l4 + 13] & SYN != 0 {
+        if head.proto == TCP && entry.flags & flags::MODE == 0 && frame.data()[l4 + 13] & SYN != 0 {
             edit_options(entry, dir, frame.data_mut(), l4);
         }
-        if echo::is(A::V6, head.proto) {
-            echo::translate(entry, dir, frame.data_mut(), l4);
-        } else {
-            fullnat::translate(entry, dir, frame.data_mut(), l4, head.proto == TCP);
+        match head.proto {
+            TCP | UDP => fullnat::translate(entry, dir, frame.data_mut(), l4, head.proto == TCP),
+            proto => others::translate(entry, dir, &mut frame, l4, proto),
         }
         if toa && !fragment {
             let client = (entry.caddr().ip(), u16::from_be(entry.cport()));

@@ -64,6 +64,9 @@ pub(crate) trait Net: Family {
     fn ip(self) -> IpAddr;
     /// From a standard address of this family.
     fn from_ip(ip: IpAddr) -> Option<Self>;
+    /// How an address of the other family is kept in an entry of this one: mapped
+    /// into IPv6; none in IPv4 (unspecified, and the address kept apart).
+    fn mapped(ip: IpAddr) -> Option<Self>;
     /// Source and destination of a packet.
     fn addrs(data: &[u8]) -> (Self, Self);
     /// Sets both, and the header checksum where there is one.
@@ -117,6 +120,10 @@ impl Net for u32 {
         }
     }
 
+    fn mapped(ip: IpAddr) -> Option<Self> {
+        ip.is_ipv6().then_some(0)
+    }
+
     #[inline(always)]
     fn addrs(data: &[u8]) -> (Self, Self) {
         (ld32(data, L3 + 12), ld32(data, L3 + 16))
@@ -160,6 +167,10 @@ impl Net for u128 {
             IpAddr::V6(a) => Some(u128::from_ne_bytes(a.octets())),
             IpAddr::V4(_) => None,
         }
+    }
+
+    fn mapped(ip: IpAddr) -> Option<Self> {
+        u32::from_ip(ip).map(map4)
     }
 
     #[inline(always)]

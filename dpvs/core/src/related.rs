@@ -14,13 +14,13 @@ use crate::neigh::Egress;
 use crate::parse::Head;
 use crate::proto::Dir;
 use crate::raw::{L3, Net, ld16, st16};
-use crate::service::{TCP, UDP};
+use crate::service::{FwdMode, ICMP, ICMPV6, SCTP, TCP, UDP};
 use crate::snapshot::Snapshot;
 use crate::stats::Reason;
 use crate::worker::Worker;
 
 /// Bytes of an ICMP header, IPv4 and IPv6 alike.
-const ICMP: usize = 8;
+const HEADER: usize = 8;
 
 /// Errors that tell an end something about its own packets.
 fn is_translated(v6: bool, typ: u8) -> bool {
@@ -37,9 +37,17 @@ fn is_translated(v6: bool, typ: u8) -> bool {
     }
 }
 
-/// The quoted packet's protocol and the offset of its ports, if there is enough
-/// of it to tell a connection by.
-fn quoted(v6: bool, data: &[u8], at: usize) -> Option<(u8, usize)> {
+/// What is quoted of a packet.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Quote {
+    pub(crate) proto: u8,
+    /// Offset of its transport header.
+    pub(crate) l4: usize,
+}
+
+/// The packet quoted at `at`, if there is enough of it to tell a connection by:
+/// eight bytes behind its header, RFC 792 promises no more.
+pub(crate) fn quoted(v6: bool, data: &[u8], at: usize) -> Option<Quote> {
     let (proto, l4) = if v6 {
         (*data.get(at + 6)?, at + 40)
     } else {
@@ -50,8 +58,53 @@ fn quoted(v6: bool, data: &[u8], at: usize) -> Option<(u8, usize)> {
         }
         (*data.get(at + 9)?, at + usize::from(first & 0x0f) * 4)
     };
-    // Ports, and eight bytes in all: RFC 792 promises no more.
-    ((proto == TCP || proto == UDP) && l4 + 8 <= data.len()).then_some((proto, l4))
+    (l4 + 8 <= data.len()).then_some(Quote { proto, l4 })
+}
+
+impl Quote {
+    /// Source and destination port, raw; those of an echo are its id and a
+    /// constant ([`crate::parse`]).
+    pub(crate) fn ports(self, data: &[u8]) -> Option<(u16, u16)> {
+        let l4 = self.l4;
+        match self.proto {
+            TCP | UDP | SCTP => Some((ld16(data, l4), ld16(data, l4 + 2))),
+            ICMP | ICMPV6 => {
+                let (request, reply) = echo_types(self.proto);
+                let (id, other) = (ld16(data, l4 + 4), (u16::from(request) << 8).to_be());
+                match data[l4] {
+                    t if t == request => Some((id, other)),
+                    t if t == reply => Some((other, id)),
+                    _ => None,
+                }
+            }
+            _ => None,
+        }
+    }
+
+    /// Puts other ports in, as [`Quote::ports`] has them.
+    fn set_ports(self, data: &mut [u8], (sport, dport): (u16, u16)) {
+        if matches!(self.proto, ICMP | ICMPV6) {
+            let request = data[self.l4] == echo_types(self.proto).0;
+            st16(data, self.l4 + 4, if request { sport } else { dport });
+        } else {
+            st16(data, self.l4, sport);
+            st16(data, self.l4 + 2, dport);
+        }
+    }
+}
+
+/// Request and reply.
+fn echo_types(proto: u8) -> (u8, u8) {
+    if proto == ICMP {
+        (icmp::ECHO_REQUEST, icmp::ECHO_REPLY)
+    } else {
+        (icmpv6::ECHO_REQUEST, icmpv6::ECHO_REPLY)
+    }
+}
+
+/// Whether the checksum of an ICMP message is right.
+pub(crate) fn icmp_is_sound<A: Net>(data: &[u8], l4: usize, end: usize) -> bool {
+    icmp_sum::<A>(data, l4, end) == 0
 }
 
 /// The checksum an ICMP message should have, with a zero in its field or the
@@ -81,11 +134,11 @@ impl<F: Frame> Worker<F> {
         let (l4, end) = (usize::from(head.l4), L3 + usize::from(head.ip_len));
         let _ = frame.pull_up(end);
         let data = frame.data();
-        if end > data.len() || l4 + ICMP > end || !is_translated(A::V6, data[l4]) {
+        if end > data.len() || l4 + HEADER > end || !is_translated(A::V6, data[l4]) {
             return Some(frame);
         }
-        let inner = l4 + ICMP;
-        let Some((proto, ports)) = quoted(A::V6, &data[..end], inner) else {
+        let inner = l4 + HEADER;
+        let Some(quote) = quoted(A::V6, &data[..end], inner) else {
             return Some(frame);
         };
         // The quoted packet's addresses, found as if its header stood at L3.
@@ -94,20 +147,40 @@ impl<F: Frame> Worker<F> {
         if A::addrs(data).1 != src {
             return Some(frame);
         }
+        let Some((sport, dport)) = quote.ports(data) else {
+            let quote = (quote.proto, quote.l4);
+            return self.tunnel_error::<A, I>(snap, from, frame, head, quote, now, io);
+        };
+        let proto = quote.proto;
         let tuple = Tuple {
             src: dst,
             dst: src,
-            sport: ld16(data, ports + 2),
-            dport: ld16(data, ports),
+            sport: dport,
+            dport: sport,
             proto,
         };
         let hash = A::hash(&self.conns, &tuple);
         self.conns.settle();
         let Some(conn) = self.conns.find(hash, &tuple) else {
+            if proto == UDP {
+                // Of our own: a tunnel's.
+                let quote = (quote.proto, quote.l4);
+                frame = self.tunnel_error::<A, I>(snap, from, frame, head, quote, now, io)?;
+            }
             return self.error_elsewhere::<A, I>(snap, from, frame, head, &tuple, now, io);
         };
         if icmp_sum::<A>(data, l4, end) != 0 {
             self.drop(Reason::BadChecksum);
+            return None;
+        }
+        let entry = A::entry(&self.conns, conn);
+        if entry.is_direct() {
+            if conn.dir() == Dir::Out {
+                return Some(frame);
+            }
+            // About a packet the server sent past us: its own to deal with.
+            self.dests[entry.dest as usize].count(Dir::In, u64::from(head.ip_len));
+            self.xmit_whole::<A, I>(snap, from, frame, head, conn, now, io);
             return None;
         }
         let way = match self.conn_way::<A>(snap, conn) {
@@ -119,9 +192,14 @@ impl<F: Frame> Worker<F> {
         };
         let entry = A::entry(&self.conns, conn);
         let l3 = Delta::from_bits(entry.l3_delta);
-        let (outer, quote, quoted_ports, l3) = match conn.dir() {
+        // Where the server sees clients' addresses it sees the router's, too.
+        let towards = match entry.mode() {
+            FwdMode::FullNat => entry.laddr(),
+            _ => A::addrs(data).0,
+        };
+        let (outer, quotes, quoted_ports, l3) = match conn.dir() {
             Dir::In => (
-                (entry.laddr(), entry.daddr()),
+                (towards, entry.daddr()),
                 (entry.daddr(), entry.laddr()),
                 (entry.dport(), entry.lport()),
                 l3,
@@ -149,14 +227,13 @@ impl<F: Frame> Worker<F> {
         change = old_src.sub_from(change);
         change = old_dst.sub_from(change);
         A::set_addrs(data, outer.0, outer.1, change);
-        A::set_addrs(&mut data[inner - L3..], quote.0, quote.1, l3);
-        st16(data, ports, quoted_ports.0);
-        st16(data, ports + 2, quoted_ports.1);
+        A::set_addrs(&mut data[inner - L3..], quotes.0, quotes.1, l3);
+        quote.set_ports(data, quoted_ports);
         if seq_delta != 0 {
             let mut seq = [0; 4];
-            seq.copy_from_slice(&data[ports + 4..ports + 8]);
+            seq.copy_from_slice(&data[quote.l4 + 4..quote.l4 + 8]);
             let seq = u32::from_be_bytes(seq).wrapping_sub(seq_delta);
-            data[ports + 4..ports + 8].copy_from_slice(&seq.to_be_bytes());
+            data[quote.l4 + 4..quote.l4 + 8].copy_from_slice(&seq.to_be_bytes());
         }
         data[l4 + 2..l4 + 4].fill(0);
         let sum = icmp_sum::<A>(data, l4, end);

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use crate::frame::PortId;
 use crate::matching::Matching;
+use crate::meetings::Meetings;
 use crate::sharemap::{Key, ShareMap, hash_addr};
 use crate::xmit::proxy::Proxy;
 
@@ -25,7 +26,8 @@ pub struct DestId(pub u32);
 pub const TCP: u8 = 6;
 /// IP protocol number of UDP.
 pub const UDP: u8 = 17;
-
+/// IP protocol number of SCTP.
+pub const SCTP: u8 = 132;
 /// IP protocol number of ICMP.
 pub const ICMP: u8 = 1;
 /// IP protocol number of ICMPv6.
@@ -165,6 +167,69 @@ impl FwdMode {
     }
 }
 
+/// What is put around packets to a server in [`FwdMode::Tunnel`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tunnel {
+    /// Which encapsulation.
+    pub kind: TunnelKind,
+    /// Checksum of GUE and GRE.
+    pub csum: TunnelCsum,
+    /// UDP port of GUE, host order.
+    pub port: u16,
+}
+
+/// Encapsulation.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(u8)]
+pub enum TunnelKind {
+    /// IP in IP (RFC 2003, RFC 2473, RFC 4213).
+    #[default]
+    Ip = 0,
+    /// Generic UDP encapsulation, as Linux has it.
+    Gue = 1,
+    /// GRE (RFC 2784).
+    Gre = 2,
+}
+
+/// Checksum of an encapsulation.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(u8)]
+pub enum TunnelCsum {
+    /// None.
+    #[default]
+    None = 0,
+    /// Of the whole packet.
+    Full = 1,
+    /// GUE: as `Full`, and the inner checksum is left to the receiver.
+    Remote = 2,
+}
+
+impl Tunnel {
+    /// In one word, as connections keep it.
+    #[must_use]
+    pub fn to_bits(self) -> u32 {
+        u32::from(self.port) << 16 | (self.csum as u32) << 8 | self.kind as u32
+    }
+
+    /// The inverse of [`Tunnel::to_bits`].
+    #[must_use]
+    pub fn from_bits(bits: u32) -> Self {
+        Self {
+            kind: match bits & 0xff {
+                1 => TunnelKind::Gue,
+                2 => TunnelKind::Gre,
+                _ => TunnelKind::Ip,
+            },
+            csum: match bits >> 8 & 0xff {
+                1 => TunnelCsum::Full,
+                2 => TunnelCsum::Remote,
+                _ => TunnelCsum::None,
+            },
+            port: (bits >> 16) as u16,
+        }
+    }
+}
+
 /// A virtual service.
 #[derive(Clone, Debug)]
 pub struct Service {
@@ -278,6 +343,8 @@ pub struct Dest {
     pub weight: u16,
     /// Forwarding mode.
     pub mode: FwdMode,
+    /// Encapsulation, in [`FwdMode::Tunnel`].
+    pub tunnel: Tunnel,
     /// Upper connection threshold over all workers, 0 = none.
     pub max_conn: u32,
     /// Lower connection threshold: a full server gets connections again when it has
@@ -297,6 +364,7 @@ impl Dest {
             port,
             weight: 1,
             mode: FwdMode::FullNat,
+            tunnel: Tunnel::default(),
             max_conn: 0,
             min_conn: 0,
             inhibited: false,
@@ -363,6 +431,7 @@ pub struct ServiceTable {
     echo: bool,
     quiescent: DestSet,
     dest_bound: u32,
+    meetings: Meetings,
 }
 
 impl Key for ServiceKey {
@@ -376,6 +445,24 @@ impl Key for ServiceKey {
     }
 }
 
+/// The ends by which both directions of a NAT connection are known: ICMP has no
+/// port that says anything.
+fn meeting_ends(key: &ServiceKey, dest: &Dest) -> [ServiceKey; 2] {
+    let echo = matches!(key.proto, ICMP | ICMPV6);
+    let port = |port| if echo { 0 } else { port };
+    [
+        ServiceKey {
+            port: port(key.port),
+            ..*key
+        },
+        ServiceKey {
+            proto: key.proto,
+            addr: dest.addr,
+            port: port(dest.port),
+        },
+    ]
+}
+
 fn kind(proto: u8) -> usize {
     usize::from(proto != TCP)
 }
@@ -387,6 +474,7 @@ impl ServiceTable {
         Self {
             services: ShareMap::keyed(seed),
             vips: ShareMap::keyed(seed),
+            meetings: Meetings::keyed(seed),
             ..Self::default()
         }
     }
@@ -411,6 +499,20 @@ impl ServiceTable {
     #[must_use]
     pub fn is_quiescent(&self, dest: DestId) -> bool {
         self.quiescent.contains(dest)
+    }
+
+    /// Where connections of NAT servers are.
+    #[inline]
+    #[must_use]
+    pub fn meetings(&self) -> &Meetings {
+        &self.meetings
+    }
+
+    /// No worker has connections of a removed server any more.
+    pub fn drained(&mut self, dest: DestId) {
+        if !self.meetings.is_empty() {
+            self.meetings.drained(dest);
+        }
     }
 
     /// All servers' numbers are below this, those of the past included.
@@ -438,6 +540,9 @@ impl ServiceTable {
         for dest in new.dests.iter() {
             self.quiescent.set(dest.id, !dest.usable());
             self.dest_bound = self.dest_bound.max(dest.id.0.saturating_add(1));
+            if dest.mode == FwdMode::Masq {
+                self.meetings.add(dest.id, meeting_ends(&key, dest));
+            }
         }
     }
 

@@ -125,6 +125,8 @@ pub struct Worker<F: Frame> {
     pub(crate) handed: bool,
     /// Fragments, once there was one.
     pub(crate) frags: Option<Box<Fragments<F>>>,
+    /// Identification of the last packet made here that needs one.
+    pub(crate) ip_id: u16,
     /// Second, and ICMP errors copied to the other workers within it.
     pub(crate) copied: (u64, u32),
 }
@@ -163,6 +165,7 @@ impl<F: Frame> Worker<F> {
             told: (0, 0),
             handed: false,
             frags: None,
+            ip_id: (a ^ d) as u16,
             copied: (0, 0),
             conf,
         }

@@ -376,6 +376,7 @@ fn apply(b: &mut Bench, m: &mut Master, frames: &[(u16, Vec<u8>)], step: &Step) 
                 port: 8080,
                 weight: *weight,
                 mode: dpvs_core::service::FwdMode::FullNat,
+                tunnel: dpvs_core::service::Tunnel::default(),
                 max_conn: u32::from(*host % 3),
                 min_conn: 0,
                 inhibited: false,

@@ -55,6 +55,7 @@ fn snapshot(epoch: u64, services: u32) -> Arc<Snapshot> {
             port: 80,
             weight: 1,
             mode: FwdMode::FullNat,
+            tunnel: dpvs_core::service::Tunnel::default(),
             max_conn: 0,
             min_conn: 0,
             inhibited: false,

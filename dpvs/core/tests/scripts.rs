@@ -19,6 +19,7 @@ macro_rules! scripts {
 scripts! {
     arp
     conn_timeout
+    dr
     drain
     echo
     expire_quiescent
@@ -28,16 +29,20 @@ scripts! {
     fragments_workers
     headers
     icmp_errors
+    icmp_modes
     kernel
     max_conn
     mtu_v4
     mtu_v6
+    nat
+    nat_workers
     nd
     no_dest
     ports_used_up
     reconfigure
     removal
     sched
+    sctp
     snat
     snat_workers
     table_full
@@ -52,6 +57,9 @@ scripts! {
     proxy_v2
     toa
     uoa
+    tunnel
+    tunnel_gre
+    tunnel_gue
     ttl
     udp
     workers

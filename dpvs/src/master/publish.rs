@@ -84,6 +84,9 @@ impl Publisher {
         match self.draining.get_mut(dest.0 as usize) {
             Some(left @ 1..) => {
                 *left -= 1;
+                if *left == 0 {
+                    self.current.services.drained(dest);
+                }
                 *left == 0
             }
             _ => false,

@@ -10,6 +10,7 @@
 pub mod arp;
 mod bytes;
 pub mod checksum;
+pub mod crc32c;
 pub mod eth;
 pub mod gre;
 pub mod icmp;

@@ -191,6 +191,7 @@ impl World {
             port: VPORT,
             weight: 1,
             mode: FwdMode::FullNat,
+            tunnel: dpvs_core::service::Tunnel::default(),
             max_conn: 0,
             min_conn: 0,
             inhibited: false,

@@ -6,10 +6,13 @@
 //! was last seen. 128 bytes for IPv4, 192 for IPv6. Addresses and ports are kept
 //! as they stand in the packet.
 
+use std::net::{IpAddr, Ipv6Addr};
+
 use zerocopy::FromZeros;
 
 use crate::proto::Dir;
-use crate::service::FwdMode;
+use crate::raw::Net;
+use crate::service::{FwdMode, TCP, Tunnel, UDP};
 
 use super::table::Tuple;
 
@@ -95,7 +98,9 @@ pub(crate) struct Entry<A> {
     /// with the server.
     pub hop: u32,
     /// Added to sequence numbers towards the server, taken off acknowledgements
-    /// towards the client.
+    /// towards the client. In a tunnel: its encapsulation ([`Tunnel::to_bits`]).
+    ///
+    /// [`Tunnel::to_bits`]: crate::service::Tunnel::to_bits
     pub seq_delta: u32,
     /// Checksum delta of the addresses, towards the server (its complement back).
     pub l3_delta: u16,
@@ -196,6 +201,12 @@ impl<A> Entry<A> {
 }
 
 const FULLNAT: u16 = FwdMode::FullNat as u16;
+const DIRECT: u16 = 6 << flags::MODE_SHIFT;
+
+/// Four words, the highest first.
+fn split(bits: u128) -> [u32; 4] {
+    [96, 64, 32, 0].map(|shift| (bits >> shift) as u32)
+}
 
 /// The bytes' part of [`Entry::bytes`].
 const BYTES: u64 = (1 << 48) - 1;
@@ -209,6 +220,48 @@ impl<A: Addr> Entry<A> {
         // Stored turned by the number of FullNAT, which is so 0.
         FwdMode::from_number((self.flags & flags::MODE) >> flags::MODE_SHIFT ^ FULLNAT)
             .unwrap_or(FwdMode::FullNat)
+    }
+
+    /// Direct routing or tunnel: packets go as they came, those of the server are
+    /// not seen.
+    #[inline(always)]
+    #[must_use]
+    pub(crate) fn is_direct(&self) -> bool {
+        // The two modes whose turned numbers are 6 and 7.
+        self.flags & DIRECT == DIRECT
+    }
+
+    /// Not one whose addresses and ports are replaced in TCP or UDP.
+    #[inline(always)]
+    #[must_use]
+    pub(crate) fn is_other(&self) -> bool {
+        self.is_direct() || !matches!(self.proto, TCP | UDP)
+    }
+
+    /// Keeps the IPv6 address of the server of an IPv4 connection in a tunnel: in
+    /// what is known of a server whose packets are seen.
+    pub(crate) fn set_outer6(&mut self, addr: Ipv6Addr) {
+        let [a, b, c, d] = split(addr.to_bits());
+        (self.rs_seq, self.rs_ack, self.client_isn, self.fdata) = (a, b, c, d);
+    }
+
+    /// The server's address of a connection in a tunnel, and how packets are
+    /// wrapped on their way to it.
+    pub(crate) fn outer(&self) -> (IpAddr, Tunnel)
+    where
+        A: Net,
+    {
+        let addr = match self.daddr().ip() {
+            IpAddr::V4(a) if a.is_unspecified() => {
+                let words = [self.rs_seq, self.rs_ack, self.client_isn, self.fdata];
+                IpAddr::V6(Ipv6Addr::from_bits(
+                    words.iter().fold(0, |all, w| all << 32 | u128::from(*w)),
+                ))
+            }
+            IpAddr::V6(a) => a.to_ipv4_mapped().map_or(a.into(), IpAddr::V4),
+            v4 => v4,
+        };
+        (addr, Tunnel::from_bits(self.seq_delta))
     }
 
     /// Sets the forwarding mode of a connection in the making.
@@ -307,6 +360,8 @@ mod tests {
             e.set_mode(mode);
             assert_eq!(e.mode(), mode);
             assert_eq!(e.flags | flags::MODE, u16::MAX);
+            let direct = matches!(mode, FwdMode::Dr | FwdMode::Tunnel);
+            assert_eq!(e.is_direct(), direct);
         }
         assert_eq!(FwdMode::from_number(7), None);
     }

@@ -4,6 +4,8 @@
 //! means for time-outs and counters is said here; timers and counters themselves
 //! are elsewhere.
 
+pub mod icmp;
+pub mod sctp;
 pub mod tcp;
 pub mod udp;
 

@@ -16,6 +16,7 @@ fn dests(weights: &[u16]) -> Vec<Dest> {
             port: 80,
             weight: *weight,
             mode: FwdMode::FullNat,
+            tunnel: crate::service::Tunnel::default(),
             max_conn: 0,
             min_conn: 0,
             inhibited: false,

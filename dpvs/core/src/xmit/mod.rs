@@ -1,10 +1,14 @@
 //! Forwarding modes and what they do to a segment: one subject a file.
 
 pub(crate) mod client;
+mod direct;
 pub(crate) mod echo;
 pub(crate) mod fullnat;
 pub mod proxy;
+pub(crate) mod sctp;
 pub(crate) mod snat;
 pub mod tcpopt;
 pub mod toa;
+mod tunnel;
+mod tunnel_errors;
 pub mod uoa;

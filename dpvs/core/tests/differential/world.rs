@@ -73,6 +73,7 @@ impl Numbers {
             port,
             weight,
             mode: FwdMode::FullNat,
+            tunnel: dpvs_core::service::Tunnel::default(),
             max_conn: 0,
             min_conn: 0,
             inhibited: false,

@@ -11,6 +11,7 @@ use std::net::IpAddr;
 
 use super::packet::{Text, fold, mac, pseudo, sum};
 use super::vars::Vars;
+use super::wrap;
 
 /// The frame of a packet line that goes in by a port with these MAC addresses.
 pub fn frame(p: &Text, vars: &Vars, port: [u8; 6], peer: [u8; 6]) -> Result<Vec<u8>, String> {
@@ -100,7 +101,7 @@ fn octets(ip: IpAddr) -> Vec<u8> {
 
 fn ip(p: &Text, vars: &Vars, peer: [u8; 6]) -> Result<(u16, Vec<u8>), String> {
     let number = |key: &str, default: i64| p.get(key).map_or(Ok(default), |v| vars.number(v));
-    let ports = matches!(&p.kind[..], "tcp" | "udp");
+    let ports = matches!(&p.kind[..], "tcp" | "udp" | "sctp");
     let ((src, sport), (dst, dport)) = if ports {
         (vars.endpoint(&p.src)?, vars.endpoint(&p.dst)?)
     } else {
@@ -114,6 +115,10 @@ fn ip(p: &Text, vars: &Vars, peer: [u8; 6]) -> Result<(u16, Vec<u8>), String> {
     let (proto, mut l4, at) = match &p.kind[..] {
         "tcp" => (6, tcp(p, vars, sport, dport)?, Some(16)),
         "udp" => (17, udp(p, vars, sport, dport)?, Some(6)),
+        "sctp" => {
+            let payload = payload(p, vars)?;
+            (132, wrap::sctp(p, vars, (sport, dport), &payload)?, None)
+        }
         "icmp" => (if v6 { 58 } else { 1 }, icmp(p, vars, v6)?, Some(2)),
         "nd" => (58, nd(p, vars, peer)?, Some(2)),
         _ => (number("proto", 253)? as u8, payload(p, vars)?, None),

@@ -7,6 +7,7 @@
 use std::net::IpAddr;
 
 use super::packet::{Text, fold, mac_name, pseudo, sum};
+use super::wrap;
 
 /// Reads a frame.
 pub fn frame(b: &[u8]) -> Result<Text, String> {
@@ -170,6 +171,18 @@ fn l4(
         p.push("opp", hex(at(b, 0, len)?));
         return l4(p, src, dst, 17, &b[len..], false);
     }
+    // What is no sound tunnel is shown as it is, without `wrap`.
+    let inside = wrap::unwrap(proto, src, dst, b).ok().flatten();
+    if let Some((ethertype, inner, kind)) = inside.filter(|_| !fragment) {
+        return wrapped(p, src, dst, ethertype, &inner, kind);
+    }
+    if proto == 132 && !fragment {
+        let mut whole = p.clone();
+        if wrap::read_sctp(&mut whole, src, dst, b).is_ok() {
+            *p = whole;
+            return Ok(());
+        }
+    }
     if fragment || !matches!(proto, 1 | 6 | 17 | 58) {
         p.push("len", b.len());
         return Ok(());
@@ -199,6 +212,39 @@ fn l4(
     }
     if !right {
         return Err(format!("transport checksum of {p} is wrong"));
+    }
+    Ok(())
+}
+
+/// The packet inside, with what is known of the outer one.
+fn wrapped(
+    p: &mut Text,
+    src: IpAddr,
+    dst: IpAddr,
+    ethertype: u16,
+    inner: &[u8],
+    kind: &str,
+) -> Result<(), String> {
+    let outer = std::mem::take(p);
+    for mac in ["dmac", "smac"] {
+        p.push(mac, outer.get(mac).unwrap_or(""));
+    }
+    match ethertype {
+        0x0800 => ip4(p, inner)?,
+        0x86dd => ip6(p, inner)?,
+        _ => return Err(format!("type {ethertype:04x} in a tunnel")),
+    }
+    p.push("outer", format!("{}>{}", end(src, 0), end(dst, 0)));
+    p.push("wrap", kind);
+    for (key, name) in [
+        ("ttl", "outer-ttl"),
+        ("tos", "outer-tos"),
+        ("iplen", "outer-size"),
+    ] {
+        p.push(name, outer.get(key).unwrap_or(""));
+    }
+    if outer.has("df") {
+        p.words.push("outer-df".into());
     }
     Ok(())
 }

@@ -19,7 +19,7 @@ use dpvs_core::proto::tcp::State;
 use dpvs_core::sched::{Table, TableConf};
 use dpvs_core::service::{
     Dest, DestId, FwdMode, HashTarget, Laddr, Persistence, Policy, SchedKind, Service, ServiceId,
-    ServiceKey,
+    ServiceKey, Tunnel, TunnelCsum, TunnelKind,
 };
 use dpvs_core::snapshot::{Local, Port, PortAddr, Settings, Snapshot};
 use dpvs_core::stats::Reason;
@@ -76,6 +76,8 @@ pub struct Lab {
     pub now: Now,
     /// Servers that were reported unused, in order.
     pub drained: Vec<String>,
+    /// The same by number, one entry for each worker.
+    left: Vec<DestId>,
     conns: usize,
     count: u8,
     snap: Snapshot,
@@ -164,6 +166,7 @@ impl Lab {
             sink: Sink::default(),
             now: Now(1_000_000),
             drained: Vec::new(),
+            left: Vec::new(),
             conns: 10_000,
             count: 1,
             snap: Snapshot {
@@ -249,6 +252,10 @@ impl Lab {
         for event in std::mem::take(&mut self.sink.events) {
             match event {
                 FromWorker::DestDrained { dest, .. } => {
+                    self.left.push(dest);
+                    if self.left.iter().filter(|d| **d == dest).count() == self.workers.len() {
+                        self.snap.services.drained(dest);
+                    }
                     let name = self.names.get(&dest);
                     self.drained
                         .push(name.map_or("unknown".into(), String::clone));
@@ -381,9 +388,10 @@ impl Lab {
         let proto = match *proto {
             "tcp" => 6,
             "udp" => 17,
+            "sctp" => 132,
             "icmp" => 1,
             "icmp6" => 58,
-            _ => return Err("a service is tcp, udp, icmp or icmp6".into()),
+            _ => return Err("a service is tcp, udp, sctp, icmp or icmp6".into()),
         };
         Ok(ServiceKey { proto, addr, port })
     }
@@ -437,7 +445,7 @@ impl Lab {
                     dst,
                     plen,
                     gateway: option(rest, "via").map(|g| vars.addr(g)).transpose()?,
-                    src: None,
+                    src: option(rest, "src").map(|a| vars.addr(a)).transpose()?,
                     port,
                     mtu: option(rest, "mtu").map_or(Ok(1500), number)? as u16,
                 });
@@ -572,6 +580,7 @@ impl Lab {
                 port,
                 weight: 1,
                 mode: FwdMode::FullNat,
+                tunnel: Tunnel::default(),
                 max_conn: 0,
                 min_conn: 0,
                 inhibited: false,
@@ -588,8 +597,31 @@ impl Lab {
             dest.min_conn = vars.field(n, 32)?;
         }
         dest.inhibited = rest.contains(&"inhibited");
-        if rest.contains(&"dr") {
-            dest.mode = FwdMode::Dr;
+        for (word, mode) in [
+            ("dr", FwdMode::Dr),
+            ("nat", FwdMode::Masq),
+            ("tunnel", FwdMode::Tunnel),
+            ("local", FwdMode::Local),
+        ] {
+            if rest.contains(&word) {
+                dest.mode = mode;
+            }
+        }
+        if dest.mode == FwdMode::Tunnel {
+            let port = option(rest, "gue");
+            dest.tunnel = Tunnel {
+                kind: match port {
+                    Some(_) => TunnelKind::Gue,
+                    None if rest.contains(&"gre") => TunnelKind::Gre,
+                    None => TunnelKind::Ip,
+                },
+                csum: match option(rest, "csum") {
+                    None => TunnelCsum::None,
+                    Some("remote") => TunnelCsum::Remote,
+                    Some(_) => TunnelCsum::Full,
+                },
+                port: port.map_or(Ok(0), |n| vars.field(n, 16))? as u16,
+            };
         }
         if rest.contains(&"snat") {
             dest.mode = FwdMode::Snat;

@@ -12,3 +12,4 @@ pub mod packet;
 pub mod pieces;
 pub mod run;
 pub mod vars;
+mod wrap;

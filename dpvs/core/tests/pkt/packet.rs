@@ -41,6 +41,7 @@ const WORDS: &[&str] = &[
     "solicited",
     "override",
     "gratuitous",
+    "outer-df",
 ];
 
 /// Keys of pairs.
@@ -92,6 +93,13 @@ const KEYS: &[&str] = &[
     "ppv2-src",
     "ppv2-dst",
     "rest",
+    "chunk",
+    "tag",
+    "outer",
+    "wrap",
+    "outer-ttl",
+    "outer-tos",
+    "outer-size",
 ];
 
 /// Keys that say what a packet has beside its payload, or how long it is.
@@ -104,9 +112,9 @@ impl Text {
     pub fn parse(line: &str) -> Result<Self, String> {
         let mut words = line.split_whitespace();
         let kind = words.next().ok_or("a packet is missing")?.to_owned();
-        if !["tcp", "udp", "icmp", "arp", "nd", "ip", "eth"].contains(&&kind[..]) {
+        if !["tcp", "udp", "sctp", "icmp", "arp", "nd", "ip", "eth"].contains(&&kind[..]) {
             return Err(format!(
-                "`{kind}` is no kind of packet: tcp, udp, icmp, arp, nd, ip or eth"
+                "`{kind}` is no kind of packet: tcp, udp, sctp, icmp, arp, nd, ip or eth"
             ));
         }
         let mut packet = Self {
@@ -179,7 +187,7 @@ impl Text {
             let found = got.get(key).unwrap_or("none");
             let same = if key == "opts" {
                 list_matches(want, found, vars)
-            } else if key == "quote" {
+            } else if key == "quote" || key == "outer" {
                 match (want.split_once('>'), found.split_once('>')) {
                     (Some(w), Some(f)) => ends_match(w.0, f.0, vars) && ends_match(w.1, f.1, vars),
                     _ => false,

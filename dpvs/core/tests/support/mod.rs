@@ -151,6 +151,7 @@ pub fn service(proto: u8, vip: &str, vport: u16, servers: u32, rport: u16) -> Se
             port: rport,
             weight: 1,
             mode: FwdMode::FullNat,
+            tunnel: dpvs_core::service::Tunnel::default(),
             max_conn: 0,
             min_conn: 0,
             inhibited: false,

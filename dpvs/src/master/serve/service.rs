@@ -2,7 +2,7 @@
 
 use dpvs_core::frame::WorkerId;
 use dpvs_core::message::{DestCounters, Query, Reply, ToWorker};
-use dpvs_core::service::{FwdMode, SchedKind, ServiceKey};
+use dpvs_core::service::{FwdMode, SchedKind, ServiceKey, Tunnel};
 use dpvs_core::snapshot::Local;
 use dpvs_ctl::msg::{
     CheckConf, Dest, DestFront, DestTable, Info, Service, ServiceDest, ServiceExt, ServicesFront,
@@ -144,6 +144,7 @@ fn server(d: &Dest) -> Result<Server> {
         port: d.port.get(),
         weight,
         mode,
+        tunnel: Tunnel::default(),
         conn_flags: d.conn_flags & !(conn_flag::FWD_MASK | conn_flag::INACTIVE),
         max_conn: d.max_conn,
         min_conn: d.min_conn,

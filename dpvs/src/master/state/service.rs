@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use dpvs_core::frame::PortId;
 use dpvs_core::service::{
-    Dest, DestId, FwdMode, Laddr, Policy, SchedKind, Service, ServiceId, ServiceKey,
+    Dest, DestId, FwdMode, Laddr, Policy, SchedKind, Service, ServiceId, ServiceKey, Tunnel,
 };
 use dpvs_core::xmit::proxy::Proxy;
 use dpvs_ctl::msg::{CheckConf, svc_flag};
@@ -42,6 +42,7 @@ pub(crate) struct Server {
     pub(crate) port: u16,
     pub(crate) weight: u16,
     pub(crate) mode: FwdMode,
+    pub(crate) tunnel: Tunnel,
     /// Bits beside the mode, as given.
     pub(crate) conn_flags: u16,
     pub(crate) max_conn: u32,
@@ -158,6 +159,7 @@ fn published(d: &Server) -> Option<Dest> {
         port: d.port,
         weight: d.weight,
         mode: d.mode,
+        tunnel: d.tunnel,
         max_conn: d.max_conn,
         min_conn: d.min_conn,
         inhibited: d.inhibited,

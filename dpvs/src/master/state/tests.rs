@@ -161,6 +161,7 @@ fn server(n: u8, weight: u16) -> Server {
         weight,
         mode: FwdMode::FullNat,
         conn_flags: 0,
+        tunnel: dpvs_core::service::Tunnel::default(),
         max_conn: 0,
         min_conn: 0,
         inhibited: false,

@@ -1,0 +1,194 @@
+//! The way of packets whose connection is not TCP or UDP with replaced addresses:
+//! direct routing, tunnels, SCTP, echo requests.
+//!
+//! As `pipeline::transit` does for the others: state, counters, out. Direct routing
+//! and tunnels send a packet as it came and never see the server's (facts §12);
+//! SCTP and ICMP are rewritten by their own functions. None of it is ever on the
+//! short way.
+
+use crate::conn::table::Tuple;
+use crate::conn::{Entry, Handle, flags};
+use crate::frame::{Frame, Io, Now};
+use crate::neigh::Egress;
+use crate::parse::Head;
+use crate::proto::{Dir, icmp, sctp, tcp, udp};
+use crate::raw::{L3, Net};
+use crate::service::{Dest, FwdMode, ICMP, ICMPV6, SCTP, TCP, UDP};
+use crate::snapshot::Snapshot;
+use crate::stats::Reason;
+use crate::worker::Worker;
+use crate::xmit;
+
+/// Bytes of an SCTP header.
+const SCTP_HEADER: usize = 12;
+
+/// Whether a packet that is neither TCP nor UDP may open a connection: SCTP with
+/// anything but an ABORT, or an echo request.
+pub(crate) fn opens(data: &[u8], head: &Head) -> bool {
+    let l4 = usize::from(head.l4);
+    match head.proto {
+        SCTP => {
+            let chunks = data.get(l4 + SCTP_HEADER..).unwrap_or_default();
+            sctp::event(chunks).is_some_and(|e| e != sctp::Event::Abort)
+        }
+        ICMP => data.get(l4) == Some(&dpvs_wire::icmp::ECHO_REQUEST),
+        ICMPV6 => data.get(l4) == Some(&dpvs_wire::icmpv6::ECHO_REQUEST),
+        _ => false,
+    }
+}
+
+/// The server's side of a connection that keeps the client's address.
+pub(crate) fn server_side<A: Net>(dest: &Dest, client: &Tuple<A>) -> Result<Tuple<A>, Reason> {
+    let (addr, port) = match dest.mode {
+        FwdMode::Masq => {
+            let keeps = dest.port == 0 || matches!(client.proto, ICMP | ICMPV6);
+            let port = if keeps {
+                client.dport
+            } else {
+                dest.port.to_be()
+            };
+            (A::from_ip(dest.addr), port)
+        }
+        FwdMode::Dr => (A::from_ip(dest.addr), client.dport),
+        // A server of the other family is kept mapped, or apart.
+        FwdMode::Tunnel => (
+            A::from_ip(dest.addr).or_else(|| A::mapped(dest.addr)),
+            client.dport,
+        ),
+        _ => (None, 0),
+    };
+    // The answer to an echo request carries the id where a request does, too.
+    Ok(Tuple {
+        src: addr.ok_or(Reason::ModeUnsupported)?,
+        dst: client.src,
+        sport: port,
+        dport: client.sport,
+        proto: client.proto,
+    })
+}
+
+/// Keeps with a connection in a tunnel how it is wrapped, and where to.
+pub(crate) fn set_tunnel<A: Net>(entry: &mut Entry<A>, dest: &Dest) {
+    if dest.mode == FwdMode::Tunnel {
+        entry.seq_delta = dest.tunnel.to_bits();
+        if let (false, std::net::IpAddr::V6(addr)) = (A::V6, dest.addr) {
+            entry.set_outer6(addr);
+        }
+    }
+}
+
+/// Rewrites a packet that is neither TCP nor UDP.
+pub(crate) fn translate<F: Frame, A: Net>(
+    entry: &Entry<A>,
+    dir: Dir,
+    frame: &mut F,
+    l4: usize,
+    proto: u8,
+) {
+    match proto {
+        SCTP => xmit::sctp::translate(entry, dir, frame.data_mut(), l4),
+        _ => xmit::echo::translate(entry, dir, frame.data_mut(), l4),
+    }
+}
+
+impl<F: Frame> Worker<F> {
+    /// A packet of such a connection.
+    #[cold]
+    #[inline(never)]
+    #[allow(clippy::too_many_arguments)]
+    pub(crate) fn transit_other<A: Net, I: Io<Frame = F>>(
+        &mut self,
+        snap: &Snapshot,
+        from: &Egress,
+        mut frame: F,
+        head: &Head,
+        conn: Handle,
+        now: Now,
+        io: &mut I,
+    ) {
+        let (dir, l4) = (conn.dir(), usize::from(head.l4));
+        let entry = A::entry_mut(&mut self.conns, conn);
+        let direct = entry.is_direct();
+        if direct && dir == Dir::Out {
+            // A server's packet that passes through as through any router.
+            return self.deliver(snap, from, frame, head, now, io);
+        }
+        if head.proto == SCTP && !direct {
+            let end = L3 + usize::from(head.ip_len);
+            if !frame.pull_up(end) {
+                return self.drop(Reason::NoRoom);
+            }
+            if !xmit::sctp::is_sound(frame.data(), l4, end) {
+                return self.drop(Reason::BadChecksum);
+            }
+        }
+        let data = frame.data();
+        let old = entry.state;
+        let state = match head.proto {
+            TCP => tcp::next_inbound_only(tcp::State::from_u8(old), data[l4 + 13]) as u8,
+            UDP => udp::next(dir, udp::State::from_u8(old)) as u8,
+            SCTP => {
+                let chunks = data.get(l4 + SCTP_HEADER..).unwrap_or_default();
+                let state = sctp::State::from_u8(old);
+                match sctp::event(chunks) {
+                    Some(event) if direct => sctp::next_inbound_only(state, event) as u8,
+                    Some(event) => sctp::next(dir, state, event) as u8,
+                    None => old,
+                }
+            }
+            _ => icmp::NORMAL,
+        };
+        entry.seen = now.millis() as u32;
+        let back = match entry.mode() {
+            FwdMode::Snat => Dir::In,
+            _ => Dir::Out,
+        };
+        // Where answers are not seen, whoever speaks again has had one.
+        let again = direct && head.proto != TCP && entry.counted(Dir::In).0 > 0;
+        let answered = entry.flags & flags::EMBRYO != 0
+            && (again || dir == back && matches!(head.proto, ICMP | ICMPV6));
+        if answered {
+            entry.flags ^= flags::EMBRYO;
+        }
+        entry.count(dir, head.ip_len);
+        self.dests[entry.dest as usize].count(dir, u64::from(head.ip_len));
+        self.stats.conn_hits += 1;
+        if answered {
+            self.embryos.remove(&mut self.conns, conn);
+        }
+        if state != old {
+            self.change_state::<A>(snap, conn, state, now);
+        }
+        if direct {
+            self.xmit_whole::<A, I>(snap, from, frame, head, conn, now, io);
+        } else {
+            self.transit_slow::<A, I>(snap, from, frame, head, conn, false, now, io);
+        }
+    }
+
+    /// Sends a packet of a connection with direct routing or a tunnel, whole or a
+    /// fragment; its transport header is not looked at.
+    #[allow(clippy::too_many_arguments)]
+    pub(crate) fn xmit_whole<A: Net, I: Io<Frame = F>>(
+        &mut self,
+        snap: &Snapshot,
+        from: &Egress,
+        frame: F,
+        head: &Head,
+        conn: Handle,
+        now: Now,
+        io: &mut I,
+    ) {
+        let entry = A::entry(&self.conns, conn);
+        match entry.mode() {
+            FwdMode::Tunnel => {
+                let (dst, tunnel) = entry.outer();
+                self.xmit_tunnel::<A, I>(snap, from, frame, head, dst, tunnel, now, io);
+            }
+            _ => {
+                let dst = entry.daddr().ip();
+                self.xmit_direct::<A, I>(snap, from, frame, head, dst, now, io);
+            }
+        }
+    }
+}

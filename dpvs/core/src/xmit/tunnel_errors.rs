@@ -1,0 +1,228 @@
+//! ICMP errors about packets that were sent through a tunnel.
+//!
+//! A router between us and a server complains to us about the outer packet. Its
+//! client has to hear of it, or path-MTU discovery ends in the tunnel (RFC 2003
+//! §4, RFC 2473 §8): the error is made anew, about the packet inside as far as it
+//! is quoted, with the MTU less what the tunnel adds.
+
+use std::net::IpAddr;
+
+use dpvs_wire::gre::Gre;
+use dpvs_wire::{eth, icmp, icmpv6, proto};
+
+use crate::conn::table::Tuple;
+use crate::frame::{Frame, Io, Now};
+use crate::inet::encap;
+use crate::neigh::Egress;
+use crate::parse::Head;
+use crate::proto::Dir;
+use crate::raw::{L3, Net, be16};
+use crate::related::{icmp_is_sound, quoted};
+use crate::service::{FwdMode, UDP};
+use crate::snapshot::{Local, Snapshot};
+use crate::stats::Reason;
+use crate::worker::Worker;
+
+/// The packet a quoted outer packet carried.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Inside {
+    /// Where it starts in the frame.
+    at: usize,
+    v6: bool,
+}
+
+/// Finds what a quoted packet with that protocol carried; `l4` is what follows its
+/// IP header.
+pub(crate) fn inside(proto: u8, l4: usize, data: &[u8]) -> Option<Inside> {
+    let (at, kind) = match proto {
+        proto::IPIP | proto::IPV6 => (l4, proto),
+        proto::GRE => {
+            let gre = Gre::parse(data.get(l4..)?).ok()?;
+            let kind = match gre.ethertype {
+                eth::ETHERTYPE_IPV4 => proto::IPIP,
+                eth::ETHERTYPE_IPV6 => proto::IPV6,
+                _ => return None,
+            };
+            (l4 + gre.len(), kind)
+        }
+        UDP => {
+            let gue = data.get(l4 + 8..)?.first_chunk::<4>()?;
+            // Version 0, no control message; the length counts words.
+            (gue[0] & 0xe0 == 0).then_some(())?;
+            (l4 + 12 + usize::from(gue[0]) * 4, gue[1])
+        }
+        _ => return None,
+    };
+    let v6 = match (data.get(at)? >> 4, kind) {
+        (4, proto::IPIP) => false,
+        (6, proto::IPV6) => true,
+        _ => return None,
+    };
+    let header = if v6 { 40 } else { 20 };
+    (data.len() >= at + header).then_some(Inside { at, v6 })
+}
+
+impl<F: Frame> Worker<F> {
+    /// An error that quotes an outer packet; gives the frame back if it is none.
+    #[cold]
+    #[allow(clippy::too_many_arguments)]
+    pub(crate) fn tunnel_error<A: Net, I: Io<Frame = F>>(
+        &mut self,
+        snap: &Snapshot,
+        from: &Egress,
+        frame: F,
+        head: &Head,
+        quote: (u8, usize),
+        now: Now,
+        io: &mut I,
+    ) -> Option<F> {
+        let l4 = usize::from(head.l4);
+        let end = L3 + usize::from(head.ip_len);
+        let data = &frame.data()[..end];
+        let own = snap.locals.get(&A::addrs(data).1.ip());
+        if !matches!(own, Some(Local::Own { sapool: false, .. })) {
+            return Some(frame);
+        }
+        let Some(inside) = inside(quote.0, quote.1, data) else {
+            return Some(frame);
+        };
+        // The quoted packet's destination is the server.
+        let server = A::addrs(&data[l4 + 8 - L3..]).1.ip();
+        if inside.v6 {
+            self.tunnel_error_of::<A, u128, I>(snap, from, frame, head, inside, server, now, io)
+        } else {
+            self.tunnel_error_of::<A, u32, I>(snap, from, frame, head, inside, server, now, io)
+        }
+    }
+
+    /// `A` is the family of the outer packet, `B` that of the one inside.
+    #[allow(clippy::too_many_arguments)]
+    fn tunnel_error_of<A: Net, B: Net, I: Io<Frame = F>>(
+        &mut self,
+        snap: &Snapshot,
+        from: &Egress,
+        mut frame: F,
+        head: &Head,
+        inside: Inside,
+        server: IpAddr,
+        now: Now,
+        io: &mut I,
+    ) -> Option<F> {
+        let (l4, end) = (usize::from(head.l4), L3 + usize::from(head.ip_len));
+        let data = &frame.data()[..end];
+        let Some(quote) = quoted(B::V6, data, inside.at) else {
+            return Some(frame);
+        };
+        let Some((sport, dport)) = quote.ports(data) else {
+            return Some(frame);
+        };
+        let (src, dst) = B::addrs(&data[inside.at - L3..]);
+        let tuple = Tuple {
+            src,
+            dst,
+            sport,
+            dport,
+            proto: quote.proto,
+        };
+        let hash = B::hash(&self.conns, &tuple);
+        self.conns.settle();
+        let Some(conn) = self.conns.find(hash, &tuple) else {
+            return self.error_elsewhere::<B, I>(snap, from, frame, head, &tuple, now, io);
+        };
+        let entry = B::entry(&self.conns, conn);
+        if conn.dir() != Dir::In || entry.mode() != FwdMode::Tunnel || entry.outer().0 != server {
+            return Some(frame);
+        }
+        if !icmp_is_sound::<A>(data, l4, end) {
+            self.drop(Reason::BadChecksum);
+            return None;
+        }
+        let (typ, code) = (data[l4], data[l4 + 1]);
+        let wrapping = (inside.at - l4 - 8) as u32;
+        let mtu = if A::V6 {
+            u32::from_be_bytes([data[l4 + 4], data[l4 + 5], data[l4 + 6], data[l4 + 7]])
+        } else {
+            u32::from(be16(data, l4 + 6))
+        };
+        let too_big = if A::V6 {
+            typ == icmpv6::PACKET_TOO_BIG
+        } else {
+            (typ, code) == (icmp::UNREACHABLE, icmp::FRAG_NEEDED)
+        };
+        let (types, info) = if too_big {
+            // What no link's MTU can be says nothing about the packet inside.
+            let least = if B::V6 { 1280 } else { 68 };
+            (
+                (
+                    (icmp::UNREACHABLE, icmp::FRAG_NEEDED),
+                    (icmpv6::PACKET_TOO_BIG, 0),
+                ),
+                mtu.saturating_sub(wrapping).max(least),
+            )
+        } else if typ
+            == if A::V6 {
+                icmpv6::TIME_EXCEEDED
+            } else {
+                icmp::TIME_EXCEEDED
+            }
+        {
+            // The outer TTL is the packet's own.
+            (((icmp::TIME_EXCEEDED, 0), (icmpv6::TIME_EXCEEDED, 0)), 0)
+        } else {
+            // Host, and address unreachable.
+            (((icmp::UNREACHABLE, 1), (icmpv6::UNREACHABLE, 3)), 0)
+        };
+        // As from the client, whoever sent it (as DPVS counts errors).
+        self.dests[entry.dest as usize].count(Dir::In, u64::from(head.ip_len));
+        let ethertype = if B::V6 {
+            eth::ETHERTYPE_IPV6
+        } else {
+            eth::ETHERTYPE_IPV4
+        };
+        // As if the client's packet came in now: without a route the error goes
+        // where that one came from.
+        let mut from = *from;
+        if let Some(hop) = self.neighs.hops.get(entry.hop)
+            && let Some(port) = snap.ports.get(usize::from(hop.port.0))
+        {
+            from = port.egress(hop.port);
+            frame.data_mut()[6..12].copy_from_slice(&hop.macs[..6]);
+        }
+        frame.truncate(end);
+        if encap::pull(&mut frame, inside.at - L3, ethertype) {
+            self.icmp_error(snap, &from, frame, types, info, Reason::Consumed, now, io);
+        } else {
+            self.drop(Reason::NoRoom);
+        }
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Every wrapping there is, and what only looks like one.
+    #[test]
+    fn finds_the_packet_inside() {
+        let v4 = |shim: &[u8]| [shim, &[0x45], &[0; 27]].concat();
+        let v6 = |shim: &[u8]| [shim, &[0x60], &[0; 47]].concat();
+        let found = |at, v6| Some(Inside { at, v6 });
+        assert_eq!(inside(4, 0, &v4(&[])), found(0, false));
+        assert_eq!(inside(41, 0, &v6(&[])), found(0, true));
+        assert_eq!(inside(4, 0, &v6(&[])), None);
+        assert_eq!(inside(47, 0, &v4(&[0, 0, 8, 0])), found(4, false));
+        let gre_csum = [0x80, 0, 0x86, 0xdd, 1, 2, 0, 0];
+        assert_eq!(inside(47, 0, &v6(&gre_csum)), found(8, true));
+        assert_eq!(inside(47, 0, &v4(&[0, 0, 8, 6])), None);
+        let gue = [0, 1, 0, 2, 0, 3, 0, 0, 0, 41, 0, 0];
+        assert_eq!(inside(17, 0, &v6(&gue)), found(12, true));
+        let remote = [
+            0, 1, 0, 2, 0, 3, 9, 9, 2, 4, 0, 1, 0x80, 0, 0, 0, 0, 20, 0, 36,
+        ];
+        assert_eq!(inside(17, 0, &v4(&remote)), found(20, false));
+        assert_eq!(inside(17, 0, &[0; 11]), None);
+        assert_eq!(inside(6, 0, &v4(&[])), None);
+        assert_eq!(inside(4, 0, &v4(&[])[..19]), None);
+    }
+}
