@@ -94,6 +94,9 @@ impl<F: Frame> Worker<F> {
         if bad_source(src.ip()) {
             return Admitted::Drop(Reason::BadAddress);
         }
+        if !snap.guard.limits.is_empty() && !self.may_connect(snap, &key, src.ip(), now) {
+            return Admitted::Drop(Reason::RateLimit);
+        }
         match self.create::<A, I>(snap, from, service, frame, head, now, io) {
             Ok(conn) => Admitted::Conn(conn),
             Err(reason) => Admitted::Drop(reason),

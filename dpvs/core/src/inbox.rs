@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::conn::table::{Family, Tuple};
 use crate::conn::{ConnTable, Handle};
 use crate::frame::{Frame, Io, Now};
+use crate::guard::GuardState;
 use crate::listing::Asked;
 use crate::message::{ConnInfo, ConnTuple, DestCounters, FromWorker, Query, Reply, ToWorker};
 use crate::owner::local_addresses;
@@ -151,6 +152,11 @@ impl<F: Frame> Worker<F> {
                 .neighs
                 .reset_hops(|port| ports.get(usize::from(port.0)).map(|p| p.egress(port)));
             self.stats.drops[Reason::NeighUnresolved as usize] += dropped as u64;
+        }
+        if !next.guard.limits.is_empty() {
+            self.guards
+                .get_or_insert_with(|| Box::new(GuardState::new(self.conf.seed)))
+                .prepare(&next.guard);
         }
         let epoch = next.epoch;
         self.snap = Some(next);

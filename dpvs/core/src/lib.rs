@@ -5,20 +5,24 @@
 //! and drives one [`worker::Worker`] on each lcore; the master sends it
 //! [`snapshot::Snapshot`]s and questions by [`message`].
 
+pub mod acl;
 mod admit;
 mod choose;
 mod conn;
 mod egress;
 mod fragments;
 pub mod frame;
+pub mod guard;
 mod inbox;
 pub mod inet;
+pub mod ipset;
 mod isn;
 mod laddr;
 mod lanes;
 #[cfg(test)]
 mod layout_tests;
 mod lifecycle;
+pub mod limit;
 mod listing;
 mod local;
 pub mod matching;

@@ -86,6 +86,9 @@ impl<F: Frame> Worker<F> {
                     _ => 0,
                 };
             }
+            if snap.guard.is_on() {
+                self.guard(&snap, port, burst, &mut heads[..], now);
+            }
             let turn = Turn {
                 now: now.millis() as u32,
                 services: &snap.services,

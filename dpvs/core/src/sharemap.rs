@@ -216,6 +216,18 @@ impl<K: Key, V: Clone> ShareMap<K, V> {
         (shared, self.pages.len())
     }
 
+    /// Without any entry, with the same key.
+    #[must_use]
+    pub fn emptied(&self) -> Self {
+        Self::keyed(self.seed)
+    }
+
+    /// Bytes of its pages.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.pages.len() * size_of::<Page<K, V>>()
+    }
+
     /// Number of entries.
     #[must_use]
     pub fn len(&self) -> usize {

@@ -9,6 +9,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use crate::frame::PortId;
+use crate::guard::Guard;
 use crate::inet::route::Fib;
 use crate::rss::Returns;
 use crate::service::ServiceTable;
@@ -31,6 +32,8 @@ pub struct Snapshot {
     pub fib: Arc<Fib>,
     /// Virtual services.
     pub services: ServiceTable,
+    /// Black and white lists, rate limits, and the sets they name.
+    pub guard: Guard,
     /// How replies to local addresses find their worker.
     pub returns: Returns,
     /// Time-outs and switches of dpvs.conf.

@@ -82,6 +82,12 @@ reasons! {
     IcmpLimited = "icmp-limited",
     /// Fragment whose first one did not come in time, or that had no room to wait.
     FragmentLost = "fragment-lost",
+    /// The client is on the service's black list.
+    BlackList = "black-list",
+    /// The service has a white list, and the client is not on it.
+    WhiteList = "white-list",
+    /// A rate limit of the service, its address or the client.
+    RateLimit = "rate-limit",
 }
 
 /// IP-layer counters (names as RFC 4293).

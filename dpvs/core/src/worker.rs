@@ -16,6 +16,7 @@ use crate::conn::index::reserve;
 use crate::conn::wheel::Wheel;
 use crate::fragments::Fragments;
 use crate::frame::{BURST, Frame, Io, Now, WorkerId};
+use crate::guard::GuardState;
 use crate::isn::IsnMaker;
 use crate::laddr::PortPools;
 use crate::listing::Asked;
@@ -127,6 +128,8 @@ pub struct Worker<F: Frame> {
     pub(crate) frags: Option<Box<Fragments<F>>>,
     /// Identification of the last packet made here that needs one.
     pub(crate) ip_id: u16,
+    /// Token buckets of rate limits, once there are any.
+    pub(crate) guards: Option<Box<GuardState>>,
     /// Second, and ICMP errors copied to the other workers within it.
     pub(crate) copied: (u64, u32),
 }
@@ -166,6 +169,7 @@ impl<F: Frame> Worker<F> {
             handed: false,
             frags: None,
             ip_id: (a ^ d) as u16,
+            guards: None,
             copied: (0, 0),
             conf,
         }

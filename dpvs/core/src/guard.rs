@@ -1,0 +1,294 @@
+//! The guard before the services: lists and rate limits, for a whole burst.
+//!
+//! Runs between the lookup stages and the packets' ways, only while some list or
+//! limit is configured (looked at once a burst), and turns heads of refused
+//! packets into drops; so known connections are held to it as new ones are, and
+//! the ways themselves know nothing of it. What limits new connections is asked
+//! by `admit`.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use crate::acl::{Lists, Sets};
+use crate::frame::{Frame, Now, PortId};
+use crate::ipset::Packet;
+use crate::limit::{Buckets, Limit, Meter, Sources};
+use crate::parse::{Head, Kind};
+use crate::proto::Dir;
+use crate::raw::Net;
+use crate::service::{ServiceKey, TCP, UDP};
+use crate::sharemap::{ShareMap, fold};
+use crate::snapshot::Snapshot;
+use crate::stats::Reason;
+use crate::worker::Worker;
+
+/// Protocols lists are for.
+const SCTP: u8 = 132;
+
+/// What is published: lists and limits by what packets are addressed to.
+#[derive(Clone, Debug, Default)]
+pub struct Guard {
+    /// Lists of a service.
+    pub lists: ShareMap<ServiceKey, Arc<Lists>>,
+    /// Limits of a service, and of an address ([`Guard::vip`]).
+    pub limits: ShareMap<ServiceKey, Arc<Limit>>,
+    /// The sets lists and classifiers name.
+    pub sets: Sets,
+}
+
+impl Guard {
+    /// Without anything, hashing with this key.
+    #[must_use]
+    pub fn keyed(seed: [u64; 2]) -> Self {
+        Self {
+            lists: ShareMap::keyed(seed),
+            limits: ShareMap::keyed(seed),
+            sets: Arc::default(),
+        }
+    }
+
+    /// The key of an address's own limit.
+    #[must_use]
+    pub fn vip(addr: IpAddr) -> ServiceKey {
+        ServiceKey {
+            proto: 0,
+            addr,
+            port: 0,
+        }
+    }
+
+    /// Whether there is anything to look at.
+    #[inline]
+    #[must_use]
+    pub fn is_on(&self) -> bool {
+        !self.lists.is_empty() || !self.limits.is_empty()
+    }
+
+    /// The limits of a service and of its address.
+    fn limits_of(&self, key: &ServiceKey) -> [Option<&Arc<Limit>>; 2] {
+        [self.limits.get(key), self.limits.get(&Self::vip(key.addr))]
+    }
+}
+
+/// What a worker keeps of limits; made with the first one.
+pub(crate) struct GuardState {
+    buckets: Vec<Buckets>,
+    sources: Sources,
+    random: u64,
+}
+
+impl GuardState {
+    pub(crate) fn new(seed: [u64; 4]) -> Self {
+        let [a, b, c, d] = seed;
+        Self {
+            buckets: Vec::new(),
+            sources: Sources::new([a.rotate_left(13) ^ d, b.rotate_left(29) ^ c]),
+            random: fold(a ^ c, b ^ d) | 1,
+        }
+    }
+
+    /// Room for the buckets of these limits, so that no packet waits for it.
+    pub(crate) fn prepare(&mut self, guard: &Guard) {
+        let most = guard.limits.iter().map(|(_, l)| l.id as usize + 1).max();
+        if most.unwrap_or(0) > self.buckets.len() {
+            self.buckets.resize(most.unwrap_or(0), Buckets::default());
+        }
+    }
+
+    fn percent(&mut self) -> u8 {
+        // A plain congruential sequence: nothing depends on its being guessed.
+        self.random = self.random.wrapping_mul(6_364_136_223_846_793_005) | 1;
+        self.random = self.random.wrapping_add(1_442_695_040_888_963_406);
+        ((self.random >> 33) % 100) as u8
+    }
+
+    /// Buckets of a limit, full when they are new.
+    fn buckets(&mut self, limit: &Limit, now: u64) -> Option<&mut Buckets> {
+        let buckets = self.buckets.get_mut(limit.id as usize)?;
+        if buckets.uid != limit.uid {
+            *buckets = Buckets::new(limit, now);
+        }
+        Some(buckets)
+    }
+
+    /// Whether a packet of these limits may pass. What it takes of the first is
+    /// not given back when the second refuses.
+    fn passes(
+        &mut self,
+        limits: &[Limit],
+        dir: Dir,
+        client: IpAddr,
+        octets: u16,
+        now: u64,
+    ) -> bool {
+        let bits = u64::from(octets) * 8;
+        let costs = match dir {
+            Dir::In => [(Meter::InPackets, 1), (Meter::InBits, bits)],
+            Dir::Out => [(Meter::OutPackets, 1), (Meter::OutBits, bits)],
+        };
+        for limit in limits {
+            // DIFFERS: so many of a hundred pass; DPVS lets one more pass.
+            if limit.percent > 0 && self.percent() >= limit.percent {
+                return false;
+            }
+            // The client's own first: who sends too much takes nothing of what
+            // is for all.
+            if dir == Dir::In
+                && limit.by_source()
+                && !self.sources.take(limit, client, [1, bits, 0], now)
+            {
+                return false;
+            }
+            if !self
+                .buckets(limit, now)
+                .is_some_and(|b| b.take(limit, &costs, now))
+            {
+                return false;
+            }
+        }
+        true
+    }
+}
+
+impl<F: Frame> Worker<F> {
+    /// Turns the heads of packets that lists or limits refuse into drops.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn guard(
+        &mut self,
+        snap: &Snapshot,
+        port: PortId,
+        burst: &[Option<F>],
+        heads: &mut [Head],
+        now: Now,
+    ) {
+        for (slot, head) in burst.iter().zip(heads) {
+            let Some(frame) = slot else { continue };
+            let refused = match head.kind {
+                Kind::Flow4 => self.refused::<u32>(snap, port, frame, head, now),
+                Kind::Flow6 => self.refused::<u128>(snap, port, frame, head, now),
+                _ => None,
+            };
+            if let Some(reason) = refused {
+                head.kind = Kind::Bad;
+                head.reason = reason;
+            }
+        }
+    }
+
+    fn refused<A: Net>(
+        &mut self,
+        snap: &Snapshot,
+        port: PortId,
+        frame: &F,
+        head: &Head,
+        now: Now,
+    ) -> Option<Reason> {
+        if !matches!(head.proto, TCP | UDP | SCTP) {
+            return None;
+        }
+        let guard = &snap.guard;
+        let data = frame.data();
+        let (src, dst) = A::addrs(data);
+        let (src, dst) = (src.ip(), dst.ip());
+        let mut key = ServiceKey {
+            proto: head.proto,
+            addr: dst,
+            port: u16::from_be(head.dport),
+        };
+        // Whoever handed a packet over has looked at its lists.
+        if !self.handed
+            && let Some(lists) = guard.lists.get(&key)
+        {
+            let packet = || packet(head, data, src, dst, port);
+            let refused = lists.refuse(src, &guard.sets, packet);
+            if refused.is_some() {
+                return refused;
+            }
+        }
+        if guard.limits.is_empty() {
+            return None;
+        }
+        let mut dir = Dir::In;
+        let mut limits = guard.limits_of(&key);
+        if limits == [None, None] {
+            // An answer of a server is its service's.
+            let tuple = A::tuple(head, data);
+            let conn = self.conns.find_from(head.conn, head.hash, &tuple)?;
+            dir = conn.dir();
+            if dir == Dir::In {
+                return None;
+            }
+            let entry = A::entry(&self.conns, conn);
+            key.addr = entry.vaddr().ip();
+            key.port = u16::from_be(entry.vport());
+            limits = guard.limits_of(&key);
+        } else if self.handed {
+            // Counted where it was received.
+            return None;
+        }
+        let shares = self.shares(limits);
+        let state = self.guards.as_mut()?;
+        let count = limits.iter().flatten().count();
+        let passes = state.passes(shares.get(..count)?, dir, src, head.ip_len, now.0);
+        (!passes).then_some(Reason::RateLimit)
+    }
+
+    /// This worker's part of limits; those that are there come first.
+    fn shares(&self, limits: [Option<&Arc<Limit>>; 2]) -> [Limit; 2] {
+        let (me, of) = (u32::from(self.conf.id.0), u32::from(self.conf.workers));
+        let mut shares = [Limit::default(); 2];
+        for (share, limit) in shares.iter_mut().zip(limits.iter().flatten()) {
+            *share = limit.share(me, of);
+        }
+        shares
+    }
+
+    /// Whether limits let a client open one more connection.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn may_connect(
+        &mut self,
+        snap: &Snapshot,
+        key: &ServiceKey,
+        client: IpAddr,
+        now: Now,
+    ) -> bool {
+        let limits = snap.guard.limits_of(key);
+        let shares = self.shares(limits);
+        let Some(state) = self.guards.as_mut() else {
+            return true;
+        };
+        let count = limits.iter().flatten().count();
+        shares.iter().take(count).all(|limit| {
+            if !limit.conns() {
+                return true;
+            }
+            (limit.source[2].per_second == 0 || state.sources.take(limit, client, [0, 0, 1], now.0))
+                && state
+                    .buckets(limit, now.0)
+                    .is_some_and(|b| b.take(limit, &[(Meter::Conns, 1)], now.0))
+        })
+    }
+}
+
+/// What sets look at of a packet.
+fn packet(head: &Head, data: &[u8], src: IpAddr, dst: IpAddr, port: PortId) -> Packet {
+    let mac = |at: usize| {
+        let mut mac = [0; 6];
+        if let Some(bytes) = data.get(at..at + 6) {
+            mac.copy_from_slice(bytes);
+        }
+        mac
+    };
+    Packet {
+        src,
+        dst,
+        proto: head.proto,
+        sport: u16::from_be(head.sport),
+        dport: u16::from_be(head.dport),
+        smac: mac(6),
+        dmac: mac(0),
+        iface: port.0 + 1,
+    }
+}
