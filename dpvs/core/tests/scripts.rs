@@ -32,6 +32,8 @@ scripts! {
     icmp_modes
     kernel
     max_conn
+    limits
+    lists
     mtu_v4
     mtu_v6
     nat

@@ -14,6 +14,7 @@ use std::sync::Arc;
 use dpvs_core::frame::{Frame, HeapFrame, Io, Now, PortId, WorkerId, empty_burst};
 use dpvs_core::inet::route::{Fib, Route};
 use dpvs_core::matching::{Matching, Side};
+use dpvs_core::ipset::IpSet;
 use dpvs_core::message::{FromWorker, Query, Reply, ToWorker};
 use dpvs_core::proto::tcp::State;
 use dpvs_core::sched::{Table, TableConf};
@@ -80,7 +81,9 @@ pub struct Lab {
     left: Vec<DestId>,
     conns: usize,
     count: u8,
-    snap: Snapshot,
+    pub(super) snap: Snapshot,
+    pub(super) sets: Vec<(String, IpSet)>,
+    pub(super) limits: u64,
     routes: Vec<Route>,
     services: Vec<Service>,
     names: HashMap<DestId, String>,
@@ -145,7 +148,7 @@ fn matching(words: &[&str]) -> Result<Matching, String> {
 }
 
 /// Words behind fixed ones, as `name value` or a bare name.
-fn option<'a>(words: &[&'a str], name: &str) -> Option<&'a str> {
+pub(super) fn option<'a>(words: &[&'a str], name: &str) -> Option<&'a str> {
     let i = words.iter().position(|w| *w == name)?;
     Some(words.get(i + 1).copied().unwrap_or(""))
 }
@@ -173,6 +176,8 @@ impl Lab {
                 ports: vec![port("dpdk0"), port("dpdk1")].into(),
                 ..Snapshot::default()
             },
+            sets: Vec::new(),
+            limits: 0,
             routes: Vec::new(),
             services: Vec::new(),
             names: HashMap::new(),
@@ -238,6 +243,11 @@ impl Lab {
                 }
             }
         }
+    }
+
+    /// What is published is not what was.
+    pub(super) fn touch(&mut self) {
+        self.dirty = true;
     }
 
     /// Sends a message to every worker.
@@ -380,7 +390,7 @@ impl Lab {
         ports.get_mut(port).ok_or_else(|| "no such port".into())
     }
 
-    fn key(words: &[&str], vars: &Vars) -> Result<ServiceKey, String> {
+    pub(super) fn key(words: &[&str], vars: &Vars) -> Result<ServiceKey, String> {
         let [proto, end, ..] = words else {
             return Err("a service is `tcp VIP:PORT` or `udp VIP:PORT`".into());
         };
@@ -508,7 +518,7 @@ impl Lab {
             }
             ["zero"] => self.tell(|| ToWorker::Zero { dests: Vec::new() }),
             ["no-buffers", state] => self.sink.empty = on(state)?,
-            _ => return Ok(false),
+            _ => return self.guard(words, vars),
         }
         self.dirty = true;
         Ok(true)

@@ -7,6 +7,7 @@
 
 pub mod build;
 pub mod decode;
+mod guard;
 pub mod lab;
 pub mod packet;
 pub mod pieces;
