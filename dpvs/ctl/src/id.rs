@@ -152,6 +152,8 @@ ids! {
     GET_SYNC = 7531, "Ours: lists synchronisation daemons.";
     GET_SERVICE_EXTS = 7532, "Ours: lists the services that [`crate::msg::ServiceExt`] adds to.";
     GET_DEST_EXTS = 7533, "Ours: lists the dests that [`crate::msg::DestExt`] adds to.";
+    SET_LIMIT = 7540, "Ours: limits rates of a service or address: [`crate::msg::RateLimit`].";
+    GET_LIMITS = 7541, "Ours: lists rate limits.";
 }
 
 /// One module's ids: get range, set range, only with the agent switch.
@@ -194,6 +196,7 @@ const RANGES: &[Range] = &[
     // Ours; nothing can be set.
     range((7501, 7503), (1, 0), false),
     range((7530, 7533), (7520, 7526), false),
+    range((7541, 7541), (7540, 7540), false),
 ];
 
 /// Whether a daemon has a handler for `id` under `kind`. One that has none

@@ -24,6 +24,10 @@ pub enum Fault {
     WorkerRefused,
     /// A worker did not answer in time.
     WorkerSilent,
+    /// Somebody uses it.
+    Busy,
+    /// It would hold more than it may (where DPVS has no memory).
+    NoMemory,
     /// Ids are used up.
     NoRoom,
 }
@@ -41,6 +45,8 @@ impl Fault {
             Fault::Unsupported(_) => ErrCode::NOTSUPP,
             Fault::WorkerRefused => ErrCode::MSG_FAIL,
             Fault::WorkerSilent => ErrCode::MSG_DROP,
+            Fault::Busy => ErrCode::BUSY,
+            Fault::NoMemory => ErrCode::NOMEM,
             Fault::NoRoom => ErrCode::NOROOM,
         }
     }

@@ -99,7 +99,11 @@ impl Publisher {
         state: &mut State,
         netif: &mut dyn Netif,
     ) -> Option<(Arc<Snapshot>, Vec<DestId>)> {
-        if !state.net_changed && !state.services.is_changed() && self.settings.is_none() {
+        if !state.net_changed
+            && !state.services.is_changed()
+            && !state.guards.is_changed()
+            && self.settings.is_none()
+        {
             return None;
         }
         self.current.epoch += 1;
@@ -108,6 +112,9 @@ impl Publisher {
         }
         if std::mem::take(&mut state.net_changed) {
             self.network(state, netif);
+        }
+        if let Some(guard) = state.guards.take_changes() {
+            self.current.guard = guard;
         }
         let (changes, removed) = state.services.take_changes();
         for change in changes {

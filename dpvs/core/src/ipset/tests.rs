@@ -62,7 +62,7 @@ fn random(rng: &mut Rng, kind: SetKind, v6: bool) -> Span {
     let (plen, plen2) = (len(net), len(net2));
     let (a, b) = if kind.is_bitmap() {
         let a = IpAddr::V4(Ipv4Addr::from_bits(
-            0x0a00_0000 | rng.below(64) as u32 * 1000,
+            0x0a00_0000 + rng.below(64) as u32 * 1000,
         ));
         (a, a)
     } else {

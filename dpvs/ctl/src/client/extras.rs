@@ -7,7 +7,7 @@ use crate::error::CtlError;
 use crate::id;
 use crate::msg::{
     DropCount, EalPool, EalRing, EalSeg, EalZone, IfTraf, IpsetInfo, IpsetMember, IpsetParam,
-    KniFlow, LldpMessage, LldpParam, PortAffinity, TcConf, Tunnel, decode_eal_wide, decode_ipsets,
+    KniFlow, LldpMessage, LldpParam, PortAffinity, RateLimit, TcConf, Tunnel, decode_eal_wide, decode_ipsets,
 };
 use crate::types::{Blob, Name};
 use crate::wire::{Tail, Wire, decode_counted};
@@ -180,6 +180,22 @@ impl Client {
     /// See [`CtlError`]; `ShortReply` without a byte from one that does not tell.
     pub fn port_affinity(&self, dev: &Name<16>) -> Result<Vec<PortAffinity>, CtlError> {
         self.counted(id::GET_PORT_AFFINITY, &dev.encode(), Tail::Exact)
+    }
+
+    /// Sets rate limits; one without any removes them. Only our daemon knows them.
+    ///
+    /// # Errors
+    /// See [`CtlError`].
+    pub fn set_limit(&self, limit: &RateLimit) -> Result<(), CtlError> {
+        self.set(id::SET_LIMIT, &limit.encode())
+    }
+
+    /// Lists rate limits. Only our daemon tells.
+    ///
+    /// # Errors
+    /// See [`CtlError`]; `ShortReply` without a byte from one that does not tell.
+    pub fn limits(&self) -> Result<Vec<RateLimit>, CtlError> {
+        self.counted(id::GET_LIMITS, &[], Tail::Exact)
     }
 
     fn counted<T: Wire>(&self, id: u32, body: &[u8], tail: Tail) -> Result<Vec<T>, CtlError> {

@@ -1,10 +1,11 @@
-//! What the daemon tells beyond the C daemon (ids 7501 to 7503): packets
+//! What the daemon tells beyond the C daemon (ids 7501 to 7503), and the rate
+//! limits it takes beyond it (7540, 7541): packets
 //! dropped by lcore and reason, how a port's replies find the worker that owns
 //! their connection, and how long the workers' turns took.
 //!
 //! A daemon that does not know these ids closes without an answer.
 
-use crate::types::Name;
+use crate::types::{Be16, Ip16, Name};
 use crate::wire::wire_struct;
 
 wire_struct! {
@@ -34,6 +35,51 @@ wire_struct! {
         24 way: Name<32>,
         /// Why this way and no better one, in one sentence.
         56 why: Name<200>,
+    }
+}
+
+wire_struct! {
+    /// Rate limits of a service, or of all services of an address. Bits are those
+    /// of IP packets; 0 anywhere: no such limit; nothing but 0: none is left.
+    pub struct RateLimit[96] {
+        /// Virtual address.
+        0 vaddr: Ip16,
+        /// Virtual port; 0 with `proto` 0.
+        16 vport: Be16,
+        /// IP protocol; 0: all services of the address together.
+        18 proto: u8,
+        /// Family; [`crate::Af::from`] takes it.
+        19 af: u8,
+        /// How much may come at once, as the time in which it would: milliseconds;
+        /// 0: 100.
+        20 burst_ms: u32,
+        /// Packets of clients a second.
+        24 pps: u64,
+        /// Bits of clients a second.
+        32 bps: u64,
+        /// Packets to clients a second.
+        40 out_pps: u64,
+        /// Bits to clients a second.
+        48 out_bps: u64,
+        /// New connections a second.
+        56 cps: u64,
+        /// Packets a second of each source address.
+        64 src_pps: u64,
+        /// Bits a second of each source address.
+        72 src_bps: u64,
+        /// New connections a second of each source address.
+        80 src_cps: u64,
+        /// Of a hundred packets so many pass, in both directions.
+        88 percent: u8,
+    }
+}
+
+impl RateLimit {
+    /// Whether it limits anything.
+    #[must_use]
+    pub fn limits(&self) -> bool {
+        let rates = self.pps | self.bps | self.out_pps | self.out_bps | self.cps;
+        rates | self.src_pps | self.src_bps | self.src_cps | u64::from(self.percent) != 0
     }
 }
 

@@ -4,8 +4,10 @@
 //! A handler checks the whole body, then changes the model or reads it. It
 //! never waits: what needs the workers comes back as something to gather.
 
+mod acl;
 mod addr;
 mod conn;
+mod ipset;
 mod kept;
 mod laddr;
 mod neigh;
@@ -16,13 +18,12 @@ mod service;
 
 use dpvs_core::frame::{PortId, WorkerId};
 use dpvs_core::message::{Query, Reply};
-use dpvs_ctl::msg::AclConf;
 use dpvs_ctl::server::Request;
-use dpvs_ctl::wire::encode_counted;
 use dpvs_ctl::{Kind, Name, Wire, id};
 
 use super::Master;
 use super::error::{Fault, Result};
+use super::state::guard::Colour;
 pub(super) use conn::listed;
 
 /// What a handler leaves to be done.
@@ -121,6 +122,12 @@ impl Master {
             id::NETIF_SET_BOND | id::NETIF_SET_MAX => Err(Fault::Invalid("no bond of that name")),
             id::SET_NEIGH_ADD => self.neigh_change(body, true),
             id::SET_NEIGH_DEL => self.neigh_change(body, false),
+            id::SET_BLKLST_ADD => self.acl_change(body, Colour::Black, true),
+            id::SET_BLKLST_DEL => self.acl_change(body, Colour::Black, false),
+            id::SET_WHTLST_ADD => self.acl_change(body, Colour::White, true),
+            id::SET_WHTLST_DEL => self.acl_change(body, Colour::White, false),
+            id::SET_IPSET => self.ipset_set(body),
+            id::SET_LIMIT => self.limit_set(body),
             _ => self.unserved(id),
         }
     }
@@ -164,10 +171,11 @@ impl Master {
             id::GET_PORT_AFFINITY => self.port_affinity(body),
             id::GET_TURNS => Ok(self.turns()),
             id::GET_SERVICE_EXTS => Ok(Answer::Body(encode_counted(&self.service_exts()))),
-            // There can be no list, so this is the whole truth about them.
-            id::GET_BLKLST_GETALL | id::GET_WHTLST_GETALL => {
-                Ok(Answer::Body(encode_counted::<AclConf>(&[])))
-            }
+            id::GET_BLKLST_GETALL => Ok(self.acl_list(Colour::Black)),
+            id::GET_WHTLST_GETALL => Ok(self.acl_list(Colour::White)),
+            id::GET_IPSET_TEST => self.ipset_test(body),
+            id::GET_IPSET_LIST => self.ipset_list(body),
+            id::GET_LIMITS => Ok(self.limit_list()),
             _ => self.unserved(id),
         }
     }

@@ -6,7 +6,9 @@
 //! socket nor the workers; every change either happens whole or not at all.
 
 pub(crate) mod addr;
+pub(crate) mod guard;
 pub(crate) mod ids;
+pub(crate) mod ipset;
 pub(crate) mod link;
 pub(crate) mod policy;
 pub(crate) mod route;
@@ -19,6 +21,7 @@ use dpvs_core::frame::PortId;
 
 use super::error::Result;
 use addr::{Addr, Addrs};
+use guard::Guards;
 use link::Links;
 use route::{Kind, Route, Routes};
 use service::Services;
@@ -30,6 +33,7 @@ pub(crate) struct State {
     pub(crate) addrs: Addrs,
     pub(crate) routes: Routes,
     pub(crate) services: Services,
+    pub(crate) guards: Guards,
     /// Devices, addresses or routes changed since the last snapshot.
     pub(crate) net_changed: bool,
 }
