@@ -40,7 +40,7 @@ pub use netif::{
 pub use netif_ext::{
     BondSet, BondSlave, BondStatus, ConfQueues, McList, NicDev, NicExt, bond_act, bond_opt,
 };
-pub use ours::{DropCount, PortAffinity, WorkerTurns};
+pub use ours::{DropCount, PortAffinity, RateLimit, WorkerTurns};
 pub use route::{Route, Route6, RouteCompact, RtAddr, route_scope, route6_op, rtf};
 pub use service::{
     AddrRange, CheckConf, Dest, DestFront, DestTable, Info, MH_SIZES, Match, Service, ServiceDest,

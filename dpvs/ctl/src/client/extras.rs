@@ -7,7 +7,8 @@ use crate::error::CtlError;
 use crate::id;
 use crate::msg::{
     DropCount, EalPool, EalRing, EalSeg, EalZone, IfTraf, IpsetInfo, IpsetMember, IpsetParam,
-    KniFlow, LldpMessage, LldpParam, PortAffinity, RateLimit, TcConf, Tunnel, decode_eal_wide, decode_ipsets,
+    KniFlow, LldpMessage, LldpParam, PortAffinity, RateLimit, TcConf, Tunnel, decode_eal_wide,
+    decode_ipsets,
 };
 use crate::types::{Blob, Name};
 use crate::wire::{Tail, Wire, decode_counted};

@@ -90,7 +90,11 @@ impl Master {
         if !asked.limits() && !known {
             return Err(Fault::Missing);
         }
-        let percent = if asked.percent == 100 { 0 } else { asked.percent };
+        let percent = if asked.percent == 100 {
+            0
+        } else {
+            asked.percent
+        };
         self.state.guards.limit(key, RateLimit { percent, ..asked });
         Ok(Answer::Done)
     }

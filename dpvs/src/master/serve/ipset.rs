@@ -33,12 +33,7 @@ fn family(param: &IpsetParam) -> Af {
 }
 
 /// First and last address, and the prefix length if one is named.
-fn addrs(
-    first: Ip16,
-    last: Ip16,
-    cidr: u8,
-    af: Af,
-) -> Result<((IpAddr, IpAddr), Option<u8>)> {
+fn addrs(first: Ip16, last: Ip16, cidr: u8, af: Af) -> Result<((IpAddr, IpAddr), Option<u8>)> {
     let wrong = Fault::Invalid("address family of a set");
     let first = first.to_ip(af).ok_or(wrong.clone())?;
     let last = last.to_ip(af).ok_or(wrong)?;
@@ -200,7 +195,9 @@ impl Master {
         let param: IpsetParam = prefix(body)?;
         let sets = &self.state.guards.sets;
         let list: Vec<(IpsetInfo, Vec<IpsetMember>)> = if param.name.is_empty() {
-            sets.iter().map(|(name, set)| self.listed_set(name, set)).collect()
+            sets.iter()
+                .map(|(name, set)| self.listed_set(name, set))
+                .collect()
         } else {
             let set = sets.get(&param.name).ok_or(Fault::Missing)?;
             vec![self.listed_set(param.name, set)]

@@ -22,6 +22,7 @@ use super::{Answer, exact, prefix};
 use crate::master::Master;
 use crate::master::error::{Fault, Result};
 use crate::master::kept::{Kept, KeptDest, Parts};
+use crate::master::state::guard::Colour;
 
 /// Where time-outs stand in [`dpvs_core::snapshot::Timeouts`].
 const ESTABLISHED: usize = 1;
@@ -122,10 +123,26 @@ impl Master {
                 self.kept_laddr(request.id, body)
             }
             id::SET_BLKLST_ADD | id::SET_BLKLST_DEL | id::SET_WHTLST_ADD | id::SET_WHTLST_DEL => {
+                // Only entries with a set that is not there are nobody else's.
+                let entry: AclConf = prefix(body).ok()?;
+                let known = self.state.guards.sets.get(&entry.ipset).is_some();
+                if entry.ipset.is_empty() || known {
+                    return None;
+                }
                 Some(self.kept_acl(request.id, body))
             }
-            id::GET_BLKLST_GETALL => Some(listing(&self.kept.as_ref()?.black)),
-            id::GET_WHTLST_GETALL => Some(listing(&self.kept.as_ref()?.white)),
+            id::GET_BLKLST_GETALL => {
+                let kept = &self.kept.as_ref()?.black;
+                Some(listing(
+                    &[self.acl_entries(Colour::Black), kept.clone()].concat(),
+                ))
+            }
+            id::GET_WHTLST_GETALL => {
+                let kept = &self.kept.as_ref()?.white;
+                Some(listing(
+                    &[self.acl_entries(Colour::White), kept.clone()].concat(),
+                ))
+            }
             id::SET_SYNC_START => Some(self.sync_start(body)),
             id::SET_SYNC_STOP => {
                 let daemon: SyncDaemon = prefix(body).ok()?;

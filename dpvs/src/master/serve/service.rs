@@ -113,6 +113,8 @@ fn options(s: &Service, pe_sip: bool) -> Result<Options> {
         conn_timeout: s.conn_timeout,
         netmask: s.netmask,
         proxy_protocol: s.proxy_protocol,
+        bps: s.bps,
+        limit_proportion: s.limit_proportion,
         sched: scheduler(&s.sched_name)?,
         check: sane_check(s.check_conf),
         pe_sip,
@@ -165,6 +167,9 @@ pub(super) fn listed(key: &ServiceKey, entry: &Entry, cid: u8, index: u8) -> Ser
         timeout: o.timeout,
         conn_timeout: o.conn_timeout,
         netmask: o.netmask,
+        // DIFFERS: DPVS never lists these two, so that an edit loses them.
+        bps: o.bps,
+        limit_proportion: o.limit_proportion,
         addr: Ip16::from_ip(key.addr),
         sched_name: Name::truncated(o.sched.name()),
         num_dests: count(entry.dests.len()),
@@ -241,14 +246,14 @@ impl Master {
         if s.flags & svc_flag::SYNPROXY != 0 {
             self.inert("SYN proxy of a service");
         }
-        // 100 per cent is what keepalived sends for no limit.
-        if s.bps != 0 || (1..100).contains(&s.limit_proportion) {
-            self.inert("rate limit of a service");
-        }
     }
 
     pub(super) fn service_flush(&mut self) -> Result<Answer> {
+        let keys: Vec<ServiceKey> = self.state.services.iter().map(|(k, _)| *k).collect();
         self.state.services.flush();
+        for key in keys {
+            self.state.guards.forget(&key);
+        }
         Ok(Answer::Done)
     }
 
@@ -301,6 +306,7 @@ impl Master {
         }
         self.say_inert(s);
         self.state.services.add(key, options)?;
+        self.limit_service(key, s);
         Ok(Answer::Done)
     }
 
@@ -318,6 +324,7 @@ impl Master {
             entry.options = options;
             Ok(())
         })?;
+        self.limit_service(key, s);
         Ok(Answer::Done)
     }
 
@@ -349,11 +356,20 @@ impl Master {
 
     pub(super) fn service_del(&mut self, body: &[u8]) -> Result<Answer> {
         let s: Service = prefix(body)?;
-        self.state
-            .services
-            .del(&key(&s)?)
-            .map_err(invalid_if_missing)?;
+        let key = key(&s)?;
+        self.state.services.del(&key).map_err(invalid_if_missing)?;
+        self.state.guards.forget(&key);
         Ok(Answer::Done)
+    }
+
+    /// What a service says of rates.
+    fn limit_service(&mut self, key: ServiceKey, s: &Service) {
+        // 100 per cent is what keepalived sends for no limit.
+        let percent = match s.limit_proportion {
+            p @ 1..100 => p as u8,
+            _ => 0,
+        };
+        self.state.guards.limit_service(key, s.bps, percent);
     }
 
     fn dest_change(

@@ -169,7 +169,12 @@ impl Guards {
             self.changed = true;
         }
         if self.limits.contains_key(key) {
-            self.set_limit(*key, |l| *l = Limited { id: l.id, ..Limited::default() });
+            self.set_limit(*key, |l| {
+                *l = Limited {
+                    id: l.id,
+                    ..Limited::default()
+                }
+            });
         }
     }
 

@@ -27,6 +27,10 @@ pub(crate) struct Options {
     pub(crate) conn_timeout: u32,
     pub(crate) netmask: u32,
     pub(crate) proxy_protocol: u8,
+    /// Bits a second in each direction, 0 = not limited.
+    pub(crate) bps: u32,
+    /// Of a hundred packets so many pass; 0 and 100 = all.
+    pub(crate) limit_proportion: u32,
     pub(crate) sched: SchedKind,
     pub(crate) check: CheckConf,
     /// Persistence by SIP call (`--pe sip`).

@@ -1,0 +1,280 @@
+//! Sets, black and white lists and rate limits over the control socket, and what
+//! the workers are given of them.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+#[allow(dead_code)]
+mod ctl_lab;
+
+use std::net::IpAddr;
+
+use ctl_lab::{Lab, code};
+use dpvs_core::guard::Guard;
+use dpvs_core::limit::Meter;
+use dpvs_core::service::ServiceKey;
+use dpvs_ctl::msg::{AclConf, IpsetParam, RateLimit, Service, ipset_flag, ipset_op};
+use dpvs_ctl::{Af, Be16, CtlError, ErrCode, Ip16, Name, Wire, id};
+
+fn ip(text: &str) -> IpAddr {
+    text.parse().unwrap()
+}
+
+fn set(name: &str, opcode: u16) -> IpsetParam {
+    IpsetParam {
+        name: Name::truncated(name),
+        opcode,
+        ..IpsetParam::default()
+    }
+}
+
+fn create(name: &str, kind: &str) -> IpsetParam {
+    IpsetParam {
+        kind: Name::truncated(kind),
+        ..set(name, ipset_op::CREATE)
+    }
+}
+
+fn entry(name: &str, opcode: u16, first: &str, last: &str) -> IpsetParam {
+    IpsetParam {
+        min_addr: Ip16::from_ip(ip(first)),
+        max_addr: Ip16::from_ip(ip(last)),
+        ..set(name, opcode)
+    }
+}
+
+fn acl(subject: &str) -> AclConf {
+    let (source, ipset) = match subject.strip_prefix("ipset:") {
+        Some(name) => (Ip16::ANY, Name::truncated(name)),
+        None => (Ip16::from_ip(ip(subject)), Name::default()),
+    };
+    AclConf {
+        vaddr: Ip16::from_ip(ip("192.0.2.10")),
+        vport: Be16::new(80),
+        proto: 6,
+        af: Af::INET.as_u8(),
+        subject: source,
+        ipset,
+    }
+}
+
+fn key() -> ServiceKey {
+    ServiceKey {
+        proto: 6,
+        addr: ip("192.0.2.10"),
+        port: 80,
+    }
+}
+
+fn refused(answer: Result<(), CtlError>) -> ErrCode {
+    code(answer)
+}
+
+#[test]
+fn sets() {
+    let lab = Lab::start();
+    let c = &lab.client;
+    assert_eq!(
+        refused(c.set_ipset(&create("a", "hash:mac"))),
+        ErrCode::NOTSUPP
+    );
+    c.set_ipset(&create("a", "hash:ip")).unwrap();
+    assert_eq!(
+        refused(c.set_ipset(&create("a", "hash:ip"))),
+        ErrCode::EXIST
+    );
+    let add = |first, last| c.set_ipset(&entry("a", ipset_op::ADD, first, last));
+    add("10.0.0.1", "10.0.0.9").unwrap();
+    assert_eq!(refused(add("10.0.0.9", "10.0.0.12")), ErrCode::EXIST);
+    let forced = IpsetParam {
+        flag: ipset_flag::FORCE,
+        ..entry("a", ipset_op::ADD, "10.0.0.9", "10.0.0.12")
+    };
+    c.set_ipset(&forced).unwrap();
+    let test = |addr| c.test_ipset(&entry("a", ipset_op::TEST, addr, addr));
+    assert_eq!(test("10.0.0.12").unwrap(), 1);
+    assert_eq!(test("10.0.0.13").unwrap(), 0);
+    let del = |addr| c.set_ipset(&entry("a", ipset_op::DEL, addr, addr));
+    del("10.0.0.12").unwrap();
+    assert_eq!(refused(del("10.0.0.12")), ErrCode::NOTEXIST);
+    let listed = c.ipsets(&set("a", ipset_op::LIST)).unwrap();
+    let (info, members) = &listed[0];
+    assert_eq!((info.entries, members.len()), (11, 11));
+    assert_eq!(
+        members[0].addr.v4(),
+        "10.0.0.1".parse::<std::net::Ipv4Addr>().unwrap()
+    );
+    assert_eq!(info.detail.read::<[u32; 3]>(), [0, 1024, 65_535]);
+    // Sixty-five thousand and more do not fit, and nothing of them stays.
+    assert_eq!(refused(add("10.8.0.0", "10.9.0.0")), ErrCode::NOMEM);
+    assert_eq!(
+        c.ipsets(&set("a", ipset_op::LIST)).unwrap()[0].0.entries,
+        11
+    );
+    let range = IpsetParam {
+        cidr: 24,
+        ..entry("b", ipset_op::CREATE, "10.0.0.0", "10.0.0.255")
+    };
+    let bitmap = IpsetParam {
+        kind: Name::truncated("bitmap:ip,mac"),
+        ..range
+    };
+    c.set_ipset(&bitmap).unwrap();
+    let outside = c.set_ipset(&entry("b", ipset_op::ADD, "10.0.1.1", "10.0.1.1"));
+    assert_eq!(refused(outside), ErrCode::INVAL);
+    // With their devices.
+    c.set_ipset(&create("c", "hash:net,port,iface")).unwrap();
+    let with = |dev: &str| IpsetParam {
+        proto: 6,
+        min_port: 80,
+        max_port: 81,
+        cidr: 24,
+        iface: Name::truncated(dev),
+        ..entry("c", ipset_op::ADD, "10.0.0.0", "10.0.0.255")
+    };
+    assert_eq!(refused(c.set_ipset(&with("dpdk9"))), ErrCode::NODEV);
+    c.set_ipset(&with("dpdk0")).unwrap();
+    let (info, members) = &c.ipsets(&set("c", ipset_op::LIST)).unwrap()[0];
+    assert_eq!(
+        (info.entries, members[1].port, members[1].cidr),
+        (2, 81, 24)
+    );
+    assert_eq!(members[1].iface.text(), "dpdk0");
+    assert_eq!(c.ipsets(&set("", ipset_op::LIST)).unwrap().len(), 3);
+    // The workers have them.
+    let sets = lab.snapshot(1).guard.sets.clone();
+    assert_eq!(sets[0].as_ref().unwrap().len(), 11);
+    c.set_ipset(&set("a", ipset_op::FLUSH)).unwrap();
+    assert_eq!(lab.snapshot(1).guard.sets[0].as_ref().unwrap().len(), 0);
+    c.set_ipset(&set("a", ipset_op::DESTROY)).unwrap();
+    assert!(lab.snapshot(0).guard.sets[0].is_none());
+    assert_eq!(
+        refused(c.set_ipset(&set("a", ipset_op::DESTROY))),
+        ErrCode::NOTEXIST
+    );
+    assert_eq!(
+        refused(c.set_ipset(&set("b", ipset_op::TEST))),
+        ErrCode::INVAL
+    );
+}
+
+#[test]
+fn lists() {
+    let lab = Lab::start();
+    let c = &lab.client;
+    let set_acl = |id, subject: &str| c.set(id, &acl(subject).encode());
+    // No service needs to be there, and what is there already is no fault.
+    for _ in 0..2 {
+        set_acl(id::SET_BLKLST_ADD, "203.0.113.9").unwrap();
+    }
+    assert_eq!(
+        refused(set_acl(id::SET_BLKLST_ADD, "ipset:bad")),
+        ErrCode::INVAL
+    );
+    c.set_ipset(&create("bad", "hash:net")).unwrap();
+    set_acl(id::SET_BLKLST_ADD, "ipset:bad").unwrap();
+    set_acl(id::SET_WHTLST_ADD, "203.0.113.8").unwrap();
+    assert_eq!(
+        refused(c.set_ipset(&set("bad", ipset_op::DESTROY))),
+        ErrCode::BUSY
+    );
+    let body = c.get(id::GET_BLKLST_GETALL, &[]).unwrap();
+    assert_eq!(body.len(), 4 + 2 * AclConf::SIZE);
+    assert_eq!(AclConf::take(&body[4..]), acl("203.0.113.9"));
+    assert_eq!(AclConf::take(&body[4 + AclConf::SIZE..]), acl("ipset:bad"));
+    let guard = lab.snapshot(1).guard.clone();
+    let lists = guard.lists.get(&key()).unwrap();
+    assert_eq!(lists.black.sources.len(), 1);
+    assert_eq!(lists.black.sets.len(), 1);
+    assert_eq!(lists.white.sources.len(), 1);
+    set_acl(id::SET_BLKLST_DEL, "203.0.113.9").unwrap();
+    assert_eq!(
+        refused(set_acl(id::SET_BLKLST_DEL, "203.0.113.9")),
+        ErrCode::NOTEXIST
+    );
+    // They go with their service, and the set is nobody's then.
+    let service = Service {
+        sched_name: Name::truncated("rr"),
+        ..Service::at(6, "192.0.2.10:80".parse().unwrap())
+    };
+    c.set(id::SO_SET_ADD, &service.encode()).unwrap();
+    c.set(id::SO_SET_DEL, &service.encode()).unwrap();
+    assert!(!lab.snapshot(0).guard.is_on());
+    assert_eq!(c.get(id::GET_WHTLST_GETALL, &[]).unwrap(), [0; 4]);
+    c.set_ipset(&set("bad", ipset_op::DESTROY)).unwrap();
+}
+
+#[test]
+fn limits() {
+    let lab = Lab::start();
+    let c = &lab.client;
+    let limit = RateLimit {
+        vaddr: Ip16::from_ip(ip("192.0.2.10")),
+        vport: Be16::new(80),
+        proto: 6,
+        af: Af::INET.as_u8(),
+        pps: 1000,
+        bps: 5_000_000,
+        ..RateLimit::default()
+    };
+    let none = RateLimit {
+        pps: 0,
+        bps: 0,
+        ..limit
+    };
+    assert_eq!(refused(c.set_limit(&none)), ErrCode::NOTEXIST);
+    c.set_limit(&limit).unwrap();
+    c.set_limit(&RateLimit {
+        proto: 0,
+        vport: Be16::new(0),
+        cps: 7,
+        ..none
+    })
+    .unwrap();
+    assert_eq!(c.limits().unwrap().len(), 2);
+    let total = |worker, key: &ServiceKey, meter| {
+        let snap = lab.snapshot(worker);
+        snap.guard.limits.get(key).unwrap().total[meter as usize].per_second
+    };
+    assert_eq!(total(0, &key(), Meter::InPackets), 1000);
+    assert_eq!(total(1, &Guard::vip(key().addr), Meter::Conns), 7);
+    // A service's own fields count as well, and are listed.
+    let service = Service {
+        sched_name: Name::truncated("rr"),
+        bps: 1_000_000,
+        limit_proportion: 90,
+        ..Service::at(6, "192.0.2.10:80".parse().unwrap())
+    };
+    c.set(id::SO_SET_ADD, &service.encode()).unwrap();
+    assert_eq!(total(0, &key(), Meter::InBits), 1_000_000);
+    assert_eq!(total(0, &key(), Meter::OutBits), 1_000_000);
+    let listed = c.services(0).unwrap();
+    assert_eq!((listed[0].bps, listed[0].limit_proportion), (1_000_000, 90));
+    assert_eq!(
+        lab.snapshot(0).guard.limits.get(&key()).unwrap().percent,
+        90
+    );
+    // keepalived says 100 for no limit.
+    let plain = Service {
+        bps: 0,
+        limit_proportion: 100,
+        ..service
+    };
+    c.set(id::SO_SET_EDIT, &plain.encode()).unwrap();
+    assert_eq!(total(0, &key(), Meter::InBits), 5_000_000);
+    c.set_limit(&none).unwrap();
+    assert_eq!(c.limits().unwrap().len(), 1);
+    assert!(lab.snapshot(0).guard.limits.get(&key()).is_none());
+    for bad in [
+        RateLimit { proto: 1, ..limit },
+        RateLimit { proto: 0, ..limit },
+        RateLimit {
+            percent: 101,
+            ..limit
+        },
+        RateLimit {
+            vaddr: Ip16::ANY,
+            ..limit
+        },
+    ] {
+        assert_eq!(refused(c.set_limit(&bad)), ErrCode::INVAL);
+    }
+}
