@@ -83,7 +83,7 @@ impl Master {
             }
             Ok(Answer::Body(body)) => to.reply(server, Ok(body)),
             Ok(Answer::Done) => {
-                let epoch = if self.state.net_changed || self.state.services.is_changed() {
+                let epoch = if self.state.is_changed() {
                     self.publisher.next_epoch()
                 } else {
                     self.publisher.epoch()

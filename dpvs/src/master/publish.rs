@@ -99,11 +99,7 @@ impl Publisher {
         state: &mut State,
         netif: &mut dyn Netif,
     ) -> Option<(Arc<Snapshot>, Vec<DestId>)> {
-        if !state.net_changed
-            && !state.services.is_changed()
-            && !state.guards.is_changed()
-            && self.settings.is_none()
-        {
+        if !state.is_changed() && self.settings.is_none() {
             return None;
         }
         self.current.epoch += 1;

@@ -39,6 +39,11 @@ pub(crate) struct State {
 }
 
 impl State {
+    /// Whether the workers are to be given something new.
+    pub(crate) fn is_changed(&self) -> bool {
+        self.net_changed || self.services.is_changed() || self.guards.is_changed()
+    }
+
     /// Adds an address with its host route and the route to its subnet.
     pub(crate) fn add_addr(&mut self, addr: Addr) -> Result<()> {
         let (local, subnet) = routes_of(&addr);
