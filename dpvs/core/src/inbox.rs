@@ -13,6 +13,7 @@ use crate::raw::Net;
 use crate::service::{DESTS_MAX, DestId};
 use crate::snapshot::{Port, Snapshot};
 use crate::stats::Reason;
+use crate::tc::{Shares, TcState};
 use crate::worker::{DestState, Worker};
 
 /// Entries looked at for one piece of a connection listing.
@@ -158,6 +159,16 @@ impl<F: Frame> Worker<F> {
                 .get_or_insert_with(|| Box::new(GuardState::new(self.conf.seed)))
                 .prepare(&next.guard);
         }
+        if old.as_ref().is_none_or(|o| !Arc::ptr_eq(&o.tc, &next.tc)) {
+            let mtus: Vec<u16> = next.ports.iter().map(|p| p.mtu).collect();
+            let shares = Shares {
+                me: self.conf.id.0.into(),
+                workers: self.conf.workers.into(),
+                mtus: &mtus,
+            };
+            // Buckets start full: their time begins with the first frame.
+            self.tc = TcState::of(self.tc.take(), &next.tc, &shares, 0);
+        }
         let epoch = next.epoch;
         self.snap = Some(next);
         io.report(FromWorker::Installed {
@@ -207,6 +218,7 @@ impl<F: Frame> Worker<F> {
             Query::Neighbours => Reply::Neighbours(self.neighs.list()),
             Query::Conns { cursor, max } => self.list_conns(cursor, max),
             Query::ConnFind(tuple) => Reply::ConnFind(self.find_conn(&tuple).map(Box::new)),
+            Query::Tc => Reply::Tc(self.tc.as_ref().map_or_else(Vec::new, |t| t.stats())),
             Query::Laddrs => Reply::Laddrs(self.pools.usage()),
             Query::Counters => {
                 self.stats.conns = self.conns.len() as u64;

@@ -44,5 +44,6 @@ pub mod sharemap;
 pub mod snapshot;
 pub mod stats;
 mod steady;
+pub mod tc;
 pub mod worker;
 pub mod xmit;

@@ -91,7 +91,7 @@ impl ToWorker {
                 Query::Dests(dests) => 1 + lines(dests.len()),
                 Query::Conns { max, .. } => 1 + max / 8,
                 Query::Neighbours | Query::Laddrs => u32::MAX,
-                Query::Counters => 8,
+                Query::Tc | Query::Counters => 8,
                 Query::ConnFind(_) => 1,
             },
             Self::Zero { dests } if dests.is_empty() => u32::MAX,
@@ -121,6 +121,8 @@ pub enum Query {
     /// Use of the port pools of every local address at once, however many: for
     /// tests. See [`ToWorker::List`].
     Laddrs,
+    /// What the queue schedulers counted.
+    Tc,
     /// Packets dropped, by reason, and IP counters.
     Counters,
 }
@@ -221,6 +223,8 @@ pub enum Reply {
     ConnFind(Option<Box<ConnInfo>>),
     /// Port pools.
     Laddrs(Vec<LaddrUse>),
+    /// Schedulers, all ports.
+    Tc(Vec<crate::tc::QschStats>),
     /// Counters.
     Counters(Box<crate::stats::WorkerStats>),
 }

@@ -14,6 +14,7 @@ use crate::inet::route::Fib;
 use crate::rss::Returns;
 use crate::service::ServiceTable;
 use crate::sharemap::ShareMap;
+use crate::tc::Tc;
 use crate::xmit::uoa::UoaMode;
 
 /// A MAC address.
@@ -34,6 +35,8 @@ pub struct Snapshot {
     pub services: ServiceTable,
     /// Black and white lists, rate limits, and the sets they name.
     pub guard: Guard,
+    /// Queue schedulers of the ports.
+    pub tc: Arc<Tc>,
     /// How replies to local addresses find their worker.
     pub returns: Returns,
     /// Time-outs and switches of dpvs.conf.

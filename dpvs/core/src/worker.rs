@@ -28,6 +28,7 @@ use crate::sched::Load;
 use crate::service::{DESTS_MAX, Dest, DestId};
 use crate::snapshot::Snapshot;
 use crate::stats::{Reason, WorkerStats};
+use crate::tc::TcState;
 
 /// How a worker is made.
 #[derive(Clone, Debug)]
@@ -128,6 +129,8 @@ pub struct Worker<F: Frame> {
     pub(crate) frags: Option<Box<Fragments<F>>>,
     /// Identification of the last packet made here that needs one.
     pub(crate) ip_id: u16,
+    /// Queues of the ports' schedulers, if there are any.
+    pub(crate) tc: Option<Box<TcState<F>>>,
     /// Token buckets of rate limits, once there are any.
     pub(crate) guards: Option<Box<GuardState>>,
     /// Second, and ICMP errors copied to the other workers within it.
@@ -170,6 +173,7 @@ impl<F: Frame> Worker<F> {
             frags: None,
             ip_id: (a ^ d) as u16,
             guards: None,
+            tc: None,
             copied: (0, 0),
             conf,
         }

@@ -19,6 +19,7 @@ mod service;
 use dpvs_core::frame::{PortId, WorkerId};
 use dpvs_core::message::{Query, Reply};
 use dpvs_ctl::server::Request;
+use dpvs_ctl::wire::encode_counted;
 use dpvs_ctl::{Kind, Name, Wire, id};
 
 use super::Master;
