@@ -13,8 +13,8 @@ use std::sync::Arc;
 
 use dpvs_core::frame::{Frame, HeapFrame, Io, Now, PortId, WorkerId, empty_burst};
 use dpvs_core::inet::route::{Fib, Route};
-use dpvs_core::matching::{Matching, Side};
 use dpvs_core::ipset::IpSet;
+use dpvs_core::matching::{Matching, Side};
 use dpvs_core::message::{FromWorker, Query, Reply, ToWorker};
 use dpvs_core::proto::tcp::State;
 use dpvs_core::sched::{Table, TableConf};
