@@ -19,6 +19,7 @@ use crate::sched::Flow;
 use crate::service::{Dest, FwdMode, ICMP, ICMPV6, Service, ServiceKey, TCP, UDP};
 use crate::snapshot::Snapshot;
 use crate::stats::Reason;
+use crate::synproxy::Step;
 use crate::worker::Worker;
 use crate::xmit::fullnat::SYN;
 
@@ -33,6 +34,8 @@ pub(crate) enum Admitted {
     Pass,
     /// It is refused.
     Drop(Reason),
+    /// The SYN proxy's.
+    Proxy(Step),
     /// Another worker has its connection.
     HandOver(WorkerId),
 }
@@ -62,6 +65,13 @@ impl<F: Frame> Worker<F> {
         let service = match lookup(snap, &key) {
             Some(service) if syn || head.proto == UDP || others::opens(data, head) => service,
             found => {
+                if let Some(service) = found
+                    && head.proto == TCP
+                    && let Some(step) =
+                        self.ack_without_conn::<A, I>(snap, from, service, frame, head, now, io)
+                {
+                    return step.map_or_else(Admitted::Drop, Admitted::Proxy);
+                }
                 // A service's own packets come before those of a local port, for
                 // addresses that are both.
                 let tuple = Tuple {
@@ -94,6 +104,13 @@ impl<F: Frame> Worker<F> {
         if bad_source(src.ip()) {
             return Admitted::Drop(Reason::BadAddress);
         }
+        if syn {
+            match self.wants_cookie(snap, service, head, now, io) {
+                Ok(false) => {}
+                Ok(true) => return Admitted::Proxy(Step::Cookie),
+                Err(reason) => return Admitted::Drop(reason),
+            }
+        }
         if !snap.guard.limits.is_empty() && !self.may_connect(snap, &key, src.ip(), now) {
             return Admitted::Drop(Reason::RateLimit);
         }
@@ -120,7 +137,7 @@ impl<F: Frame> Worker<F> {
     }
 
     #[allow(clippy::too_many_arguments)]
-    fn create<A: Net, I: Io<Frame = F>>(
+    pub(crate) fn create<A: Net, I: Io<Frame = F>>(
         &mut self,
         snap: &Snapshot,
         from: &Egress,

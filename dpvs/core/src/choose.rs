@@ -11,6 +11,7 @@ use crate::frame::Frame;
 use crate::sched::{Cursor, Flow, Load};
 use crate::service::{Dest, HashTarget, Service};
 use crate::stats::Reason;
+use crate::synproxy::Meter;
 use crate::worker::{DestState, Worker};
 
 /// What a worker keeps of a service while it forwards.
@@ -24,6 +25,15 @@ pub(crate) struct ServiceState {
     epoch: u32,
     /// Which of them is next.
     pub(crate) next_source: usize,
+    /// How fast SYNs come.
+    pub(crate) syns: Meter,
+}
+
+impl ServiceState {
+    /// Whether it is of this service, not of one before with its number.
+    pub(crate) fn is_of(&self, service: &Service) -> bool {
+        self.uid == service.uid
+    }
 }
 
 /// Of every service a worker may know.
@@ -98,6 +108,21 @@ impl<F: Frame> Worker<F> {
             })
     }
 
+    /// What this worker keeps of a service, up to date.
+    pub(crate) fn service_state(&mut self, service: &Arc<Service>) -> Option<&mut ServiceState> {
+        let i = service.id.0 as usize;
+        let epoch = self.pools.epoch();
+        let known = self.services.get(i).is_some_and(|state| {
+            state.as_ref().is_some_and(|s| {
+                s.uid == service.uid && s.version == service.version && s.epoch == epoch
+            })
+        });
+        if !known {
+            self.refresh(service);
+        }
+        self.services.get_mut(i)?.as_deref_mut()
+    }
+
     /// The service, its local addresses or their pools are not what they were.
     #[cold]
     fn refresh(&mut self, service: &Arc<Service>) {
@@ -128,8 +153,12 @@ impl<F: Frame> Worker<F> {
                 sources: Vec::new(),
                 epoch: 0,
                 next_source: 0,
+                syns: Meter::default(),
             })
         });
+        if state.uid != service.uid {
+            state.syns = Meter::default();
+        }
         let changed = state.uid != service.uid || state.version != service.version;
         if changed {
             let same = state.uid == service.uid;

@@ -44,6 +44,7 @@ pub mod sharemap;
 pub mod snapshot;
 pub mod stats;
 mod steady;
+mod synproxy;
 pub mod tc;
 pub mod worker;
 pub mod xmit;

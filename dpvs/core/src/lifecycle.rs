@@ -152,7 +152,29 @@ impl<F: Frame> Worker<F> {
             }
         }
         for (conn, hashes) in due.iter().zip(hashes) {
+            if self.is_proxied_syn(snap, conn, now, io) {
+                continue;
+            }
             self.end_hashed(snap, conn, hashes, now, io);
+        }
+    }
+
+    /// A connection's time is up: true if it goes on, because its server gets
+    /// another SYN.
+    #[inline]
+    fn is_proxied_syn<I: Io<Frame = F>>(
+        &mut self,
+        snap: &Snapshot,
+        conn: Handle,
+        now: Now,
+        io: &mut I,
+    ) -> bool {
+        if conn.is_v6() {
+            <u128 as Family>::entry(&self.conns, conn).flags & flags::SIDE != 0
+                && self.try_again::<u128, I>(snap, conn, now, io)
+        } else {
+            <u32 as Family>::entry(&self.conns, conn).flags & flags::SIDE != 0
+                && self.try_again::<u32, I>(snap, conn, now, io)
         }
     }
 
@@ -193,6 +215,9 @@ impl<F: Frame> Worker<F> {
         let entry = *A::entry(&self.conns, conn);
         if entry.flags & flags::EMBRYO != 0 {
             self.embryos.remove(&mut self.conns, conn);
+        }
+        if entry.flags & flags::SIDE != 0 {
+            self.forget::<A>(conn);
         }
         self.conns.remove_hashed(conn, hashes);
         self.stats.conns_gone += 1;

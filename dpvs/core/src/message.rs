@@ -8,7 +8,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use crate::frame::{PortId, WorkerId};
-use crate::service::DestId;
+use crate::service::{DestId, ServiceKey};
 use crate::snapshot::{Mac, Snapshot};
 
 /// From the master to one worker.
@@ -168,6 +168,15 @@ pub enum FromWorker {
         snapshot: Option<Arc<Snapshot>>,
         /// A list of removed servers that has been gone through.
         removed: Vec<DestId>,
+    },
+    /// A service that did not ask for the SYN proxy gets it, or no longer.
+    SynFlood {
+        /// Who.
+        worker: WorkerId,
+        /// The service.
+        service: ServiceKey,
+        /// SYNs of this second so far; `None`: it is over.
+        rate: Option<u32>,
     },
     /// A removed server has no connection left on this worker.
     DestDrained {

@@ -201,6 +201,10 @@ impl<F: Frame> Worker<F> {
             return Came::Sent(owner);
         }
         match self.admit::<A, I>(snap, from, &frame, head, now, io) {
+            Admitted::Proxy(step) => {
+                self.proxy_step::<A, I>(snap, from, frame, head, step, now, io);
+                Came::Refused
+            }
             Admitted::Conn(conn) => {
                 self.transit::<A, I>(snap, from, frame, head, conn, now, io);
                 Came::Conn
@@ -265,10 +269,54 @@ impl<F: Frame> Worker<F> {
         None
     }
 
-    /// A packet of a known connection: state, counters, rewrite, out.
+    /// A packet of a known connection. Those that are proxied have a look at it
+    /// first.
     #[inline(always)]
     #[allow(clippy::too_many_arguments)]
     pub(crate) fn transit<A: Net, I: Io<Frame = F>>(
+        &mut self,
+        snap: &Snapshot,
+        from: &Egress,
+        mut frame: F,
+        head: &Head,
+        conn: Handle,
+        now: Now,
+        io: &mut I,
+    ) {
+        if A::entry(&self.conns, conn).flags & flags::SIDE != 0 {
+            let passed = self.proxy_gate::<A, I>(snap, from, frame, head, conn, now, io);
+            let Some(passed) = passed else { return };
+            frame = passed;
+        }
+        self.pass::<A, I>(snap, from, frame, head, conn, now, io);
+    }
+
+    /// A segment of a proxied connection that was made here, or has waited; a SYN
+    /// is not to be answered again.
+    #[inline(never)]
+    #[allow(clippy::too_many_arguments)]
+    pub(crate) fn transit_again<A: Net, I: Io<Frame = F>>(
+        &mut self,
+        snap: &Snapshot,
+        from: &Egress,
+        mut frame: F,
+        head: &Head,
+        conn: Handle,
+        now: Now,
+        io: &mut I,
+    ) {
+        if frame.data()[usize::from(head.l4) + 13] & SYN == 0 {
+            let passed = self.proxy_gate::<A, I>(snap, from, frame, head, conn, now, io);
+            let Some(passed) = passed else { return };
+            frame = passed;
+        }
+        self.pass::<A, I>(snap, from, frame, head, conn, now, io);
+    }
+
+    /// A packet of a known connection: state, counters, rewrite, out.
+    #[inline(always)]
+    #[allow(clippy::too_many_arguments)]
+    fn pass<A: Net, I: Io<Frame = F>>(
         &mut self,
         snap: &Snapshot,
         from: &Egress,
@@ -395,11 +443,13 @@ impl<F: Frame> Worker<F> {
         };
         // Errors quote the packet as it came, so they go before the rewrite.
         if snap.settings.xmit_ttl && !decrement_ttl(frame.data_mut()) {
+            self.ungate::<A>(conn, &mut frame, head);
             return self.time_exceeded(snap, from, frame, now, io);
         }
         let mut fragment = false;
         if head.ip_len > way.mtu() {
             if A::V6 || frame.data()[L3 + 6] & 0x40 != 0 {
+                self.ungate::<A>(conn, &mut frame, head);
                 return self.too_big(snap, from, frame, way.mtu(), now, io);
             }
             fragment = true;

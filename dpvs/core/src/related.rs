@@ -17,6 +17,7 @@ use crate::raw::{L3, Net, ld16, st16};
 use crate::service::{FwdMode, ICMP, ICMPV6, SCTP, TCP, UDP};
 use crate::snapshot::Snapshot;
 use crate::stats::Reason;
+use crate::synproxy::Proxied;
 use crate::worker::Worker;
 
 /// Bytes of an ICMP header, IPv4 and IPv6 alike.
@@ -211,10 +212,14 @@ impl<F: Frame> Worker<F> {
                 l3.inverse(),
             ),
         };
-        let seq_delta = if conn.dir() == Dir::Out && proto == TCP {
-            entry.seq_delta
-        } else {
-            0
+        let seq_delta = match conn.dir() {
+            _ if proto != TCP => 0,
+            Dir::Out => entry.seq_delta,
+            Dir::In => self
+                .conns
+                .side::<A>(conn)
+                .and_then(|s| s.synproxy.as_ref())
+                .map_or(0, Proxied::delta),
         };
         // As from the client, whoever sent it (as DPVS).
         self.dests[entry.dest as usize].count(Dir::In, u64::from(head.ip_len));

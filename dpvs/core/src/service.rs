@@ -252,6 +252,8 @@ pub struct Service {
     pub proxy: Option<Proxy>,
     /// What it is found by, if not by its key, which then has no address.
     pub matching: Option<Matching>,
+    /// SYNs are answered by a cookie, always.
+    pub synproxy: bool,
     /// Servers, newest first as DPVS keeps them.
     pub dests: Arc<[Dest]>,
     /// Local addresses, in the order they were added.
@@ -276,6 +278,7 @@ impl Service {
             laddrs: Arc::new([]),
             proxy: None,
             matching: None,
+            synproxy: false,
             policy: Policy::default(),
         }
     }

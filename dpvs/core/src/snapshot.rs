@@ -11,6 +11,7 @@ use std::sync::Arc;
 use crate::frame::PortId;
 use crate::guard::Guard;
 use crate::inet::route::Fib;
+use crate::proto::tcp::State;
 use crate::rss::Returns;
 use crate::service::ServiceTable;
 use crate::sharemap::ShareMap;
@@ -236,6 +237,68 @@ pub struct Settings {
     pub frag_max: u32,
     /// `fragment/ttl`: seconds a datagram is followed.
     pub frag_ttl: u32,
+    /// `tcp/synproxy`.
+    pub synproxy: SynproxySettings,
+}
+
+/// The SYN proxy (`ipvs_defs/tcp/synproxy`).
+#[derive(Clone, Debug)]
+#[allow(clippy::struct_excessive_bools)]
+pub struct SynproxySettings {
+    /// Largest segment offered to clients, bytes.
+    pub mss: u16,
+    /// TTL or hop limit of what is sent to clients.
+    pub ttl: u8,
+    /// SACK is offered where the client does.
+    pub sack: bool,
+    /// Window scale offered, 0 to 14; 0 = no scaling.
+    pub wscale: u8,
+    /// Time stamps are offered where the client does.
+    pub timestamp: bool,
+    /// Clients may not send data before the server has answered.
+    pub close_client_window: bool,
+    /// The server is not asked before the client has sent data.
+    pub defer_rs_syn: bool,
+    /// SYNs sent to a server again.
+    pub rs_syn_max_retry: u8,
+    /// The server's bare ACKs that say nothing new, from how many on they are
+    /// dropped.
+    pub ack_storm_thresh: u16,
+    /// Segments of a client that wait for its server.
+    pub max_ack_saved: u8,
+    /// States in which a connection is used again, a bit each
+    /// ([`crate::proto::tcp::State`]).
+    pub reuse: u16,
+    /// SYNs a second to a service from which on it is proxied though it did not ask,
+    /// over all workers; 0 = never.
+    pub auto_syn_rate: u32,
+}
+
+impl SynproxySettings {
+    /// Whether a connection in that state is used again.
+    #[must_use]
+    pub fn reuses(&self, state: State) -> bool {
+        self.reuse >> state.index() & 1 != 0
+    }
+}
+
+impl Default for SynproxySettings {
+    fn default() -> Self {
+        Self {
+            mss: 1452,
+            ttl: 63,
+            sack: true,
+            wscale: 0,
+            timestamp: false,
+            close_client_window: false,
+            defer_rs_syn: false,
+            rs_syn_max_retry: 3,
+            ack_storm_thresh: 10,
+            max_ack_saved: 3,
+            reuse: 1 << State::Close.index() | 1 << State::TimeWait.index(),
+            auto_syn_rate: 0,
+        }
+    }
 }
 
 impl Default for Settings {
@@ -257,6 +320,7 @@ impl Default for Settings {
             pool_hash_size: 16,
             frag_max: 4096,
             frag_ttl: 1,
+            synproxy: SynproxySettings::default(),
         }
     }
 }

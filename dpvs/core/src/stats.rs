@@ -3,6 +3,8 @@
 //! Every packet that is not sent has a [`Reason`]; the reasons add up to the
 //! drops. Plain integers: one worker writes, the master asks for a copy.
 
+use crate::proto::tcp::State;
+
 macro_rules! reasons {
     ($($(#[$doc:meta])* $name:ident = $text:literal,)*) => {
         /// Why a packet was dropped (or consumed without being sent on).
@@ -78,6 +80,16 @@ reasons! {
     /// Came before the first segment of a connection with PROXY protocol, which will
     /// have to be sent again.
     ProxyOrder = "proxy-order",
+    /// SYN for the SYN proxy of a service without a usable server.
+    SynproxyNoDest = "synproxy-no-dest",
+    /// ACK without data where a server is asked only then (`defer_rs_syn`).
+    SynproxyNullAck = "synproxy-null-ack",
+    /// Nothing to keep, or nothing of ours, while a proxied SYN waits for its answer.
+    SynproxyWaiting = "synproxy-waiting",
+    /// More than is kept of a client until its server answers.
+    SynproxyQueue = "synproxy-queue",
+    /// The server's ACKs that say nothing new, one too many.
+    SynproxyAckStorm = "synproxy-ack-storm",
     /// Dropped without the ICMP error that is due, because of the rate limit.
     IcmpLimited = "icmp-limited",
     /// Fragment whose first one did not come in time, or that had no room to wait.
@@ -111,6 +123,52 @@ pub struct InetStats {
     pub frag_oks: u64,
     pub frag_fails: u64,
     pub frag_creates: u64,
+}
+
+/// What the SYN proxy has done.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SynproxyStats {
+    /// SYNs answered by a cookie.
+    pub syn: u64,
+    /// ACKs with a good cookie.
+    pub ok_ack: u64,
+    /// ACKs with a bad one, answered by a reset.
+    pub bad_ack: u64,
+    /// ACKs without data where data was waited for.
+    pub null_ack: u64,
+    /// Servers that answered by a reset.
+    pub rs_error: u64,
+    /// ACKs of servers dropped because they said nothing new.
+    pub ack_storm: u64,
+    /// Segments of clients for which there was no room.
+    pub queue_full: u64,
+    /// Connections used again, by the state they were in.
+    pub reused: [u64; crate::proto::tcp::STATES],
+    /// Times a service that had not asked for it got the SYN proxy.
+    pub auto: u64,
+}
+
+impl SynproxyStats {
+    /// Name and number of each, for listings.
+    #[must_use]
+    pub fn list(&self) -> [(&'static str, u64); 13] {
+        let reused = |s: State| self.reused[s.index()];
+        [
+            ("synproxy-syn", self.syn),
+            ("synproxy-ok-ack", self.ok_ack),
+            ("synproxy-bad-ack", self.bad_ack),
+            ("synproxy-null-acks", self.null_ack),
+            ("synproxy-rs-error", self.rs_error),
+            ("synproxy-ack-storms", self.ack_storm),
+            ("synproxy-queue-full", self.queue_full),
+            ("synproxy-reuse-close", reused(State::Close)),
+            ("synproxy-reuse-time-wait", reused(State::TimeWait)),
+            ("synproxy-reuse-fin-wait", reused(State::FinWait)),
+            ("synproxy-reuse-close-wait", reused(State::CloseWait)),
+            ("synproxy-reuse-last-ack", reused(State::LastAck)),
+            ("synproxy-auto", self.auto),
+        ]
+    }
 }
 
 /// Counters of one worker.
@@ -149,6 +207,8 @@ pub struct WorkerStats {
     pub uoa_ok: u64,
     /// Datagrams for which neither was possible.
     pub uoa_failed: u64,
+    /// SYN proxy.
+    pub synproxy: SynproxyStats,
 }
 
 impl Default for WorkerStats {
@@ -170,6 +230,7 @@ impl Default for WorkerStats {
             proxy_failed: 0,
             uoa_ok: 0,
             uoa_failed: 0,
+            synproxy: SynproxyStats::default(),
         }
     }
 }

@@ -28,6 +28,7 @@ use crate::sched::Load;
 use crate::service::{DESTS_MAX, Dest, DestId};
 use crate::snapshot::Snapshot;
 use crate::stats::{Reason, WorkerStats};
+use crate::synproxy::SynProxy;
 use crate::tc::TcState;
 
 /// How a worker is made.
@@ -119,6 +120,7 @@ pub struct Worker<F: Frame> {
     pub(crate) dests: Vec<DestState>,
     pub(crate) stats: WorkerStats,
     pub(crate) isn: IsnMaker,
+    pub(crate) synproxy: SynProxy<F>,
     /// Milliseconds and errors sent within that second, for the ICMP rate limit.
     pub(crate) icmp_sent: (u64, u32),
     /// Milliseconds and neighbours told of within that one.
@@ -166,6 +168,7 @@ impl<F: Frame> Worker<F> {
             // Never moved: the system gives pages as they are used.
             dests: reserve(DESTS_MAX as usize),
             stats: WorkerStats::default(),
+            synproxy: SynProxy::new(conf.seed),
             isn: IsnMaker::new(a.rotate_left(23) ^ c, b.rotate_left(41) ^ d),
             icmp_sent: (0, 0),
             told: (0, 0),

@@ -74,6 +74,7 @@ fn snapshot(epoch: u64, services: u32) -> Arc<Snapshot> {
             matching: None,
             conn_timeout: 0,
             expire_quiescent: false,
+            synproxy: false,
             dests: (0..10).map(dest).collect(),
             laddrs: [].into(),
             policy: Policy::default(),

@@ -47,6 +47,12 @@ scripts! {
     sctp
     snat
     snat_workers
+    synproxy
+    synproxy_server
+    synproxy_reuse
+    synproxy_options
+    synproxy_limits
+    synproxy_auto
     table_full
     tcp_reset
     tcp_reuse

@@ -107,6 +107,7 @@ impl Default for Conf {
                     rs_syn_max_retry: 3,
                     ack_storm_thresh: 10,
                     max_ack_saved: 3,
+                    auto_syn_rate: 0,
                     reuse_close: true,
                     reuse_time_wait: true,
                     reuse_fin_wait: false,

@@ -424,6 +424,8 @@ pub struct Synproxy {
     pub ack_storm_thresh: u32,
     /// Client segments held.
     pub max_ack_saved: u32,
+    /// SYNs a second from which on a service is proxied unasked; 0 = never. Ours.
+    pub auto_syn_rate: u32,
     /// Reuse a connection in CLOSE.
     pub reuse_close: bool,
     /// Reuse a connection in TIME_WAIT.

@@ -513,28 +513,29 @@ static TCP_TIMEOUT: &[Keyword] = &[
 
 static SYNPROXY: &[Keyword] = &[
     block!("synack_options", SYNACK_OPTIONS),
-    flag!(N "close_client_window", conf.tcp.synproxy.close_client_window).pending("SYN proxy"),
-    flag!(N "defer_rs_syn", conf.tcp.synproxy.defer_rs_syn).pending("SYN proxy"),
-    num!(N "rs_syn_max_retry", 1..=99, conf.tcp.synproxy.rs_syn_max_retry).pending("SYN proxy"),
-    num!(N "ack_storm_thresh", 1..=999, conf.tcp.synproxy.ack_storm_thresh).pending("SYN proxy"),
-    num!(N "max_ack_saved", 1..=63, conf.tcp.synproxy.max_ack_saved).pending("SYN proxy"),
+    flag!(N "close_client_window", conf.tcp.synproxy.close_client_window),
+    flag!(N "defer_rs_syn", conf.tcp.synproxy.defer_rs_syn),
+    num!(N "rs_syn_max_retry", 1..=99, conf.tcp.synproxy.rs_syn_max_retry),
+    num!(N "ack_storm_thresh", 1..=999, conf.tcp.synproxy.ack_storm_thresh),
+    num!(N "max_ack_saved", 1..=63, conf.tcp.synproxy.max_ack_saved),
+    num!(N "auto_syn_rate", 0..=100_000_000, conf.tcp.synproxy.auto_syn_rate),
     block!("conn_reuse_state", REUSE),
 ];
 
 static SYNACK_OPTIONS: &[Keyword] = &[
-    num!(N "mss", 1..=65535, conf.tcp.synproxy.mss).pending("SYN proxy"),
-    num!(N "ttl", 1..=255, conf.tcp.synproxy.ttl).pending("SYN proxy"),
-    flag!(N "sack", conf.tcp.synproxy.sack).pending("SYN proxy"),
-    num!(N "wscale", 0..=14, conf.tcp.synproxy.wscale).pending("SYN proxy"),
-    flag!(N "timestamp", conf.tcp.synproxy.timestamp).pending("SYN proxy"),
+    num!(N "mss", 1..=65535, conf.tcp.synproxy.mss),
+    num!(N "ttl", 1..=255, conf.tcp.synproxy.ttl),
+    flag!(N "sack", conf.tcp.synproxy.sack),
+    num!(N "wscale", 0..=14, conf.tcp.synproxy.wscale),
+    flag!(N "timestamp", conf.tcp.synproxy.timestamp),
 ];
 
 static REUSE: &[Keyword] = &[
-    flag!(N "close", conf.tcp.synproxy.reuse_close).pending("SYN proxy"),
-    flag!(N "time_wait", conf.tcp.synproxy.reuse_time_wait).pending("SYN proxy"),
-    flag!(N "fin_wait", conf.tcp.synproxy.reuse_fin_wait).pending("SYN proxy"),
-    flag!(N "close_wait", conf.tcp.synproxy.reuse_close_wait).pending("SYN proxy"),
-    flag!(N "last_ack", conf.tcp.synproxy.reuse_last_ack).pending("SYN proxy"),
+    flag!(N "close", conf.tcp.synproxy.reuse_close),
+    flag!(N "time_wait", conf.tcp.synproxy.reuse_time_wait),
+    flag!(N "fin_wait", conf.tcp.synproxy.reuse_fin_wait),
+    flag!(N "close_wait", conf.tcp.synproxy.reuse_close_wait),
+    flag!(N "last_ack", conf.tcp.synproxy.reuse_last_ack),
 ];
 
 static SA_POOL: &[Keyword] = &[

@@ -199,6 +199,11 @@ impl Master {
                         self.rates.forget(dest);
                     }
                 }
+                FromWorker::SynFlood {
+                    worker,
+                    service,
+                    rate,
+                } => self.flood(worker, service, rate),
                 FromWorker::NeighLearned {
                     worker,
                     port,

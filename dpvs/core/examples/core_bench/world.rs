@@ -178,6 +178,7 @@ impl World {
             matching: None,
             conn_timeout: 0,
             expire_quiescent: false,
+            synproxy: false,
             dests: (0..SERVERS).map(|i| self.dest(i)).collect(),
             laddrs: Arc::default(),
             policy: Policy::default(),

@@ -11,7 +11,6 @@
 pub(crate) mod embryo;
 pub(crate) mod entry;
 pub(crate) mod index;
-#[cfg_attr(not(test), allow(dead_code))]
 pub(crate) mod side;
 pub(crate) mod table;
 pub(crate) mod wheel;

@@ -8,6 +8,8 @@
 use crate::conn::table::{Family, Handle};
 use crate::conn::{ConnTable, flags};
 
+use crate::synproxy::Proxied;
+
 use super::index::reserve;
 
 /// Beside the entry of a connection. `default()` is one of a connection that
@@ -16,6 +18,8 @@ use super::index::reserve;
 pub(crate) struct Side {
     /// Established time-out of the service in seconds, 0 = the protocol's.
     pub conn_timeout: u32,
+    /// The SYN proxy answered its client.
+    pub synproxy: Option<Proxied>,
 }
 
 /// All side records of a worker; number 0 is none.
@@ -95,6 +99,7 @@ impl ConnTable {
         if entry.flags & flags::SIDE == 0 {
             let side = Side {
                 conn_timeout: entry.conn_timeout,
+                ..Side::default()
             };
             let num = self.sides.put(side)?;
             let entry = A::entry_mut(self, conn);

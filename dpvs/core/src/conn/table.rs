@@ -55,6 +55,15 @@ impl Handle {
         if self.0 & OUT == 0 { Dir::In } else { Dir::Out }
     }
 
+    /// The same connection, as found by a packet of that direction.
+    #[must_use]
+    pub(crate) fn towards(self, dir: Dir) -> Self {
+        match dir {
+            Dir::In => Self(self.0 & !OUT),
+            Dir::Out => Self(self.0 | OUT),
+        }
+    }
+
     fn num(self) -> usize {
         (self.0 & NUM) as usize
     }

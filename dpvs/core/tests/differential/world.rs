@@ -102,6 +102,7 @@ impl Numbers {
             matching: None,
             conn_timeout: 0,
             expire_quiescent: false,
+            synproxy: false,
             dests: Arc::new([]),
             laddrs: laddrs
                 .iter()

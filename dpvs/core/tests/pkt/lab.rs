@@ -22,7 +22,7 @@ use dpvs_core::service::{
     Dest, DestId, FwdMode, HashTarget, Laddr, Persistence, Policy, SchedKind, Service, ServiceId,
     ServiceKey, Tunnel, TunnelCsum, TunnelKind,
 };
-use dpvs_core::snapshot::{Local, Port, PortAddr, Settings, Snapshot};
+use dpvs_core::snapshot::{Local, Port, PortAddr, Settings, Snapshot, SynproxySettings};
 use dpvs_core::stats::Reason;
 use dpvs_core::worker::{Worker, WorkerConf};
 
@@ -79,6 +79,8 @@ pub struct Lab {
     pub drained: Vec<String>,
     /// The same by number, one entry for each worker.
     left: Vec<DestId>,
+    /// Services that got the SYN proxy (or no longer have it), in order.
+    pub floods: Vec<bool>,
     conns: usize,
     count: u8,
     pub(super) snap: Snapshot,
@@ -170,6 +172,7 @@ impl Lab {
             now: Now(1_000_000),
             drained: Vec::new(),
             left: Vec::new(),
+            floods: Vec::new(),
             conns: 10_000,
             count: 1,
             snap: Snapshot {
@@ -281,6 +284,7 @@ impl Lab {
                         other.handle(message, self.now, &mut self.sink);
                     }
                 }
+                FromWorker::SynFlood { rate, .. } => self.floods.push(rate.is_some()),
                 FromWorker::Installed { .. }
                 | FromWorker::Spent { .. }
                 | FromWorker::Reply { .. } => {}
@@ -565,6 +569,7 @@ impl Lab {
                 .is_unspecified()
                 .then(|| matching(words))
                 .transpose()?,
+            synproxy: words.contains(&"synproxy"),
             dests: old.map_or_else(|| Vec::new().into(), |o| o.dests),
             laddrs: list.into(),
             policy: policy(words, vars)?,
@@ -651,6 +656,35 @@ impl Lab {
         Ok(())
     }
 
+    fn set_synproxy(s: &mut SynproxySettings, values: &[&str], vars: &Vars) -> Result<(), String> {
+        let [name, value] = *values else {
+            return Err("`set synproxy NAME VALUE`".into());
+        };
+        let state = |name: &str| {
+            let state = State::ALL.iter().find(|t| t.name() == name);
+            state.map(|s| 1u16 << s.index())
+        };
+        match name {
+            "mss" => s.mss = vars.field(value, 16)? as u16,
+            "ttl" => s.ttl = vars.field(value, 8)? as u8,
+            "sack" => s.sack = on(value)?,
+            "wscale" => s.wscale = vars.field(value, 4)? as u8,
+            "timestamp" => s.timestamp = on(value)?,
+            "close-client-window" => s.close_client_window = on(value)?,
+            "defer-rs-syn" => s.defer_rs_syn = on(value)?,
+            "rs-syn-max-retry" => s.rs_syn_max_retry = vars.field(value, 8)? as u8,
+            "ack-storm-thresh" => s.ack_storm_thresh = vars.field(value, 16)? as u16,
+            "max-ack-saved" => s.max_ack_saved = vars.field(value, 8)? as u8,
+            "auto-syn-rate" => s.auto_syn_rate = vars.field(value, 32)?,
+            name => match (state(name), on(value)?) {
+                (Some(bit), true) => s.reuse |= bit,
+                (Some(bit), false) => s.reuse &= !bit,
+                (None, _) => return Err(format!("`{name}` is no setting of the SYN proxy")),
+            },
+        }
+        Ok(())
+    }
+
     fn set(&mut self, name: &str, values: &[&str], vars: &Vars) -> Result<(), String> {
         let s: &mut Settings = Arc::make_mut(&mut self.snap.settings);
         let value = *values.last().ok_or("a value is missing")?;
@@ -662,6 +696,7 @@ impl Lab {
             "fast-xmit" => s.fast_xmit = on(value)?,
             "defence-tcp-drop" => s.defence_tcp_drop = on(value)?,
             "defence-udp-drop" => s.defence_udp_drop = on(value)?,
+            "synproxy" => Self::set_synproxy(&mut s.synproxy, values, vars)?,
             "neigh-timeout" => s.neigh_timeout = vars.field(value, 31)?,
             "uoa" => match value {
                 "opp" => s.uoa_mode = UoaMode::Opp,

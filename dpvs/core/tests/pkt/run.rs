@@ -124,6 +124,15 @@ impl Run {
                 self.lab.drained.remove(at);
             }
             "gather" => self.gather = rest == "on",
+            "flood" => {
+                let got: Vec<_> = std::mem::take(&mut self.lab.floods)
+                    .iter()
+                    .map(|on| if *on { "on" } else { "off" })
+                    .collect();
+                if got != words {
+                    return Err(format!("reported is {got:?}"));
+                }
+            }
             "drain" => self.lab.sink.out.clear(),
             "reassemble" => self.reassemble()?,
             "tally" => return self.tally(&words),
@@ -388,7 +397,16 @@ impl Run {
             }
             ("stat", _) => {
                 let mut sum = [0; 9];
+                let mut proxied: Vec<(String, String)> = Vec::new();
                 for w in &self.lab.workers {
+                    for (name, n) in w.stats().synproxy.list() {
+                        match proxied.iter_mut().find(|(k, _)| k == name) {
+                            Some((_, sum)) => {
+                                *sum = (sum.parse::<u64>().unwrap_or(0) + n).to_string();
+                            }
+                            None => proxied.push((name.into(), n.to_string())),
+                        }
+                    }
                     let s = w.stats();
                     let now = [
                         s.toa_ok,
@@ -414,7 +432,9 @@ impl Run {
                     "uoa",
                     "uoa-failed",
                 ];
-                pairs(&names, &sum)
+                let mut found = pairs(&names, &sum);
+                found.extend(proxied);
+                found
             }
             ("state", [client, name, ..]) => {
                 let (addr, port) = self.vars.endpoint(client)?;

@@ -176,6 +176,7 @@ pub fn service(proto: u8, vip: &str, vport: u16, servers: u32, rport: u16) -> Se
         matching: None,
         conn_timeout: 0,
         expire_quiescent: false,
+        synproxy: false,
         dests: dests.into(),
         laddrs: vec![Laddr {
             addr: laddr,

@@ -1,7 +1,11 @@
 //! What is told beyond the C daemon (ids 7501 to 7503): drops by reason, the way
 //! replies find their worker, and the length of the workers' turns.
 
+use std::net::SocketAddr;
+
+use dpvs_core::frame::WorkerId;
 use dpvs_core::message::{Query, Reply};
+use dpvs_core::service::ServiceKey;
 use dpvs_core::stats::Reason;
 use dpvs_ctl::Name;
 use dpvs_ctl::msg::{DropCount, PortAffinity, WorkerTurns};
@@ -26,9 +30,11 @@ impl Master {
                     };
                     let cid = cids.get(usize::from(part.worker.0)).copied().unwrap_or(0);
                     let counts = Reason::ALL.iter().map(|r| r.text()).zip(stats.drops);
-                    // Not packets: connections that made room for new ones.
+                    // Not dropped packets: connections that made room for new ones,
+                    // and what the SYN proxy did.
                     let evicted = ("conn-evicted", stats.conns_evicted);
-                    list.extend(counts.chain([evicted]).filter(|(_, n)| *n > 0).map(
+                    let others = stats.synproxy.list().into_iter().chain([evicted]);
+                    list.extend(counts.chain(others).filter(|(_, n)| *n > 0).map(
                         |(reason, count)| DropCount {
                             cid,
                             count,
@@ -39,6 +45,25 @@ impl Master {
                 Ok(encode_counted(&list))
             }),
         })
+    }
+
+    /// A worker found that SYNs to a service come too fast, or no longer do.
+    pub(in crate::master) fn flood(
+        &mut self,
+        worker: WorkerId,
+        service: ServiceKey,
+        rate: Option<u32>,
+    ) {
+        let (cid, at) = (
+            self.workers.lcore(worker),
+            SocketAddr::new(service.addr, service.port),
+        );
+        match rate {
+            Some(rate) => tracing::warn!(
+                "service {at}: more than {rate} SYNs a second at lcore {cid}, SYN proxy on"
+            ),
+            None => tracing::info!("service {at}: SYN proxy off again at lcore {cid}"),
+        }
     }
 
     /// Of the device named, or of all.

@@ -213,6 +213,17 @@ pub(super) fn listed_dest(d: &Server, c: &DestCounters, rates: Stats) -> Dest {
     out
 }
 
+/// The SYN proxy translates numbers in both directions.
+/// DIFFERS: DPVS takes other forwarding modes, whose connections then fail.
+fn may_proxy(entry: &Entry, server: &Server) -> Result<()> {
+    if entry.options.flags & svc_flag::SYNPROXY == 0 || server.mode == FwdMode::FullNat {
+        return Ok(());
+    }
+    Err(Fault::Unsupported(
+        "SYN proxy with servers in another mode than FullNAT: it sees one direction only",
+    ))
+}
+
 /// Head, then the servers with what the workers counted.
 fn dests_body(mut head: Vec<u8>, dests: &[Server], rates: &[Stats], parts: Vec<Part>) -> Vec<u8> {
     let mut sums = vec![DestCounters::default(); dests.len()];
@@ -242,12 +253,6 @@ fn dests_body(mut head: Vec<u8>, dests: &[Server], rates: &[Stats], parts: Vec<P
 }
 
 impl Master {
-    fn say_inert(&mut self, s: &Service) {
-        if s.flags & svc_flag::SYNPROXY != 0 {
-            self.inert("SYN proxy of a service");
-        }
-    }
-
     pub(super) fn service_flush(&mut self) -> Result<Answer> {
         let keys: Vec<ServiceKey> = self.state.services.iter().map(|(k, _)| *k).collect();
         self.state.services.flush();
@@ -304,7 +309,6 @@ impl Master {
             // Clients count services in 16 bits.
             return Err(Fault::NoRoom);
         }
-        self.say_inert(s);
         self.state.services.add(key, options)?;
         self.limit_service(key, s);
         Ok(Answer::Done)
@@ -319,10 +323,9 @@ impl Master {
             return Err(Fault::Invalid("prefix length of persistence"));
         }
         let options = options(s, pe_sip)?;
-        self.say_inert(s);
         self.state.services.edit(&key, |entry| {
             entry.options = options;
-            Ok(())
+            entry.dests.iter().try_for_each(|d| may_proxy(entry, d))
         })?;
         self.limit_service(key, s);
         Ok(Answer::Done)
@@ -382,6 +385,9 @@ impl Master {
         let server = server(&both.dest)?;
         if server.mode != FwdMode::FullNat {
             self.inert("forwarding modes other than FullNAT");
+        }
+        if let Some(entry) = self.state.services.get(&key) {
+            may_proxy(entry, &server)?;
         }
         change(&mut self.state.services, &key, server).map_err(invalid_if_missing)?;
         Ok(Answer::Done)

@@ -145,6 +145,7 @@ impl Entry {
             proxy: Proxy::from_number(self.options.proxy_protocol),
             matching: None,
             expire_quiescent: self.options.flags & svc_flag::EXPIRE_QUIESCENT != 0,
+            synproxy: self.options.flags & svc_flag::SYNPROXY != 0,
             dests,
             laddrs: self.laddrs.iter().copied().collect(),
             policy: Policy {

@@ -1,0 +1,603 @@
+//! From the client's ACK to the server's answer.
+//!
+//! A good cookie makes a connection like a SYN would; then the server gets a SYN as
+//! if from the client, again and again a few times, and the client's segments wait.
+//! The SYN-ACK ends here and lets them go; a reset goes on to the client. A closed
+//! connection whose client comes back with a good cookie is used again.
+
+use std::sync::Arc;
+
+use dpvs_wire::tcp as wire;
+
+use crate::conn::table::Tuple;
+use crate::conn::{Handle, flags};
+use crate::frame::{Frame, Io, Now};
+use crate::neigh::Egress;
+use crate::parse::{Head, Kind, parse};
+use crate::proto::{Dir, tcp::State};
+use crate::raw::{L3, Net, be16};
+use crate::service::{Dest, FwdMode, Service, ServiceKey, TCP};
+use crate::snapshot::Snapshot;
+use crate::stats::Reason;
+use crate::worker::Worker;
+use crate::xmit::fullnat::{ACK, FIN, RST, SYN, Segment};
+
+use super::Proxied;
+use super::answer::{self, Bare};
+use super::cookie::Offer;
+use super::gate::shift_seq;
+use super::saved::Held;
+
+/// Window of the SYN to the server (DPVS facts §15.2).
+const SYN_WINDOW: u16 = 5000;
+
+/// What the SYN proxy does with a packet that has no connection.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Step {
+    /// A SYN: answered by a cookie.
+    Cookie,
+    /// An ACK that means nothing to us: answered by a reset.
+    Reset,
+    /// An ACK with a good cookie: the connection made for it.
+    Open(Handle, Offer),
+}
+
+impl<F: Frame> Worker<F> {
+    /// Whether a SYN to this service gets a cookie; an error if there is no server
+    /// for what would come of it.
+    #[inline]
+    pub(crate) fn wants_cookie<I: Io<Frame = F>>(
+        &mut self,
+        snap: &Snapshot,
+        service: &Arc<Service>,
+        head: &Head,
+        now: Now,
+        io: &mut I,
+    ) -> Result<bool, Reason> {
+        let auto = snap.settings.synproxy.auto_syn_rate > 0;
+        if !(service.synproxy || auto && self.flooded(snap, service, now, io)) {
+            return Ok(false);
+        }
+        if head.fragment {
+            return Err(Reason::Fragment);
+        }
+        if !service.dests.iter().any(Dest::usable) {
+            return Err(Reason::SynproxyNoDest);
+        }
+        Ok(true)
+    }
+
+    /// What an ACK without connection for a service means to the SYN proxy; `None`
+    /// if nothing.
+    ///
+    /// DIFFERS: one for a service that is not proxied is left to the kernel; DPVS
+    /// answers it by a reset.
+    #[inline(never)]
+    #[allow(clippy::too_many_arguments)]
+    pub(crate) fn ack_without_conn<A: Net, I: Io<Frame = F>>(
+        &mut self,
+        snap: &Snapshot,
+        from: &Egress,
+        service: &Arc<Service>,
+        frame: &F,
+        head: &Head,
+        now: Now,
+        io: &mut I,
+    ) -> Option<Result<Step, Reason>> {
+        let data = frame.data();
+        let l4 = usize::from(head.l4);
+        let proxied = service.synproxy || self.is_flooded(service, now);
+        if data[l4 + 13] & (SYN | FIN | RST | ACK) != ACK
+            || !proxied && !self.synproxy.cookies.any(now)
+        {
+            return None;
+        }
+        if head.fragment {
+            return proxied.then_some(Err(Reason::Fragment));
+        }
+        let seg = Segment::read(data, l4, L3 + usize::from(head.ip_len));
+        let defer = snap.settings.synproxy.defer_rs_syn && seg.len == 0;
+        if defer && proxied {
+            self.stats.synproxy.null_ack += 1;
+            return Some(Err(Reason::SynproxyNullAck));
+        }
+        let tuple = A::tuple(head, data);
+        let cookie = seg.ack.wrapping_sub(1);
+        let isn = seg.seq.wrapping_sub(1);
+        let Some(offer) = self.synproxy.cookies.check(&tuple, isn, cookie, now) else {
+            if !proxied {
+                return None;
+            }
+            self.stats.synproxy.bad_ack += 1;
+            return Some(Ok(Step::Reset));
+        };
+        if defer {
+            self.stats.synproxy.null_ack += 1;
+            return Some(Err(Reason::SynproxyNullAck));
+        }
+        self.stats.synproxy.ok_ack += 1;
+        if !snap.guard.limits.is_empty() {
+            let key = ServiceKey {
+                proto: TCP,
+                addr: tuple.dst.ip(),
+                port: u16::from_be(tuple.dport),
+            };
+            if !self.may_connect(snap, &key, tuple.src.ip(), now) {
+                return Some(Err(Reason::RateLimit));
+            }
+        }
+        let made = self.create::<A, I>(snap, from, service, frame, head, now, io);
+        Some(made.and_then(|conn| {
+            if A::entry(&self.conns, conn).mode() == FwdMode::FullNat {
+                Ok(Step::Open(conn, offer))
+            } else {
+                // The master does not let these meet.
+                self.end(snap, conn, now, io);
+                Err(Reason::ModeUnsupported)
+            }
+        }))
+    }
+
+    /// Does it.
+    #[inline(never)]
+    #[allow(clippy::too_many_arguments)]
+    pub(crate) fn proxy_step<A: Net, I: Io<Frame = F>>(
+        &mut self,
+        snap: &Snapshot,
+        from: &Egress,
+        mut frame: F,
+        head: &Head,
+        step: Step,
+        now: Now,
+        io: &mut I,
+    ) {
+        match step {
+            Step::Cookie => self.send_cookie::<A, I>(snap, from, frame, head, now, io),
+            Step::Reset => {
+                let (l4, end) = (usize::from(head.l4), L3 + usize::from(head.ip_len));
+                let ttl = snap.settings.synproxy.ttl;
+                answer::reset::<A, F>(&mut frame, l4, end, &from.mac, ttl);
+                io.send(from.port, frame);
+            }
+            Step::Open(conn, offer) => {
+                if self.conns.attach::<A>(conn).is_none() {
+                    self.end(snap, conn, now, io);
+                    return self.drop(Reason::ConnTableFull);
+                }
+                self.open::<A, I>(snap, from, frame, head, conn, offer, now, io);
+            }
+        }
+    }
+
+    /// Answers a SYN.
+    pub(super) fn send_cookie<A: Net, I: Io<Frame = F>>(
+        &mut self,
+        snap: &Snapshot,
+        from: &Egress,
+        mut frame: F,
+        head: &Head,
+        now: Now,
+        io: &mut I,
+    ) {
+        self.stats.synproxy.syn += 1;
+        let cookies = &mut self.synproxy.cookies;
+        let headers = (A::L4 - L3 + wire::HEADER_LEN) as u16;
+        let room = from.mtu.saturating_sub(headers + A::TOA_LEN);
+        answer::syn_ack::<A, F>(
+            &mut frame,
+            usize::from(head.l4),
+            &from.mac,
+            &snap.settings.synproxy,
+            room,
+            now.millis() as u32,
+            |tuple, seq, offer| cookies.make(tuple, seq, offer, now),
+        );
+        io.send(from.port, frame);
+    }
+
+    /// A connection, new or used again, whose client has brought a good cookie.
+    #[allow(clippy::too_many_arguments)]
+    fn open<A: Net, I: Io<Frame = F>>(
+        &mut self,
+        snap: &Snapshot,
+        from: &Egress,
+        frame: F,
+        head: &Head,
+        conn: Handle,
+        offer: Offer,
+        now: Now,
+        io: &mut I,
+    ) {
+        let seg = Segment::read(
+            frame.data(),
+            usize::from(head.l4),
+            L3 + usize::from(head.ip_len),
+        );
+        let wscale = snap.settings.synproxy.wscale;
+        let mut proxied = Proxied::new(seg.ack.wrapping_sub(1), offer, wscale);
+        proxied.tos = if A::V6 {
+            0
+        } else {
+            frame.data()[L3 + 1] & 0x1e
+        };
+        let entry = A::entry_mut(&mut self.conns, conn);
+        entry.client_isn = seg.seq.wrapping_sub(1);
+        entry.flags |= flags::LONG;
+        entry.flags &= !(flags::SEQ | flags::FDATA | flags::RS_SEEN);
+        if let Some(side) = self.conns.side_mut::<A>(conn) {
+            side.synproxy = Some(proxied);
+        }
+        self.hold::<A>(snap, from, frame, head, conn, &seg);
+        self.send_syn::<A, I>(snap, conn, now, io);
+    }
+
+    /// Keeps a client's segment until the server has answered. A bare ACK need not
+    /// be kept: one like it is made then.
+    ///
+    /// DIFFERS: `max_ack_saved` is how many are kept; DPVS keeps one more.
+    pub(super) fn hold<A: Net>(
+        &mut self,
+        snap: &Snapshot,
+        from: &Egress,
+        frame: F,
+        head: &Head,
+        conn: Handle,
+        seg: &Segment,
+    ) {
+        let window = be16(frame.data(), usize::from(head.l4) + 14);
+        let Some(side) = self.conns.side_mut::<A>(conn) else {
+            return;
+        };
+        let Some(p) = &mut side.synproxy else { return };
+        if seg.flags & ACK == 0 {
+            return self.drop(Reason::SynproxyWaiting);
+        }
+        p.window = window;
+        if seg.len == 0 && seg.flags & RST == 0 {
+            return self.drop(Reason::Consumed);
+        }
+        let held = Held {
+            frame,
+            head: *head,
+            port: from.port,
+        };
+        if p.queue.len >= snap.settings.synproxy.max_ack_saved
+            || self.synproxy.saved.push(&mut p.queue, held).is_err()
+        {
+            self.stats.synproxy.queue_full += 1;
+            self.drop(Reason::SynproxyQueue);
+        }
+    }
+
+    /// A segment of our own in the client's name.
+    fn as_client<A: Net, I: Io<Frame = F>>(
+        &mut self,
+        snap: &Snapshot,
+        conn: Handle,
+        what: &Bare<'_>,
+        now: Now,
+        io: &mut I,
+    ) {
+        let conn = conn.towards(Dir::In);
+        let tuple: Tuple<A> = A::entry(&self.conns, conn).tuple(Dir::In);
+        // It came in by no port; errors about it are nobody's.
+        let Some(port) = snap.ports.first() else {
+            return;
+        };
+        let from = port.egress(crate::frame::PortId(0));
+        let Some(mut frame) = io.alloc() else {
+            return self.drop(Reason::NoBuffer);
+        };
+        if !answer::bare(&mut frame, &from.mac, &tuple, what) {
+            return self.drop(Reason::NoRoom);
+        }
+        let mut head = Head::EMPTY;
+        parse(&mut frame, &from.mac, &self.conns, &mut head);
+        if matches!(head.kind, Kind::Flow4 | Kind::Flow6) {
+            self.transit_again::<A, I>(snap, &from, frame, &head, conn, now, io);
+        }
+    }
+
+    /// Whether a connection is still there after a packet of it was sent.
+    fn is_alive<A: Net>(&mut self, conn: Handle) -> bool {
+        A::entry(&self.conns, conn).proto != 0 && self.proxied::<A>(conn).is_some()
+    }
+
+    /// The server gets a SYN.
+    fn send_syn<A: Net, I: Io<Frame = F>>(
+        &mut self,
+        snap: &Snapshot,
+        conn: Handle,
+        now: Now,
+        io: &mut I,
+    ) {
+        let Some(p) = self.proxied::<A>(conn) else {
+            return;
+        };
+        let (offer, tos) = (p.offer, p.tos);
+        let mut options = [wire::OPT_NOP; 24];
+        let mut len = 4;
+        options[..2].copy_from_slice(&[wire::OPT_MSS, 4]);
+        options[2..4].copy_from_slice(&offer.mss.to_be_bytes());
+        // In words: SACK permitted and time stamp share three.
+        let sack = [wire::OPT_SACK_PERM, 2];
+        if offer.timestamp {
+            if offer.sack {
+                options[4..6].copy_from_slice(&sack);
+            }
+            options[6..8].copy_from_slice(&[wire::OPT_TIMESTAMP, 10]);
+            options[8..12].copy_from_slice(&(now.millis() as u32).to_be_bytes());
+            options[12..16].fill(0);
+            len = 16;
+        } else if offer.sack {
+            options[6..8].copy_from_slice(&sack);
+            len = 8;
+        }
+        if let Some(scale) = offer.wscale.filter(|s| *s > 0) {
+            options[len + 1..len + 4].copy_from_slice(&[wire::OPT_WSCALE, 3, scale]);
+            len += 4;
+        }
+        let entry = A::entry_mut(&mut self.conns, conn);
+        // What a client's SYN finds: the machine has nothing for one in SYN_SENT.
+        entry.state = State::None as u8;
+        let syn = Bare {
+            seq: entry.client_isn,
+            ack: 0,
+            flags: SYN,
+            window: SYN_WINDOW,
+            tos,
+            options: &options[..len],
+        };
+        self.as_client::<A, I>(snap, conn, &syn, now, io);
+        if self.is_alive::<A>(conn) {
+            self.change_state::<A>(snap, conn, State::SynSent as u8, now);
+        }
+    }
+
+    /// The server gets the client's ACK of its SYN-ACK.
+    pub(super) fn send_ack<A: Net, I: Io<Frame = F>>(
+        &mut self,
+        snap: &Snapshot,
+        conn: Handle,
+        now: Now,
+        io: &mut I,
+    ) {
+        let seq = A::entry(&self.conns, conn).client_isn.wrapping_add(1);
+        let Some(p) = self.proxied::<A>(conn) else {
+            return;
+        };
+        let ack = Bare {
+            seq,
+            ack: p.cookie.wrapping_add(1),
+            flags: ACK,
+            window: p.window,
+            tos: p.tos,
+            options: &[],
+        };
+        self.as_client::<A, I>(snap, conn, &ack, now, io);
+    }
+
+    /// A connection's time is up: true if the server gets another SYN instead.
+    #[cold]
+    pub(crate) fn try_again<A: Net, I: Io<Frame = F>>(
+        &mut self,
+        snap: &Snapshot,
+        conn: Handle,
+        now: Now,
+        io: &mut I,
+    ) -> bool {
+        let most = snap.settings.synproxy.rs_syn_max_retry;
+        let waiting = A::entry(&self.conns, conn).state == State::SynSent as u8;
+        match self.proxied::<A>(conn) {
+            Some(p) if waiting && p.tries < most => p.tries += 1,
+            _ => return false,
+        }
+        let timeout = A::entry(&self.conns, conn).timeout;
+        self.wheel.add(&mut self.conns, conn, now.millis(), timeout);
+        self.send_syn::<A, I>(snap, conn, now, io);
+        true
+    }
+
+    /// What the server says to the SYN. Gives the packet back as an ordinary one if
+    /// it goes on to the client.
+    #[allow(clippy::too_many_arguments)]
+    pub(super) fn answered<A: Net, I: Io<Frame = F>>(
+        &mut self,
+        snap: &Snapshot,
+        from: &Egress,
+        mut frame: F,
+        head: &Head,
+        conn: Handle,
+        seg: &Segment,
+        now: Now,
+        io: &mut I,
+    ) -> Option<F> {
+        let (l4, end) = (usize::from(head.l4), L3 + usize::from(head.ip_len));
+        let entry = A::entry(&self.conns, conn);
+        let sent = entry.client_isn.wrapping_add(entry.seq_delta);
+        let ours = seg.flags & ACK != 0
+            && entry.flags & flags::SEQ != 0
+            && seg.ack == sent.wrapping_add(1);
+        let p = self.proxied::<A>(conn)?;
+        if seg.flags & RST != 0 {
+            if !ours {
+                self.drop(Reason::SynproxyWaiting);
+                return None;
+            }
+            p.delta = p.cookie.wrapping_sub(seg.seq);
+            let delta = p.delta;
+            self.stats.synproxy.rs_error += 1;
+            self.forget::<A>(conn);
+            self.change_state::<A>(snap, conn, State::Close as u8, now);
+            shift_seq(frame.data_mut(), l4, delta.wrapping_add(1));
+            return Some(frame);
+        }
+        if !ours || seg.flags & (SYN | FIN) != SYN {
+            // What is left of another connection: the next SYN finds it gone.
+            // DIFFERS: DPVS passes it to the client.
+            let ttl = snap.settings.synproxy.ttl;
+            answer::reset::<A, F>(&mut frame, l4, end, &from.mac, ttl);
+            io.send(from.port, frame);
+            return None;
+        }
+        p.delta = p.cookie.wrapping_sub(seg.seq);
+        if p.offer.wscale.is_some() {
+            p.wscale.1 = wscale(&frame.data()[l4..]);
+        }
+        let (first, waiting) = (p.cookie.wrapping_add(1), p.queue.len);
+        let entry = A::entry_mut(&mut self.conns, conn);
+        if entry.flags & flags::TOA != 0 {
+            entry.fdata = seg.seq.wrapping_add(1);
+            entry.flags |= flags::FDATA;
+        }
+        entry.flags |= flags::RS_SEEN;
+        (entry.rs_seq, entry.rs_ack) = (first, seg.ack);
+        entry.seen = now.millis() as u32;
+        self.change_state::<A>(snap, conn, State::Established as u8, now);
+        let conf = &snap.settings.synproxy;
+        if conf.close_client_window && !conf.defer_rs_syn && waiting == 0 {
+            self.open_window::<A, I>(snap, from, frame, head, conn, now, io);
+        } else {
+            let entry = A::entry_mut(&mut self.conns, conn);
+            entry.count(Dir::Out, head.ip_len);
+            self.dests[entry.dest as usize].count(Dir::Out, u64::from(head.ip_len));
+            self.drop(Reason::Consumed);
+        }
+        if waiting == 0 {
+            self.send_ack::<A, I>(snap, conn, now, io);
+        }
+        self.release::<A, I>(snap, conn, now, io);
+        None
+    }
+
+    /// Makes the server's SYN-ACK the client's leave to send.
+    ///
+    /// DIFFERS: the window of a SYN-ACK is in bytes (RFC 7323 §2.2); DPVS scales it.
+    #[allow(clippy::too_many_arguments)]
+    fn open_window<A: Net, I: Io<Frame = F>>(
+        &mut self,
+        snap: &Snapshot,
+        from: &Egress,
+        mut frame: F,
+        head: &Head,
+        conn: Handle,
+        now: Now,
+        io: &mut I,
+    ) {
+        let Some(p) = self.proxied::<A>(conn) else {
+            return;
+        };
+        let l4 = usize::from(head.l4);
+        let data = frame.data();
+        let tuple = A::tuple(head, data);
+        let window = Bare {
+            seq: u32::from_be(crate::raw::ld32(data, l4 + 4)).wrapping_add(1),
+            ack: u32::from_be(crate::raw::ld32(data, l4 + 8)),
+            flags: ACK,
+            window: be16(data, l4 + 14) >> p.wscale.1,
+            tos: 0,
+            options: &[],
+        };
+        frame.truncate(0);
+        if !answer::bare(&mut frame, &from.mac, &tuple, &window) {
+            return self.drop(Reason::NoRoom);
+        }
+        let mut head = Head::EMPTY;
+        parse(&mut frame, &from.mac, &self.conns, &mut head);
+        if matches!(head.kind, Kind::Flow4 | Kind::Flow6) {
+            self.transit_again::<A, I>(snap, from, frame, &head, conn, now, io);
+        }
+    }
+
+    /// What has waited goes to the server, in order.
+    fn release<A: Net, I: Io<Frame = F>>(
+        &mut self,
+        snap: &Snapshot,
+        conn: Handle,
+        now: Now,
+        io: &mut I,
+    ) {
+        let mut queue = match self.proxied::<A>(conn) {
+            Some(p) => std::mem::take(&mut p.queue),
+            None => return,
+        };
+        let conn = conn.towards(Dir::In);
+        while let Some(Held { frame, head, port }) = self.synproxy.saved.pop(&mut queue) {
+            match snap.ports.get(usize::from(port.0)) {
+                Some(p) if self.is_alive::<A>(conn) => {
+                    let from = p.egress(port);
+                    self.transit_again::<A, I>(snap, &from, frame, &head, conn, now, io);
+                }
+                _ => self.drop(Reason::SynproxyQueue),
+            }
+        }
+    }
+
+    /// What waits is not wanted any more.
+    #[cold]
+    pub(crate) fn forget<A: Net>(&mut self, conn: Handle) {
+        let mut queue = match self.proxied::<A>(conn) {
+            Some(p) => std::mem::take(&mut p.queue),
+            None => return,
+        };
+        while self.synproxy.saved.pop(&mut queue).is_some() {
+            self.drop(Reason::SynproxyQueue);
+        }
+    }
+
+    /// A client's ACK on a connection that is over: with a good cookie the
+    /// connection starts again, else the packet is given back.
+    ///
+    /// DIFFERS: if its server is not to get connections any more, another one is
+    /// chosen.
+    #[allow(clippy::too_many_arguments)]
+    pub(super) fn try_reuse<A: Net, I: Io<Frame = F>>(
+        &mut self,
+        snap: &Snapshot,
+        from: &Egress,
+        frame: F,
+        head: &Head,
+        conn: Handle,
+        seg: &Segment,
+        now: Now,
+        io: &mut I,
+    ) -> Option<F> {
+        let cookie = seg.ack.wrapping_sub(1);
+        if cookie == self.proxied::<A>(conn)?.cookie {
+            return Some(frame);
+        }
+        let tuple = A::tuple(head, frame.data());
+        let isn = seg.seq.wrapping_sub(1);
+        let Some(offer) = self.synproxy.cookies.check(&tuple, isn, cookie, now) else {
+            return Some(frame);
+        };
+        if snap.settings.synproxy.defer_rs_syn && seg.len == 0 {
+            self.stats.synproxy.null_ack += 1;
+            self.drop(Reason::SynproxyNullAck);
+            return None;
+        }
+        let entry = A::entry(&self.conns, conn);
+        let (dest, state) = (crate::service::DestId(entry.dest), entry.state);
+        if snap.services.is_quiescent(dest) {
+            self.end(snap, conn, now, io);
+            self.newcomer::<A, I>(snap, from, frame, head, now, io);
+            return None;
+        }
+        self.stats.synproxy.ok_ack += 1;
+        self.stats.synproxy.reused[usize::from(state)] += 1;
+        self.dests[dest.0 as usize].counters.conns += 1;
+        self.forget::<A>(conn);
+        self.open::<A, I>(snap, from, frame, head, conn, offer, now, io);
+        None
+    }
+}
+
+/// The window scale of a SYN-ACK.
+fn wscale(segment: &[u8]) -> u8 {
+    let Ok(view) = wire::Tcp::new_checked(segment) else {
+        return 0;
+    };
+    let mut options = wire::Options::new(view.options());
+    let option = options.find(|o| o.kind == wire::OPT_WSCALE && o.data.len() == 1);
+    option.map_or(0, |o| o.data[0].min(14))
+}
