@@ -81,6 +81,8 @@ pub(crate) fn run(
 /// quotes; a leading `ipvsadm` is dropped. False: there is nothing to do.
 #[must_use]
 pub fn read_words(line: &[u8], skip_comments: bool, words: &mut Vec<String>) -> bool {
+    // As C reads it: what is behind a zero byte is not there.
+    let line = line.split(|byte| *byte == 0).next().unwrap_or_default();
     let text = String::from_utf8_lossy(line);
     words.clear();
     if skip_comments && text.starts_with('#') {
@@ -162,6 +164,8 @@ mod tests {
         assert_eq!(words(b"ipvsadm\n", false), None);
         assert_eq!(words(b"\t \n", false), None);
         assert_eq!(words(b"# note\n", true), None);
+        assert_eq!(words(b"-C\0 -n\n", false), list(&["-C"]));
+        assert_eq!(words(b"\0-C\n", false), None);
         assert_eq!(words(b"# note\n", false), list(&["#", "note"]));
     }
 

@@ -106,7 +106,10 @@ fn service_options(row: &Row) -> String {
     let svc = &row.service;
     let sched = svc.sched_name.text();
     let has = |flag| svc.flags & flag != 0;
-    let mut words = vec![format!(" -s {sched}")];
+    let mut words = Vec::new();
+    if !sched.is_empty() {
+        words.push(format!(" -s {sched}"));
+    }
     if has(svc_flag::PERSISTENT) {
         words.push(format!(" -p {}", svc.timeout));
         if let Some(mask) = mask_text(svc) {

@@ -1,5 +1,6 @@
 //! The control plane under load: ten thousand services loaded, listed and
-//! flushed, a million connections listed, while a worker forwards at full speed.
+//! flushed, ten thousand commands run one by one, a million connections listed,
+//! while a worker forwards at full speed.
 
 use std::time::{Duration, Instant};
 
@@ -18,19 +19,30 @@ const TRAFFIC: Traffic = Traffic {
 /// Services loaded, on so many addresses.
 const SERVICES: usize = 10_000;
 const ADDRESSES: usize = 100;
-/// Seconds in which they have to be loaded with ten servers each.
-const NEEDED_SECONDS: f64 = 5.0;
-/// Single commands that are timed one by one.
-const SINGLE: usize = 21;
+/// Seconds that is allowed to take, and listing and flushing it.
+const NEEDED: [(usize, [Option<f64>; 3]); 2] = [
+    (1, [Some(0.8), Some(0.4), Some(0.2)]),
+    (10, [Some(5.0), Some(1.5), None]),
+];
+/// Seconds in which a million connections have to be listed.
+const NEEDED_CONNS: f64 = 3.0;
+/// Commands run one by one in all runs, and so many of the same program that ask
+/// nothing.
+const SINGLE: u32 = 10_000;
+/// Milliseconds a command may take longer than the program takes to start.
+const NEEDED_SINGLE: f64 = 0.3;
+/// Turns of a worker from this entry on are stops: 128 microseconds and more.
+const STOP: usize = 8;
 /// How long a command may take.
 const LIMIT: Duration = Duration::from_secs(240);
 
-const COLUMNS: [Column; 6] = [
+const COLUMNS: [Column; 7] = [
     ("command", "row", 0),
     ("seconds", "seconds", 3),
     ("sent share", "sent_share.min", 4),
-    ("worker's stop ms", "stop_ms", 2),
-    ("s <=", "needed_seconds", 0),
+    ("turns >64us", "turns_64_us", 0),
+    ("turns >128us", "turns_128_us", 0),
+    ("s <=", "needed_seconds", 1),
     ("met", "met", 0),
 ];
 
@@ -43,8 +55,9 @@ pub fn run(options: &Options) -> Result<bool> {
         "control: ipvsadm beside a worker that forwards 1,000 flows (-lnc: 1,000,000) at full speed"
     );
     println!(
-        "min/median/max of {} runs; sent: of the packets received meanwhile; stop: the longest \
-         stretch of the worker's CPU time in which it sent nothing",
+        "min/median/max of {} runs; sent: of the packets received meanwhile; turns: of the \
+         worker's loop that took so long a second, by the wall clock (so also those in which \
+         the machine took its core away: see `nothing`)",
         options.runs
     );
     let mut report = Report::begin(&options.out, "control", &COLUMNS)?;
@@ -53,6 +66,14 @@ pub fn run(options: &Options) -> Result<bool> {
             for row in services(options, dests)? {
                 report.add(&row)?;
             }
+        }
+    }
+    if options.wants("nothing") {
+        report.add(&nothing(options)?)?;
+    }
+    for (name, traffic) in [("-A", false), ("-A beside traffic", true)] {
+        if options.wants("single") {
+            report.add(&single(options, name, traffic)?)?;
         }
     }
     if options.wants("conns-1M") {
@@ -66,61 +87,51 @@ pub fn run(options: &Options) -> Result<bool> {
 struct Seen {
     seconds: Vec<f64>,
     sent: Vec<f64>,
-    stops: Vec<f64>,
+    /// Turns a second that took longer than 64 and 128 microseconds.
+    long: [Vec<f64>; 2],
+    /// All turns, by how long they took.
+    turns: [u64; 16],
 }
 
 impl Seen {
+    /// With what the worker did meanwhile.
     fn row(self, name: &str) -> Row {
+        let [some, stops] = self.long.map(Spread::of);
         Row::default()
             .with("row", name)
             .with("seconds", Spread::of(self.seconds))
+            .with("sent_share", Spread::of(self.sent))
+            .with("turns_64_us", some)
+            .with("turns_128_us", stops)
+            .with("turns", self.turns)
     }
 
-    /// With what the worker did meanwhile.
-    fn beside(self, name: &str) -> Row {
-        let (sent, stops) = (
-            Spread::of(self.sent.clone()),
-            Spread::of(self.stops.clone()),
-        );
-        self.row(name)
-            .with("sent_share", sent)
-            .with("stop_ms", stops)
-    }
-
-    /// Runs a command and watches the worker meanwhile.
+    /// Runs a command; what the worker did is asked before and after it.
     fn during(
         &mut self,
         director: &Director,
-        command: impl FnOnce() -> Result<String> + Send,
+        command: impl FnOnce() -> Result<String>,
     ) -> Result<String> {
-        let (before, _) = director.drops()?;
+        let dropped = director.drops()?.0;
+        let turns = director.turns()?;
         let begin = Sample::take(&director.telemetry, director.worker)?;
-        let (mut since, mut last, mut stop) = (begin, begin, 0);
-        let start = Instant::now();
-        let output = std::thread::scope(|scope| {
-            let thread = scope.spawn(|| {
-                let output = command();
-                (output, start.elapsed())
-            });
-            while !thread.is_finished() {
-                let ran = director.worker.nanos()?;
-                last = Sample::take(&director.telemetry, director.worker)?;
-                // What it ran between two looks at the same counter it ran for
-                // something else: from behind the first to before the second.
-                if last.sent == since.sent {
-                    stop = stop.max(ran.saturating_sub(since.nanos));
-                } else {
-                    since = last;
-                }
-            }
-            let (output, took) = thread.join().map_err(|_| Error::new("a thread failed"))?;
-            self.seconds.push(took.as_secs_f64());
-            output
-        })?;
-        let sent = last.sent.saturating_sub(begin.sent) as f64;
-        let dropped = director.drops()?.0.saturating_sub(before) as f64;
+        let output = command()?;
+        let end = Sample::take(&director.telemetry, director.worker)?;
+        let seconds = end.at.duration_since(begin.at).as_secs_f64();
+        let mut long = [0, 0];
+        for (place, (after, before)) in director.turns()?.into_iter().zip(turns).enumerate() {
+            let new = after.saturating_sub(before);
+            self.turns[place] += new;
+            long[0] += if place >= STOP - 1 { new } else { 0 };
+            long[1] += if place >= STOP { new } else { 0 };
+        }
+        for (all, n) in self.long.iter_mut().zip(long) {
+            all.push(n as f64 / seconds);
+        }
+        let sent = end.sent.saturating_sub(begin.sent) as f64;
+        let dropped = director.drops()?.0.saturating_sub(dropped) as f64;
+        self.seconds.push(seconds);
         self.sent.push(sent / (sent + dropped).max(1.0));
-        self.stops.push(stop as f64 / 1e6);
         Ok(output)
     }
 }
@@ -142,12 +153,7 @@ fn lines(dests: usize) -> String {
 }
 
 fn services(options: &Options, dests: usize) -> Result<Vec<Row>> {
-    let (mut load, mut list, mut single, mut flush) = (
-        Seen::default(),
-        Seen::default(),
-        Seen::default(),
-        Seen::default(),
-    );
+    let [mut load, mut list, mut flush] = [(); 3].map(|()| Seen::default());
     let text = lines(dests);
     let lab = Lab::new(1_000)?;
     for _ in 0..options.runs {
@@ -167,32 +173,91 @@ fn services(options: &Options, dests: usize) -> Result<Vec<Row>> {
                 "{found} of {SERVICES} services are listed"
             )));
         }
-        let mut one = Seen::default();
-        for i in 0..SINGLE {
-            let args = format!("-A -t 10.10.0.1:{} -s wrr", 1000 + i);
-            one.during(&director, || director.ipvsadm_with(&args, "", LIMIT))?;
-        }
-        single.seconds.push(Spread::of(one.seconds).median);
-        single.sent.push(Spread::of(one.sent).min);
-        single.stops.push(Spread::of(one.stops).max);
+        // It takes the service of the traffic, too: what comes then is dropped.
         flush.during(&director, run("-C", String::new()))?;
+        flush.sent.clear();
     }
-    let name = |what: &str| format!("{what} x{dests}");
-    let load = load.beside(&name("-R"));
-    let load = if dests == 10 {
-        load.needs("seconds", Need::AtMost(NEEDED_SECONDS))
-    } else {
-        load
+    let needed = NEEDED.iter().find(|(n, _)| *n == dests);
+    let needed = needed.map_or([None; 3], |(_, needed)| *needed);
+    let rows = [("-R", load), ("-Ln", list), ("-C", flush)];
+    let row = |((what, seen), needed): ((&str, Seen), Option<f64>)| {
+        let row = seen
+            .row(&format!("{what} x{dests}"))
+            .with("services", SERVICES)
+            .with("servers_each", dests);
+        match needed {
+            Some(seconds) => row.needs("seconds", Need::AtMost(seconds)),
+            None => row,
+        }
     };
-    let rows = [
-        load,
-        list.beside(&name("-Ln")),
-        single.beside(&name("-A one more")),
-        // It takes the service of the traffic, too.
-        flush.row(&name("-C")),
-    ];
-    let rows = rows.map(|row| row.with("services", SERVICES).with("servers_each", dests));
-    Ok(rows.into())
+    Ok(rows.into_iter().zip(needed).map(row).collect())
+}
+
+/// The same without any command.
+fn nothing(options: &Options) -> Result<Row> {
+    let lab = Lab::new(1_000)?;
+    let director = lab.director()?;
+    let mut seen = Seen::default();
+    for _ in 0..options.runs {
+        seen.during(&director, || {
+            std::thread::sleep(options.seconds);
+            Ok(String::new())
+        })?;
+    }
+    Ok(seen.row("nothing"))
+}
+
+/// Services added by a process each, beside processes that only start.
+fn single(options: &Options, name: &str, traffic: bool) -> Result<Row> {
+    /// Of one kind before it is the other one's turn.
+    const TURN: u32 = 100;
+    let lab = if traffic {
+        Lab::new(1_000)?
+    } else {
+        Lab::quiet()?
+    };
+    let runs = u32::try_from(options.runs).unwrap_or(1).max(1);
+    let count = (SINGLE / runs).next_multiple_of(TURN);
+    let (mut starts, mut adds) = (Vec::new(), Vec::new());
+    let mut seen = Seen::default();
+    for _ in 0..runs {
+        let director = lab.director()?;
+        let run = |n: u32, args: &dyn Fn(u32) -> String| -> Result<f64> {
+            let begin = Instant::now();
+            for i in n..n + TURN {
+                let status = director.command(&args(i))?.status().what(|| "ipvsadm")?;
+                if !status.success() {
+                    return Err(Error::new(format!("ipvsadm {}: {status}", args(i))));
+                }
+            }
+            Ok(begin.elapsed().as_secs_f64() * 1e3)
+        };
+        let (mut start, mut add) = (0.0, 0.0);
+        let add_one = |i: u32| format!("-A -t 10.11.{}.{}:80 -s wrr", i / 250, i % 250);
+        seen.during(&director, || {
+            for n in (0..count).step_by(TURN as usize) {
+                start += run(n, &|_| "-v".to_owned())?;
+                add += run(n, &add_one)?;
+            }
+            Ok(String::new())
+        })?;
+        starts.push(start / f64::from(count));
+        adds.push((add - start) / f64::from(count));
+    }
+    let row = seen
+        .row(&format!("{name} x{}", count * runs))
+        .with("start_ms", Spread::of(starts))
+        .with("beyond_start_ms", Spread::of(adds));
+    println!(
+        "{name}: {:.3} ms beyond the start of the program ({:.3} ms)",
+        row.figure("beyond_start_ms").unwrap_or(f64::NAN),
+        row.figure("start_ms").unwrap_or(f64::NAN),
+    );
+    Ok(if traffic {
+        row
+    } else {
+        row.needs("beyond_start_ms", Need::AtMost(NEEDED_SINGLE))
+    })
 }
 
 fn conns(options: &Options) -> Result<Row> {
@@ -209,7 +274,8 @@ fn conns(options: &Options) -> Result<Row> {
             )));
         }
     }
-    Ok(seen.beside("-Lnc 1M").with("connections", CONNS))
+    let row = seen.row("-Lnc 1M").with("connections", CONNS);
+    Ok(row.needs("seconds", Need::AtMost(NEEDED_CONNS)))
 }
 
 /// Traffic of so many flows, for directors one after another.
@@ -233,6 +299,17 @@ impl Lab {
         })
     }
 
+    /// Nothing arrives.
+    fn quiet() -> Result<Self> {
+        let dir = tempfile::tempdir().what(|| "a temporary folder")?;
+        Ok(Self {
+            dir,
+            ports: [Port::Sink, Port::Sink],
+            frames: 0,
+            memory: Memory::reserve(director::memory(0)),
+        })
+    }
+
     /// A director that forwards all flows.
     fn director(&self) -> Result<Director> {
         let setting = Setting {
@@ -244,7 +321,11 @@ impl Lab {
         let mut director = Director::start(&setting, director::CONNS, &Ways::default())?;
         director.prepare(TRAFFIC)?;
         director.go(TRAFFIC)?;
-        director.warm_up(self.frames)?;
+        if self.frames > 0 {
+            director.warm_up(self.frames)?;
+        }
+        // The master is measured here, not only the worker.
+        director.worker.share();
         Ok(director)
     }
 }

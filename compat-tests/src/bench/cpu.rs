@@ -59,6 +59,16 @@ impl Thread {
         fifo(self.tid)
     }
 
+    /// Takes the low priority from the rest of its process again, for who measures
+    /// that.
+    pub fn share(self) {
+        for tid in threads(self.pid).unwrap_or_default() {
+            if tid != self.tid {
+                renice(tid, 0);
+            }
+        }
+    }
+
     /// Nanoseconds it has run.
     ///
     /// # Errors

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::ffi::OsString;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use dpvs_ctl::{Af, Client};
@@ -164,6 +164,22 @@ impl Director {
             worker,
             favoured: false,
         })
+    }
+
+    /// A command of `ipvsadm`, to be run and waited for by the caller; what it
+    /// prints is lost.
+    ///
+    /// # Errors
+    /// When there is no such program.
+    pub fn command(&self, args: &str) -> Result<Command> {
+        let mut command = Command::new(bins::path("ipvsadm")?);
+        command
+            .args(args.split_whitespace())
+            .env("DPVS_IPC_FILE", &self.socket)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
+        Ok(command)
     }
 
     /// Waits until it answers the tools.
@@ -336,6 +352,17 @@ impl Director {
             .map(|drop| format!("{} {}", drop.reason, drop.count))
             .collect();
         Ok((some.map(|drop| drop.count).sum(), words.join(", ")))
+    }
+
+    /// Turns of the worker's loop by how long they took: below 1, 2, 4, ...
+    /// microseconds, the last entry everything longer.
+    ///
+    /// # Errors
+    /// When it does not say.
+    pub fn turns(&self) -> Result<[u64; 16]> {
+        let workers = self.client().turns().what(|| "asking for turns")?;
+        let first = workers.first().map(|worker| worker.turns);
+        first.ok_or_else(|| Error::new("no worker tells of its turns"))
     }
 
     /// Connections the servers have, by state: active (established), others.

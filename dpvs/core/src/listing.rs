@@ -10,7 +10,7 @@ use crate::message::{FromWorker, Listing, Piece, Reply};
 use crate::worker::Worker;
 
 /// Entries in a piece of connections, and places of the table looked at for it.
-const CONNS: usize = 192;
+const CONNS: usize = 96;
 const CONN_STEPS: u32 = 1024;
 /// The same for neighbours.
 const NEIGHS: usize = 128;

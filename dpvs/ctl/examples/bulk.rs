@@ -1,5 +1,5 @@
-//! Loads, lists and removes many services over one connection and says how long
-//! each took: `bulk SOCKET SERVICES SERVERS`.
+//! Loads, lists and removes many services over one connection, then adds some by a
+//! connection each, and says how long each took: `bulk SOCKET SERVICES SERVERS`.
 #![allow(clippy::unwrap_used)]
 
 use std::net::SocketAddr;
@@ -88,5 +88,17 @@ fn main() -> Result<(), CtlError> {
     let start = Instant::now();
     session.call(id::SO_SET_FLUSH, Kind::Set, &[])?;
     println!("flush {:?}", start.elapsed());
+
+    let mut each = Vec::new();
+    for n in 0..services.min(1000) {
+        let start = Instant::now();
+        client.add_service(&service(n))?;
+        each.push(start.elapsed());
+    }
+    each.sort_unstable();
+    let middle = each.get(each.len() / 2).copied().unwrap_or_default();
+    let mean = each.iter().sum::<std::time::Duration>() / services.clamp(1, 1000);
+    println!("one by one {middle:?} in the middle, {mean:?} on average");
+    client.flush_services()?;
     Ok(())
 }

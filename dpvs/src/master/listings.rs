@@ -22,7 +22,7 @@ use super::server::Server;
 /// How long a client may take for its next request.
 const KEPT: Duration = Duration::from_secs(60);
 /// Pieces asked for at once: about a batch.
-const PIECES: u32 = 6;
+const PIECES: u32 = 12;
 /// Entries that are kept ready for a client.
 const AHEAD: usize = 2 * ConnArray::BATCH;
 /// With more listings than this nothing is sent ahead.

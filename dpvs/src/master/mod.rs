@@ -51,6 +51,11 @@ use workers::Workers;
 /// its own is not scheduled for that long. Nobody else waits meanwhile.
 const QUERY_TIME: Duration = Duration::from_secs(1);
 
+/// How long the master waits awake for the workers to take a change: a worker with
+/// a core of its own does so within a turn of its loop, long before the master could
+/// be put to sleep and woken.
+const AWAKE: Duration = Duration::from_micros(60);
+
 /// The control plane.
 pub struct Master {
     state: State,
@@ -144,6 +149,9 @@ impl Master {
         // One snapshot for all that came together.
         self.publish();
         busy |= self.hear(server, now);
+        if busy {
+            self.await_changes(server, now);
+        }
         self.estimate(now);
         self.workers.flush();
         self.overdue(server, now);
@@ -171,6 +179,17 @@ impl Master {
             && (!self.jobs.is_empty()
                 || self.listings.is_waiting()
                 || !self.publisher.reached(self.publisher.epoch()))
+    }
+
+    /// Gives the workers a moment to take a change.
+    fn await_changes(&mut self, server: &mut Server, now: Instant) {
+        let begin = Instant::now();
+        while !self.changes.is_empty() && begin.elapsed() < AWAKE {
+            if !self.hear(server, now) {
+                // A worker on this very core has to run first.
+                std::thread::yield_now();
+            }
+        }
     }
 
     /// Takes what workers said. True if there was anything.

@@ -7,8 +7,8 @@ use crate::error::CtlError;
 use crate::id;
 use crate::msg::{
     DropCount, EalPool, EalRing, EalSeg, EalZone, IfTraf, IpsetInfo, IpsetMember, IpsetParam,
-    KniFlow, LldpMessage, LldpParam, PortAffinity, RateLimit, TcConf, Tunnel, decode_eal_wide,
-    decode_ipsets,
+    KniFlow, LldpMessage, LldpParam, PortAffinity, RateLimit, TcConf, Tunnel, WorkerTurns,
+    decode_eal_wide, decode_ipsets,
 };
 use crate::types::{Blob, Name};
 use crate::wire::{Tail, Wire, decode_counted};
@@ -172,6 +172,14 @@ impl Client {
     /// See [`CtlError`]; `ShortReply` without a byte from one that does not tell.
     pub fn drops(&self) -> Result<Vec<DropCount>, CtlError> {
         self.counted(id::GET_DROPS, &[], Tail::Exact)
+    }
+
+    /// How long the workers' turns took, see [`WorkerTurns`]. Only our daemon tells.
+    ///
+    /// # Errors
+    /// See [`CtlError`]; `ShortReply` without a byte from one that does not tell.
+    pub fn turns(&self) -> Result<Vec<WorkerTurns>, CtlError> {
+        self.counted(id::GET_TURNS, &[], Tail::Exact)
     }
 
     /// How replies find their worker, for one device or, with an empty name,
