@@ -47,7 +47,13 @@ fn requests(bytes: &[u8], step: usize) {
                 assert!(request.body.len() <= id::max_request(request.id));
                 let again = encode_request(request.id, request.kind, &request.body);
                 let twice = RequestDecoder::new().push(&again);
-                assert_eq!(twice, Ok(Some(Request { keep: false, ..request })));
+                assert_eq!(
+                    twice,
+                    Ok(Some(Request {
+                        keep: false,
+                        ..request
+                    }))
+                );
             }
             Err(error) => {
                 assert!(!error.to_string().is_empty());
@@ -167,6 +173,14 @@ fn bodies(what: u8, bytes: &[u8]) {
         EalZone,
         EalRing,
         EalPool,
+        DropCount,
+        PortAffinity,
+        WorkerTurns,
+        TableTimeouts,
+        SyncDaemon,
+        ServiceExt,
+        Encap,
+        DestExt,
     );
     if let Ok(sets) = decode_ipsets(bytes) {
         assert_eq!(decode_ipsets(&encode_ipsets(&sets)).as_ref(), Ok(&sets));

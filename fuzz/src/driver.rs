@@ -2,7 +2,7 @@
 //!
 //! `NAME SECONDS [DIR]` mutates the built-in seeds and the files of DIR for that
 //! long; `NAME FILE...` runs each file once; `NAME --seeds DIR` writes the seeds
-//! out for libFuzzer. An input that panics or takes longer than ten seconds is
+//! out for libFuzzer, and `NAME --pack DIR` a corpus into `corpora/NAME.txt`. An input that panics or takes longer than ten seconds is
 //! kept in `artifacts/NAME/`, and the program fails.
 
 use std::fs;
@@ -14,6 +14,7 @@ use std::sync::Mutex;
 use std::time::{Duration, Instant, SystemTime};
 
 use crate::Target;
+use crate::corpus;
 use crate::mutate::{Random, mutate};
 
 /// Longest time for one input.
@@ -40,10 +41,21 @@ fn files(dir: &Path) -> Vec<PathBuf> {
     all
 }
 
-/// Runs the seeds and what is in `regressions/NAME/`.
+/// The packed corpus of a target.
+fn packed(target: &Target) -> PathBuf {
+    top().join("corpora").join(format!("{}.txt", target.name))
+}
+
+/// What is in it, if it has one.
+fn unpacked(target: &Target) -> Vec<Vec<u8>> {
+    let text = fs::read_to_string(packed(target));
+    text.map_or(Vec::new(), |text| corpus::unpack(&text))
+}
+
+/// Runs the seeds, the packed corpus and what is in `regressions/NAME/`.
 pub fn replay_all(target: &Target) {
-    for seed in (target.seeds)() {
-        (target.run)(&seed);
+    for input in (target.seeds)().iter().chain(&unpacked(target)) {
+        (target.run)(input);
     }
     for path in files(&top().join("regressions").join(target.name)) {
         println!("{}", path.display());
@@ -101,13 +113,20 @@ pub fn main(target: &Target) -> ExitCode {
         }
         return ExitCode::SUCCESS;
     }
+    if first == "--pack" {
+        let dir = PathBuf::from(args.get(1).map_or("corpus", String::as_str));
+        let inputs = files(&dir).into_iter().map(|p| fs::read(p).expect("an input"));
+        let text = corpus::pack(inputs.collect());
+        fs::write(packed(target), text).expect("the packed corpus");
+        return ExitCode::SUCCESS;
+    }
     if let Ok(seconds) = first.parse() {
         let dirs: Vec<&Path> = args.iter().skip(1).map(Path::new).collect();
         return random(target, Duration::from_secs(seconds), &dirs);
     }
     if args.is_empty() {
         eprintln!(
-            "{0} SECONDS [DIR...] | {0} FILE... | {0} --seeds DIR",
+            "{0} SECONDS [DIR...] | {0} FILE... | {0} --seeds DIR | {0} --pack DIR",
             target.name
         );
         return ExitCode::FAILURE;
@@ -129,6 +148,7 @@ pub fn main(target: &Target) -> ExitCode {
 
 fn random(target: &Target, time: Duration, dirs: &[&Path]) -> ExitCode {
     let mut corpus = (target.seeds)();
+    corpus.extend(unpacked(target));
     let regressions = top().join("regressions").join(target.name);
     for dir in dirs.iter().copied().chain([regressions.as_path()]) {
         corpus.extend(files(dir).iter().filter_map(|p| fs::read(p).ok()));

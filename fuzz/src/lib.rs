@@ -5,8 +5,10 @@
 //! rule stated in the target's file does not hold. `target!` makes a program of
 //! it: a libFuzzer one under `--cfg fuzzing`, else a bounded random one.
 
+pub mod corpus;
 pub mod ctl_client;
 pub mod ctl_codec;
+pub mod dpip_args;
 pub mod dpvs_conf;
 pub mod driver;
 pub mod input;
@@ -15,22 +17,12 @@ pub mod ipvsadm_restore;
 pub mod keepalived_conf;
 pub mod master;
 mod mutate;
+mod target;
 mod text;
 pub mod vrrp;
 pub mod worker;
 
-/// A fuzz target.
-#[derive(Clone, Copy)]
-pub struct Target {
-    /// As the program is called.
-    pub name: &'static str,
-    /// Judges one input.
-    pub run: fn(&[u8]),
-    /// Inputs to start from.
-    pub seeds: fn() -> Vec<Vec<u8>>,
-    /// Pieces worth putting into an input.
-    pub words: &'static [&'static str],
-}
+pub use target::Target;
 
 /// The program of a target, and a test that replays its regressions.
 #[macro_export]

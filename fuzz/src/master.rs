@@ -18,8 +18,8 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use dpvs::conf::Conf;
-use dpvs::wake::Napper;
 use dpvs::master::{LcoreQueues, Link, Master, Netif, PortChange, Server, Topology, WorkerLink};
+use dpvs::wake::Napper;
 use dpvs_core::frame::{Frame, HeapFrame, Io, Now, PortId, WorkerId, empty_burst};
 use dpvs_core::message::{FromWorker, ToWorker};
 use dpvs_core::worker::{Worker, WorkerConf};

@@ -207,51 +207,52 @@ fn nothing(options: &Options) -> Result<Row> {
     Ok(seen.row("nothing"))
 }
 
-/// Services added by a process each, beside processes that only start.
+/// Services added by a process each, in turn with processes that only start.
 fn single(options: &Options, name: &str, traffic: bool) -> Result<Row> {
-    /// Of one kind before it is the other one's turn.
-    const TURN: u32 = 100;
     let lab = if traffic {
         Lab::new(1_000)?
     } else {
         Lab::quiet()?
     };
     let runs = u32::try_from(options.runs).unwrap_or(1).max(1);
-    let count = (SINGLE / runs).next_multiple_of(TURN);
-    let (mut starts, mut adds) = (Vec::new(), Vec::new());
+    let count = SINGLE.div_ceil(runs);
     let mut seen = Seen::default();
+    let (mut starts, mut beyond, mut middle) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..runs {
         let director = lab.director()?;
-        let run = |n: u32, args: &dyn Fn(u32) -> String| -> Result<f64> {
+        let run = |args: &str| -> Result<f64> {
+            let mut command = director.command(args)?;
             let begin = Instant::now();
-            for i in n..n + TURN {
-                let status = director.command(&args(i))?.status().what(|| "ipvsadm")?;
-                if !status.success() {
-                    return Err(Error::new(format!("ipvsadm {}: {status}", args(i))));
-                }
+            let status = command.status().what(|| "ipvsadm")?;
+            if !status.success() {
+                return Err(Error::new(format!("ipvsadm {args}: {status}")));
             }
             Ok(begin.elapsed().as_secs_f64() * 1e3)
         };
-        let (mut start, mut add) = (0.0, 0.0);
-        let add_one = |i: u32| format!("-A -t 10.11.{}.{}:80 -s wrr", i / 250, i % 250);
+        let (mut start, mut add) = (Vec::new(), Vec::new());
         seen.during(&director, || {
-            for n in (0..count).step_by(TURN as usize) {
-                start += run(n, &|_| "-v".to_owned())?;
-                add += run(n, &add_one)?;
+            for i in 0..count {
+                start.push(run("-v")?);
+                let service = format!("10.11.{}.{}:80", i / 250, i % 250);
+                add.push(run(&format!("-A -t {service} -s wrr"))?);
             }
             Ok(String::new())
         })?;
-        starts.push(start / f64::from(count));
-        adds.push((add - start) / f64::from(count));
+        let mean = |all: &[f64]| all.iter().sum::<f64>() / f64::from(count);
+        beyond.push(mean(&add) - mean(&start));
+        starts.push(mean(&start));
+        middle.push(Spread::of(add).median - Spread::of(start).median);
     }
     let row = seen
         .row(&format!("{name} x{}", count * runs))
         .with("start_ms", Spread::of(starts))
-        .with("beyond_start_ms", Spread::of(adds));
+        .with("beyond_start_ms", Spread::of(beyond))
+        .with("beyond_start_middle_ms", Spread::of(middle));
     println!(
-        "{name}: {:.3} ms beyond the start of the program ({:.3} ms)",
+        "{name}: {:.3} ms beyond the start of the program ({:.3} ms), {:.3} ms in the middle",
         row.figure("beyond_start_ms").unwrap_or(f64::NAN),
         row.figure("start_ms").unwrap_or(f64::NAN),
+        row.figure("beyond_start_middle_ms").unwrap_or(f64::NAN),
     );
     Ok(if traffic {
         row
