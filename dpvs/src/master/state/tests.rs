@@ -142,6 +142,8 @@ fn options() -> Options {
         sched: SchedKind::Rr,
         check: CheckConf::default(),
         pe_sip: false,
+        bps: 0,
+        limit_proportion: 0,
     }
 }
 
