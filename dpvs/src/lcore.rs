@@ -10,6 +10,7 @@ use std::sync::mpsc::Receiver as Inbox;
 
 use dpvs_core::frame::{BURST, Burst, Frame, Io, Now, PortId, WorkerId, empty_burst};
 use dpvs_core::message::{FromWorker, ToWorker};
+use dpvs_core::tc::Side;
 use dpvs_core::worker::{Worker, WorkerConf};
 
 use crate::idle::{Backoff, Idle, Rest, exact_sleeps};
@@ -125,6 +126,9 @@ impl LcoreCounters {
     }
 }
 
+/// Frames of a port's queues that leave in one go (DPVS facts §25).
+const QUOTA: usize = 64;
+
 /// What the messages taken in one turn may cost, see [`ToWorker::cost`].
 const MESSAGES: u32 = 16;
 
@@ -135,6 +139,10 @@ struct LcoreIo {
     tx: Vec<(Option<TxQueue>, Batch)>,
     host: Vec<(Option<SharedSender>, Batch)>,
     peers: Vec<(Option<SharedSender>, Batch)>,
+    /// There are queue schedulers: full batches are kept for them.
+    shaped: bool,
+    /// Those batches.
+    spill: Vec<(PortId, Burst<Mbuf>)>,
     /// Some ring has something waiting: looked at once a burst.
     rings_wait: bool,
     outbox: Reports,
@@ -206,7 +214,13 @@ impl Io for LcoreIo {
     #[inline]
     fn send(&mut self, port: PortId, frame: Mbuf) {
         match self.tx.get_mut(usize::from(port.0)) {
-            Some((Some(tx), batch)) => queue(batch, frame, |batch| send(tx, batch, &self.counters)),
+            Some((Some(tx), batch)) => queue(batch, frame, |batch| {
+                if self.shaped {
+                    self.spill.push((port, batch.take()));
+                } else {
+                    send(tx, batch, &self.counters);
+                }
+            }),
             _ => self.counters.dropped.add(1),
         }
     }
@@ -243,6 +257,63 @@ impl Io for LcoreIo {
     }
 }
 
+/// Gives received frames to their port's schedulers. Returns how many may go on
+/// now, in the first slots.
+#[cold]
+fn schedule_in(
+    worker: &mut Worker<Mbuf>,
+    port: PortId,
+    slots: &mut Burst<Mbuf>,
+    n: usize,
+    now: Now,
+) -> usize {
+    let mut kept = 0;
+    for at in 0..n {
+        if let Some(frame) = slots[at].take()
+            && let Some(frame) = worker.tc_put(Side::Ingress, port, Some(port), frame, now)
+        {
+            slots[kept] = Some(frame);
+            kept += 1;
+        }
+    }
+    // Either all of them were queued or none.
+    if kept > 0 {
+        return kept;
+    }
+    worker.tc_take(Side::Ingress, port, now, slots)
+}
+
+/// Passes what is to be sent through the ports' schedulers. `iif` is where it was
+/// received, if all of it was received on one port.
+#[cold]
+fn schedule_out(worker: &mut Worker<Mbuf>, io: &mut LcoreIo, iif: Option<PortId>, now: Now) {
+    let mut waiting = std::mem::take(&mut io.spill);
+    for (at, (_, batch)) in (0..).zip(&mut io.tx) {
+        if !batch.is_empty() {
+            waiting.push((PortId(at), batch.take()));
+        }
+    }
+    // What comes back or out goes straight to the transmitter.
+    let shaped = std::mem::replace(&mut io.shaped, false);
+    for (port, frames) in waiting {
+        for frame in frames.into_iter().flatten() {
+            if let Some(frame) = worker.tc_put(Side::Egress, port, iif, frame, now) {
+                io.send(port, frame);
+            }
+        }
+    }
+    let mut out = empty_burst();
+    for port in (0..worker.tc_ports()).map(PortId) {
+        for _ in 0..QUOTA / BURST {
+            let n = worker.tc_take(Side::Egress, port, now, &mut out);
+            for frame in out.iter_mut().take(n).filter_map(Option::take) {
+                io.send(port, frame);
+            }
+        }
+    }
+    io.shaped = shaped;
+}
+
 /// Runs until told to stop. Call it on the lcore itself, so that the worker's
 /// tables are in the memory of its NUMA node.
 pub fn run(plan: Plan) {
@@ -273,6 +344,8 @@ pub fn run(plan: Plan) {
             .collect(),
         host: plan.to_host.into_iter().map(with_batch).collect(),
         peers: plan.peers.into_iter().map(with_batch).collect(),
+        shaped: false,
+        spill: Vec::new(),
         rings_wait: false,
         outbox: plan.outbox,
         counters: Arc::clone(&counters),
@@ -341,6 +414,9 @@ impl Lcore {
             }
             work += usize::from(self.worker.has_chores());
             self.worker.tick(now, &mut self.io);
+            if self.worker.has_tc() || self.io.shaped {
+                self.release(now);
+            }
             self.io.flush();
             counters.loops.add(1);
             if work > 0 {
@@ -377,12 +453,38 @@ impl Lcore {
             let bytes: usize = self.slots.iter().flatten().map(Frame::total_len).sum();
             counters.ipackets.add(n as u64);
             counters.ibytes.add(bytes as u64);
+            let let_in = if self.io.shaped {
+                schedule_in(&mut self.worker, *port, &mut self.slots, n, now)
+            } else {
+                n
+            };
             self.worker
-                .process(*port, &mut self.slots, n, now, &mut self.io);
+                .process(*port, &mut self.slots, let_in, now, &mut self.io);
+            if self.io.shaped {
+                schedule_out(&mut self.worker, &mut self.io, Some(*port), now);
+            }
             self.io.flush();
             total += n;
         }
         total
+    }
+
+    /// Frames that waited in a receiver's queues, and those that are to leave.
+    /// Also takes note of whether there are queue schedulers at all.
+    #[cold]
+    fn release(&mut self, now: Now) {
+        self.io.shaped = self.worker.has_tc();
+        for port in (0..self.worker.tc_ports()).map(PortId) {
+            let n = self
+                .worker
+                .tc_take(Side::Ingress, port, now, &mut self.group);
+            if n > 0 {
+                self.worker
+                    .process(port, &mut self.group, n, now, &mut self.io);
+                schedule_out(&mut self.worker, &mut self.io, Some(port), now);
+            }
+        }
+        schedule_out(&mut self.worker, &mut self.io, None, now);
     }
 
     /// Frames other workers received; their port is in their mark.

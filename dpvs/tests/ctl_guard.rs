@@ -11,7 +11,11 @@ use ctl_lab::{Lab, code};
 use dpvs_core::guard::Guard;
 use dpvs_core::limit::Meter;
 use dpvs_core::service::ServiceKey;
-use dpvs_ctl::msg::{AclConf, IpsetParam, RateLimit, Service, ipset_flag, ipset_op};
+use dpvs_ctl::msg::{
+    AclConf, FifoOpt, IpsetParam, NicSet, RateLimit, Service, TcCls, TcClsIpset, TcClsMatch,
+    TcClsResult, TcConf, TcQsch, ipset_flag, ipset_op, nic_set, tc_handle, tc_obj, tc_op,
+};
+use dpvs_ctl::types::Blob;
 use dpvs_ctl::{Af, Be16, CtlError, ErrCode, Ip16, Name, Wire, id};
 
 fn ip(text: &str) -> IpAddr {
@@ -277,4 +281,132 @@ fn limits() {
     ] {
         assert_eq!(refused(c.set_limit(&bad)), ErrCode::INVAL);
     }
+}
+
+fn tc<T: Wire>(obj: u32, param: &T) -> TcConf {
+    TcConf {
+        obj,
+        ifname: Name::truncated("dpdk0"),
+        param: Blob::of(param),
+        ..TcConf::default()
+    }
+}
+
+fn fifo(handle: u32, parent: u32, limit: u32) -> TcQsch {
+    TcQsch {
+        handle,
+        parent,
+        kind: Name::truncated("pfifo"),
+        qopt: Blob::of(&FifoOpt { limit }),
+        ..TcQsch::default()
+    }
+}
+
+#[test]
+fn traffic_control() {
+    let lab = Lab::start();
+    let c = &lab.client;
+    let root = tc_handle::ROOT;
+    let qsch = |id, q: &TcQsch| c.set_tc(id, &tc(tc_obj::QSCH, q));
+    let cls = |id, q: &TcCls| c.set_tc(id, &tc(tc_obj::CLS, q));
+    let show = |q: &TcQsch| c.tc(&tc(tc_obj::QSCH, q));
+    assert_eq!(show(&fifo(0, 0, 0)).unwrap().len(), 0);
+    let orphan = qsch(id::TC_ADD, &fifo(0x1_0000, root, 10));
+    assert_eq!(refused(orphan), ErrCode::NOTEXIST);
+    qsch(id::TC_ADD, &fifo(root, 0, 10)).unwrap();
+    assert_eq!(
+        refused(qsch(id::TC_ADD, &fifo(root, 0, 10))),
+        ErrCode::EXIST
+    );
+    // A handle of the daemon's.
+    qsch(id::TC_ADD, &fifo(0, root, 20)).unwrap();
+    let listed: Vec<TcQsch> = show(&fifo(0, 0, 0))
+        .unwrap()
+        .iter()
+        .map(Blob::read)
+        .collect();
+    assert_eq!(listed.len(), 2);
+    assert_eq!((listed[1].handle, listed[1].parent), (0x8001_0000, root));
+    assert_eq!(listed[1].qopt.read::<FifoOpt>().limit, 20);
+    let bad = TcQsch {
+        kind: Name::truncated("tbf"),
+        ..fifo(root, 0, 0)
+    };
+    assert_eq!(refused(qsch(id::TC_CHANGE, &bad)), ErrCode::INVAL);
+    qsch(id::TC_CHANGE, &fifo(root, 0, 30)).unwrap();
+    let unknown = TcQsch {
+        kind: Name::truncated("red"),
+        ..fifo(0, root, 0)
+    };
+    assert_eq!(refused(qsch(id::TC_ADD, &unknown)), ErrCode::NOTSUPP);
+    // Classifiers.
+    let by_set = TcCls {
+        sch_id: root,
+        kind: Name::truncated("ipset"),
+        pkt_type: Be16::new(0x0800),
+        copt: Blob::of(&TcClsIpset {
+            setname: Name::truncated("slow"),
+            dst_match: 1,
+            result: TcClsResult {
+                drop: 0,
+                sch_id: 0x8001_0000,
+            },
+        }),
+        ..TcCls::default()
+    };
+    assert_eq!(refused(cls(id::TC_ADD, &by_set)), ErrCode::NOTEXIST);
+    c.set_ipset(&create("slow", "hash:ip")).unwrap();
+    cls(id::TC_ADD, &by_set).unwrap();
+    let urgent = TcCls {
+        priority: 5,
+        kind: Name::truncated("match"),
+        copt: Blob::of(&TcClsMatch {
+            proto: 6,
+            result: TcClsResult { drop: 1, sch_id: 0 },
+            ..TcClsMatch::default()
+        }),
+        ..by_set
+    };
+    cls(id::TC_ADD, &urgent).unwrap();
+    assert_eq!(
+        refused(c.set_ipset(&set("slow", ipset_op::DESTROY))),
+        ErrCode::BUSY
+    );
+    let of_root = TcCls {
+        sch_id: root,
+        ..TcCls::default()
+    };
+    let listed = c.tc(&tc(tc_obj::CLS, &of_root)).unwrap();
+    let listed: Vec<TcCls> = listed.iter().map(Blob::read).collect();
+    let order: Vec<i32> = listed.iter().map(|l| l.priority).collect();
+    assert_eq!(order, [5, 0]);
+    // The workers get it once the device's switch is on.
+    assert!(
+        lab.snapshot(1)
+            .tc
+            .ports
+            .iter()
+            .flatten()
+            .all(|s| s.is_empty())
+    );
+    let on = NicSet {
+        pname: Name::truncated("dpdk0"),
+        flags: nic_set::TC_EGRESS_ON,
+        ..NicSet::default()
+    };
+    c.set(id::NETIF_SET_PORT, &on.encode()).unwrap();
+    let snap = lab.snapshot(1);
+    let egress = &snap.tc.ports[0][0];
+    assert_eq!((egress.len(), egress[0].classes.len()), (2, 2));
+    assert!(snap.tc.ports[0][1].is_empty());
+    let every = TcConf {
+        op_flags: tc_op::STATS | tc_op::VERBOSE,
+        ..tc(tc_obj::QSCH, &fifo(0, 0, 0))
+    };
+    // Two of the master's, two of each worker's.
+    assert_eq!(c.tc(&every).unwrap().len(), 6);
+    qsch(id::TC_DEL, &fifo(root, 0, 0)).unwrap();
+    assert_eq!(show(&fifo(0, 0, 0)).unwrap().len(), 0);
+    assert!(lab.snapshot(0).tc.ports[0][0].is_empty());
+    c.set_ipset(&set("slow", ipset_op::DESTROY)).unwrap();
 }

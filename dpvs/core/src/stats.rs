@@ -100,6 +100,8 @@ reasons! {
     WhiteList = "white-list",
     /// A rate limit of the service, its address or the client.
     RateLimit = "rate-limit",
+    /// A classifier drops it, or its queue is full.
+    TrafficControl = "traffic-control",
 }
 
 /// IP-layer counters (names as RFC 4293).

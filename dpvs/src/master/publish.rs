@@ -112,6 +112,9 @@ impl Publisher {
         if let Some(guard) = state.guards.take_changes() {
             self.current.guard = guard;
         }
+        if let Some(tc) = state.tcs.take_changes() {
+            self.current.tc = Arc::new(tc);
+        }
         let (changes, removed) = state.services.take_changes();
         for change in changes {
             match change {

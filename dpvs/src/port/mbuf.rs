@@ -9,7 +9,7 @@ use std::ptr::{self, NonNull};
 use std::slice;
 
 use dpdk_sys as sys;
-use dpvs_core::frame::{BURST, Frame, RxChecksum};
+use dpvs_core::frame::{BURST, Burst, Frame, RxChecksum};
 
 /// An owned packet buffer.
 ///
@@ -437,6 +437,13 @@ impl Batch {
             .flatten()
             .map(|frame| frame.total_len() as u64)
             .sum()
+    }
+
+    /// Takes everything out.
+    #[must_use]
+    pub fn take(&mut self) -> Burst<Mbuf> {
+        self.len = 0;
+        std::mem::replace(&mut self.slots, [const { None }; BURST])
     }
 
     /// Drops all that wait and says how many.

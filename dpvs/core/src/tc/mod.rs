@@ -18,6 +18,7 @@ use std::sync::Arc;
 use crate::acl::{Sets, set_of};
 use crate::frame::{BURST, Burst, Frame, Now, PortId};
 use crate::ipset::SetId;
+use crate::stats::Reason;
 use crate::worker::Worker;
 
 use look::Look;
@@ -343,17 +344,17 @@ impl<F: Frame> Worker<F> {
         };
         let empty = Sets::default();
         let sets = self.snap.as_ref().map_or(&empty, |s| &s.guard.sets);
-        match choose(conf, root, &frame, (iif, oif), sets) {
-            Some(at) => {
-                if let Some(queue) = queues.get_mut(at) {
-                    queue.put(frame, now.0);
-                }
-            }
+        let queued = match choose(conf, root, &frame, (iif, oif), sets) {
+            Some(at) => queues.get_mut(at).is_some_and(|q| q.put(frame, now.0)),
             None => {
                 if let Some(queue) = queues.get_mut(root) {
                     queue.refuse();
                 }
+                false
             }
+        };
+        if !queued {
+            self.stats.drop(Reason::TrafficControl);
         }
         None
     }

@@ -132,14 +132,15 @@ impl<F: Frame> Queue<F> {
         self.stats.drops = self.stats.drops.wrapping_add(1);
     }
 
-    /// Puts a frame in, or drops it.
-    pub(super) fn put(&mut self, frame: F, now: u64) {
+    /// Puts a frame in, or drops it: false then.
+    pub(super) fn put(&mut self, frame: F, now: u64) -> bool {
         let len = frame.total_len() as u32;
         let full = self.stats.qlen as usize >= self.slots()
             || self.stats.backlog.saturating_add(len) > self.room()
             || len > self.longest;
         if full {
-            return self.refuse();
+            self.refuse();
+            return false;
         }
         let band = match self.kind {
             QschKind::PfifoFast { .. } => Look::of(&frame)
@@ -153,6 +154,7 @@ impl<F: Frame> Queue<F> {
         self.bands[band].push_back(frame);
         self.stats.qlen += 1;
         self.stats.backlog += len;
+        true
     }
 
     /// Puts into the buckets what time has brought.

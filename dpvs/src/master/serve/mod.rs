@@ -15,6 +15,7 @@ mod netif;
 mod ours;
 mod route;
 mod service;
+mod tc;
 
 use dpvs_core::frame::{PortId, WorkerId};
 use dpvs_core::message::{Query, Reply};
@@ -127,6 +128,7 @@ impl Master {
             id::SET_BLKLST_DEL => self.acl_change(body, Colour::Black, false),
             id::SET_WHTLST_ADD => self.acl_change(body, Colour::White, true),
             id::SET_WHTLST_DEL => self.acl_change(body, Colour::White, false),
+            id::TC_ADD | id::TC_DEL | id::TC_CHANGE | id::TC_REPLACE => self.tc_set(id, body),
             id::SET_IPSET => self.ipset_set(body),
             id::SET_LIMIT => self.limit_set(body),
             _ => self.unserved(id),
@@ -174,6 +176,7 @@ impl Master {
             id::GET_SERVICE_EXTS => Ok(Answer::Body(encode_counted(&self.service_exts()))),
             id::GET_BLKLST_GETALL => Ok(self.acl_list(Colour::Black)),
             id::GET_WHTLST_GETALL => Ok(self.acl_list(Colour::White)),
+            id::TC_SHOW => self.tc_show(body),
             id::GET_IPSET_TEST => self.ipset_test(body),
             id::GET_IPSET_LIST => self.ipset_list(body),
             id::GET_LIMITS => Ok(self.limit_list()),

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use dpvs_core::frame::PortId;
+use dpvs_core::tc::Side;
 use dpvs_ctl::msg::{
     ConfQueues, HwMaddr, LcoreBasic, LcoreMask, McList, NicExt, NicList, NicSet,
     PortId as ListedPort, XStat, XStatsHead, nic_set,
@@ -154,6 +155,14 @@ impl Master {
         if self.state.links.get(port).is_some_and(|l| l.forward2kni) {
             basic.flags |= dpvs_ctl::msg::nic_flag::FWD2KNI;
         }
+        if let Some(tc) = self.state.tcs.port(port) {
+            if tc.on[Side::Egress as usize] {
+                basic.flags |= dpvs_ctl::msg::nic_flag::TC_EGRESS;
+            }
+            if tc.on[Side::Ingress as usize] {
+                basic.flags |= dpvs_ctl::msg::nic_flag::TC_INGRESS;
+            }
+        }
         Ok(Answer::Body(basic.encode()))
     }
 
@@ -280,10 +289,20 @@ impl Master {
             on(nic_set::FWD2KNI_ON, nic_set::FWD2KNI_OFF).map(PortChange::Forward2Kni),
             mac(&set.macaddr.text()).map(PortChange::Mac),
         ];
-        if on(nic_set::TC_EGRESS_ON, nic_set::TC_INGRESS_ON) == Some(true)
-            || set.flags & nic_set::TC_INGRESS_ON != 0
-        {
-            self.inert("traffic control of a port");
+        let sides = [
+            (
+                Side::Egress,
+                on(nic_set::TC_EGRESS_ON, nic_set::TC_EGRESS_OFF),
+            ),
+            (
+                Side::Ingress,
+                on(nic_set::TC_INGRESS_ON, nic_set::TC_INGRESS_OFF),
+            ),
+        ];
+        for (side, on) in sides {
+            if let Some(on) = on {
+                self.state.tcs.switch(port, side, on);
+            }
         }
         if set.flags & nic_set::LLDP_ON != 0 {
             self.inert("LLDP of a port");

@@ -13,6 +13,7 @@ pub(crate) mod link;
 pub(crate) mod policy;
 pub(crate) mod route;
 pub(crate) mod service;
+pub(crate) mod tc;
 
 use std::net::IpAddr;
 use std::time::Instant;
@@ -25,6 +26,7 @@ use guard::Guards;
 use link::Links;
 use route::{Kind, Route, Routes};
 use service::Services;
+use tc::Tcs;
 
 /// The whole model.
 #[derive(Debug, Default)]
@@ -34,6 +36,7 @@ pub(crate) struct State {
     pub(crate) routes: Routes,
     pub(crate) services: Services,
     pub(crate) guards: Guards,
+    pub(crate) tcs: Tcs,
     /// Devices, addresses or routes changed since the last snapshot.
     pub(crate) net_changed: bool,
 }
@@ -41,7 +44,10 @@ pub(crate) struct State {
 impl State {
     /// Whether the workers are to be given something new.
     pub(crate) fn is_changed(&self) -> bool {
-        self.net_changed || self.services.is_changed() || self.guards.is_changed()
+        self.net_changed
+            || self.services.is_changed()
+            || self.guards.is_changed()
+            || self.tcs.is_changed()
     }
 
     /// Adds an address with its host route and the route to its subnet.
