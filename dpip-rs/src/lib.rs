@@ -17,6 +17,7 @@ mod help;
 mod iftraf;
 mod ipset;
 mod ipv6;
+mod limit;
 mod link;
 mod lldp;
 mod maddr;
@@ -48,7 +49,7 @@ use table::{Command, Object};
 const VERSION: &str = "1.10-2";
 
 /// The objects; where a beginning fits several, the first is meant.
-const OBJECTS: [&Object; 16] = [
+const OBJECTS: [&Object; 17] = [
     &link::OBJECT,
     &addr::OBJECT,
     &route::OBJECT,
@@ -65,6 +66,7 @@ const OBJECTS: [&Object; 16] = [
     &maddr::OBJECT,
     &lldp::OBJECT,
     &drops::OBJECT,
+    &limit::OBJECT,
 ];
 
 /// What a command works with.
