@@ -111,9 +111,15 @@ fn refusals_about_services_have_the_codes_of_dpvs() {
         ErrCode::INVAL
     );
     assert_eq!(
-        code(c.add_service(&Service { proto: 132, ..s })),
-        ErrCode::NOTSUPP
+        code(c.add_service(&Service { proto: 58, ..s })),
+        ErrCode::INVAL
     );
+    for proto in [132, 1] {
+        let other = Service { proto, ..s };
+        c.add_service(&other).unwrap();
+        assert_eq!(c.service(&other).unwrap().proto, proto);
+        c.del_service(&other).unwrap();
+    }
     assert_eq!(
         code(c.add_service(&service("192.0.2.2:80", "nosuch"))),
         ErrCode::NOTEXIST

@@ -316,12 +316,16 @@ impl<F: Frame> Worker<F> {
 }
 
 fn info<A: Net>(e: &Entry<A>) -> ConnInfo {
+    let server = match e.mode() {
+        FwdMode::Tunnel => e.outer().0,
+        _ => e.daddr().ip().to_canonical(),
+    };
     ConnInfo {
         proto: e.proto,
         client: (e.caddr().ip().to_canonical(), u16::from_be(e.cport())),
         vip: (e.vaddr().ip().to_canonical(), u16::from_be(e.vport())),
         laddr: (e.laddr().ip().to_canonical(), u16::from_be(e.lport())),
-        dest: (e.daddr().ip().to_canonical(), u16::from_be(e.dport())),
+        dest: (server, u16::from_be(e.dport())),
         state: state_name(e.proto, e.state),
         timeout: e.timeout / 1000,
         from_client: e.counted(Dir::In),

@@ -18,11 +18,12 @@ use dpvs_ctl::{Af, Ip16, Wire, id};
 
 use super::service::{Named, Order};
 use super::service::{listed_dest, named};
-use super::{Answer, exact, prefix};
+use super::{Answer, encap, exact, prefix};
 use crate::master::Master;
 use crate::master::error::{Fault, Result};
 use crate::master::kept::{Kept, KeptDest, Parts};
 use crate::master::state::guard::Colour;
+use crate::master::state::service::Server;
 
 /// Where time-outs stand in [`dpvs_core::snapshot::Timeouts`].
 const ESTABLISHED: usize = 1;
@@ -44,9 +45,14 @@ fn forwardable(ext: &ServiceExt) -> bool {
     matches!(ext.pe.text().as_ref(), "" | "sip")
         && s.fwmark == 0
         && s.matched.is_empty()
-        && matches!(s.proto, 6 | 17)
+        && matches!(s.proto, 6 | 17 | 132)
         && !s.addr.is_any(s.af)
         && SchedKind::from_name(&s.sched_name.text()).is_some()
+}
+
+/// Whether the dataplane can forward to a dest.
+fn is_forwardable(dest: &Dest, wrapping: &Encap) -> bool {
+    dest.weight <= u16::MAX.into() && encap::tunnel(wrapping).is_ok()
 }
 
 fn plain(service: Service) -> ServiceExt {
@@ -70,8 +76,15 @@ impl Master {
         match request.id {
             id::GET_TIMEOUTS => return Some(self.timeouts()),
             id::SET_TIMEOUTS => return Some(self.timeouts_set(body)),
-            id::GET_SYNC | id::GET_DEST_EXTS if self.kept.is_none() => {
-                return Some(listing::<DestExt>(&[]));
+            id::GET_SYNC if self.kept.is_none() => {
+                return Some(listing::<SyncDaemon>(&[]));
+            }
+            id::SET_DEST_ADD_EXT => return Some(self.ext_dest(body, id::SO_SET_ADDDEST)),
+            id::SET_DEST_EDIT_EXT => return Some(self.ext_dest(body, id::SO_SET_EDITDEST)),
+            id::GET_DEST_EXTS => {
+                let mut exts = self.dest_exts();
+                exts.extend(self.kept.iter().flat_map(Kept::dest_exts));
+                return Some(listing(&exts));
             }
             _ => {}
         }
@@ -107,8 +120,6 @@ impl Master {
                 self.kept.as_ref()?.get(&both.service)?;
                 Some(self.kept_dest(request.id, &both, Encap::default()))
             }
-            id::SET_DEST_ADD_EXT => Some(self.ext_dest(body, id::SO_SET_ADDDEST)),
-            id::SET_DEST_EDIT_EXT => Some(self.ext_dest(body, id::SO_SET_EDITDEST)),
             id::SO_GET_INFO => Some(self.kept_info()),
             id::SO_GET_SERVICES => Some(self.kept_list(body)),
             id::SO_GET_SERVICE => {
@@ -155,7 +166,6 @@ impl Master {
                 exts.extend(self.kept.as_ref()?.service_exts());
                 Some(listing(&exts))
             }
-            id::GET_DEST_EXTS => Some(listing(&self.kept.as_ref()?.dest_exts())),
             _ => None,
         }
     }
@@ -228,8 +238,7 @@ impl Master {
         if let Err(fault) = Kept::check(ext) {
             return Some(Err(fault));
         }
-        let encapsulated =
-            |d: &KeptDest| d.encap != Encap::default() || d.dest.weight > u16::MAX.into();
+        let encapsulated = |d: &KeptDest| !is_forwardable(&d.dest, &d.encap);
         let old = self.kept.as_mut()?.take(s);
         let stays = !forwardable(ext) || old.as_ref()?.dests.iter().any(encapsulated);
         let parts = match old {
@@ -252,7 +261,7 @@ impl Master {
             return Parts::default();
         };
         let parts = self.state.services.get(&key).map(|entry| {
-            let kept = |d| KeptDest {
+            let kept = |d: &Server| KeptDest {
                 dest: Dest {
                     conn_flags: 0,
                     ..listed_dest(
@@ -261,7 +270,7 @@ impl Master {
                         dpvs_ctl::msg::Stats::default(),
                     )
                 },
-                encap: Encap::default(),
+                encap: encap::encap(d.tunnel),
             };
             Parts {
                 dests: entry.dests.iter().map(kept).collect(),
@@ -285,7 +294,7 @@ impl Master {
                 service: *s,
                 dest: kept.dest,
             };
-            self.dest_add(&both.encode())?;
+            self.dest_wrapped(&both, &kept.encap, true)?;
         }
         Ok(Answer::Done)
     }
@@ -307,6 +316,10 @@ impl Master {
         let ext: DestExt = exact(body)?;
         let s = &ext.both.service;
         if self.kept.as_ref().is_none_or(|k| k.get(s).is_none()) {
+            if self.kept.is_none() || is_forwardable(&ext.both.dest, &ext.encap) {
+                let add = id == id::SO_SET_ADDDEST;
+                return self.dest_wrapped(&ext.both, &ext.encap, add);
+            }
             let Ok(Named::At(key)) = named(s, Order::AddrFirst) else {
                 return Err(Fault::Invalid("no such service"));
             };

@@ -7,6 +7,7 @@
 mod acl;
 mod addr;
 mod conn;
+mod encap;
 mod ipset;
 mod kept;
 mod laddr;

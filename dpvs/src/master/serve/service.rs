@@ -294,8 +294,9 @@ impl Master {
             return Err(Fault::Unsupported("services by mark or by match"));
         };
         match s.proto {
-            6 | 17 => {}
-            132 | 1 | 58 => return Err(Fault::Unsupported("services other than TCP and UDP")),
+            6 | 17 | 132 => {}
+            1 if key.addr.is_ipv4() => {}
+            58 if key.addr.is_ipv6() => {}
             _ => return Err(Fault::Invalid("protocol")),
         }
         if key.addr.is_unspecified() {
@@ -375,16 +376,23 @@ impl Master {
         self.state.guards.limit_service(key, s.bps, percent);
     }
 
-    fn dest_change(
+    pub(super) fn dest_change(
         &mut self,
-        body: &[u8],
+        both: &ServiceDest,
         change: impl FnOnce(&mut Services, &ServiceKey, Server) -> Result<()>,
     ) -> Result<Answer> {
-        let both: ServiceDest = prefix(body)?;
         let key = key(&both.service)?;
         let server = server(&both.dest)?;
-        if server.mode != FwdMode::FullNat {
-            self.inert("forwarding modes other than FullNAT");
+        match server.mode {
+            FwdMode::Local | FwdMode::Bypass => {
+                self.inert("local servers and those that are passed by");
+            }
+            FwdMode::Masq | FwdMode::Dr if server.addr.is_ipv6() != key.addr.is_ipv6() => {
+                return Err(Fault::Invalid(
+                    "a server of the other family needs a tunnel",
+                ));
+            }
+            _ => {}
         }
         if let Some(entry) = self.state.services.get(&key) {
             may_proxy(entry, &server)?;
@@ -394,11 +402,11 @@ impl Master {
     }
 
     pub(super) fn dest_add(&mut self, body: &[u8]) -> Result<Answer> {
-        self.dest_change(body, Services::add_dest)
+        self.dest_change(&prefix(body)?, Services::add_dest)
     }
 
     pub(super) fn dest_edit(&mut self, body: &[u8]) -> Result<Answer> {
-        self.dest_change(body, Services::edit_dest)
+        self.dest_change(&prefix(body)?, Services::edit_dest)
     }
 
     pub(super) fn dest_del(&mut self, body: &[u8]) -> Result<Answer> {
