@@ -7,6 +7,7 @@
 
 pub mod bench;
 pub mod bins;
+pub mod decap;
 pub mod error;
 pub mod frames;
 pub mod lab;
