@@ -1,0 +1,197 @@
+//! Black and white lists, rate limits and traffic control of the whole daemon:
+//! told by ipvsadm and dpip, felt by curl.
+
+use std::process::Command;
+use std::time::Duration;
+
+use compat_tests::lab::{Lab, START, addr, url};
+use compat_tests::privilege::root_or_skip;
+use compat_tests::spawn::{Lifetime, Process};
+use compat_tests::{Context, Result, run, wait};
+
+/// Bytes of the file that is fetched.
+const LARGE: usize = 2_000_000;
+
+/// A lab with a web server behind a service of both families, without keepalived.
+fn lab(test: &str) -> Result<(Lab, Process)> {
+    let mut lab = Lab::wires(&format!("g{}-{test}", std::process::id()), Lifetime::Bound)?;
+    lab.start_dpvs()?;
+    let dir = lab.dir.display().to_string();
+    let conf = format!(
+        "daemon off; worker_processes 1; pid {dir}/n.pid; error_log {dir}/n.err;\n\
+         events {{ }}\n\
+         http {{ access_log off; client_body_temp_path {dir}/n-body;\n\
+         proxy_temp_path {dir}/n-1; fastcgi_temp_path {dir}/n-2; uwsgi_temp_path {dir}/n-3; scgi_temp_path {dir}/n-4;\n\
+         server {{ listen 80; listen [::]:80; root {dir}/www; }} }}\n"
+    );
+    let www = lab.dir.join("www");
+    std::fs::create_dir(&www).what(|| "the web server's folder")?;
+    std::fs::write(www.join("index.html"), "hello\n").what(|| "a small file")?;
+    std::fs::write(www.join("large"), vec![b'x'; LARGE]).what(|| "a large file")?;
+    let file = lab.file("n.conf");
+    std::fs::write(&file, conf).what(|| "nginx's configuration")?;
+    let mut nginx = lab.servers[0].command("nginx");
+    nginx.arg("-e").arg(lab.file("n.err")).arg("-c").arg(&file);
+    nginx.arg("-p").arg(&lab.dir).args(["-g", "user root;"]);
+    let server = Process::start("nginx", &nginx, &lab.file("n.out"), Lifetime::Bound)?;
+    for (family, vip, mask, rs, laddr) in [
+        ("-4", addr::VIP4, 32, addr::RS4[0], "10.0.1.201"),
+        ("-6", addr::VIP6, 128, addr::RS6[0], "2001:db8:2::201"),
+    ] {
+        let (at, to) = if family == "-6" {
+            (format!("[{vip}]:80"), format!("[{rs}]:80"))
+        } else {
+            (format!("{vip}:80"), format!("{rs}:80"))
+        };
+        let addr = format!("{vip}/{mask}");
+        dpip(&lab, &[family, "addr", "add", &addr, "dev", "dpdk0"])?;
+        ipvsadm(&lab, &["-A", "-t", &at, "-s", "rr"])?;
+        ipvsadm(&lab, &["-P", "-t", &at, "-z", laddr, "-F", "dpdk1"])?;
+        ipvsadm(&lab, &["-a", "-t", &at, "-r", &to, "-b"])?;
+        wait::until_true("the service to answer", START, || reaches(&lab, vip))?;
+    }
+    Ok((lab, server))
+}
+
+fn ipvsadm(lab: &Lab, args: &[&str]) -> Result<String> {
+    lab.ipvsadm(args)?.success()
+}
+
+fn dpip(lab: &Lab, args: &[&str]) -> Result<String> {
+    lab.dpip(args)?.success()
+}
+
+/// Whether a request of the client is answered.
+fn reaches(lab: &Lab, vip: &str) -> Result<bool> {
+    let mut curl: Command = lab.client.command("curl");
+    curl.args(["-sS", "-m", "2", "--noproxy", "*", "-g", &url(vip, "/")]);
+    let out = run::run(&mut curl)?;
+    Ok(out.ok() && out.stdout == "hello\n")
+}
+
+/// Packets dropped for a reason.
+fn dropped(lab: &Lab, reason: &str) -> Result<u64> {
+    let list = dpip(lab, &["drop", "show", "total"])?;
+    let line = list
+        .lines()
+        .find(|l| l.split_whitespace().nth(1) == Some(reason));
+    let count = line.and_then(|l| l.split_whitespace().nth(2));
+    Ok(count.and_then(|n| n.parse().ok()).unwrap_or(0))
+}
+
+#[test]
+fn lists_keep_clients_out_and_let_them_in() -> Result<()> {
+    if !root_or_skip("lists_keep_clients_out_and_let_them_in")? {
+        return Ok(());
+    }
+    let (mut lab, _server) = lab("lists")?;
+    lab.with_logs(|lab| {
+        for (vip, client, net) in [
+            (addr::VIP4, addr::CLIENT4, "192.0.2.0/24"),
+            (addr::VIP6, addr::CLIENT6, "2001:db8:1::/64"),
+        ] {
+            let six = vip.contains(':');
+            let at = if six {
+                format!("[{vip}]:80")
+            } else {
+                format!("{vip}:80")
+            };
+            let at = at.as_str();
+            let family = if six { "-6" } else { "-4" };
+            assert!(reaches(lab, vip)?);
+            // By address.
+            ipvsadm(lab, &["-U", "-t", at, "-k", client])?;
+            let listed = ipvsadm(lab, &["-B", "-t", at])?;
+            assert!(listed.contains(client), "{listed}");
+            assert!(!reaches(lab, vip)?, "{vip} in spite of the black list");
+            assert!(dropped(lab, "black-list")? > 0);
+            ipvsadm(lab, &["-V", "-t", at, "-k", client])?;
+            assert!(reaches(lab, vip)?);
+            // By set, which changes under the list.
+            let set = if six { "bad6" } else { "bad4" };
+            let entry = format!("ipset:{set}");
+            dpip(lab, &[family, "ipset", "create", set, "hash:net"])?;
+            ipvsadm(lab, &["-U", "-t", at, "-k", &entry])?;
+            assert!(reaches(lab, vip)?);
+            dpip(lab, &["ipset", "add", set, net])?;
+            assert!(!reaches(lab, vip)?);
+            dpip(lab, &["ipset", "add", set, client, "nomatch"])?;
+            assert!(reaches(lab, vip)?);
+            assert_eq!(dpip(lab, &["ipset", "test", set, client])?, "false\n");
+            let shown = dpip(lab, &["ipset", "show", set])?;
+            assert!(shown.contains("References: 1"), "{shown}");
+            assert!(!lab.dpip(&["ipset", "destroy", set])?.ok());
+            ipvsadm(lab, &["-V", "-t", at, "-k", &entry])?;
+            dpip(lab, &["ipset", "destroy", set])?;
+            // A white list lets in nobody else.
+            let other = if six { "2001:db8:1::77" } else { "192.0.2.77" };
+            ipvsadm(lab, &["-O", "-t", at, "-2", other])?;
+            assert!(!reaches(lab, vip)?);
+            ipvsadm(lab, &["-O", "-t", at, "-2", client])?;
+            assert!(reaches(lab, vip)?);
+            assert!(dropped(lab, "white-list")? > 0);
+        }
+        Ok(())
+    })
+}
+
+#[test]
+fn rates_are_limited_and_shaped() -> Result<()> {
+    if !root_or_skip("rates_are_limited_and_shaped")? {
+        return Ok(());
+    }
+    let (mut lab, _server) = lab("rates")?;
+    lab.with_logs(|lab| {
+        // Eight megabits a second out of dpdk0: two megabytes take two seconds,
+        // give or take what machine and TCP do to it.
+        dpip(lab, &["link", "set", "dpdk0", "tc-egress", "on"])?;
+        dpip(
+            lab,
+            &[
+                "qsch", "add", "dev", "dpdk0", "root", "tbf", "rate", "8m", "burst", "20000",
+                "latency", "50",
+            ],
+        )?;
+        let mut curl: Command = lab.client.command("curl");
+        curl.args(["-sS", "-m", "60", "--noproxy", "*", "-o", "/dev/null"]);
+        curl.args(["-w", "%{size_download} %{time_total}"]);
+        curl.arg(url(addr::VIP4, "/large"));
+        let out = run::run_with(&mut curl, b"", Duration::from_secs(70))?.success()?;
+        let (size, seconds) = out.split_once(' ').unwrap_or(("", ""));
+        assert_eq!(size, LARGE.to_string());
+        let seconds: f64 = seconds.parse().unwrap_or(0.0);
+        assert!(seconds > 1.8, "two megabytes in {seconds} s at 8 Mbit/s");
+        assert!(seconds < 30.0, "two megabytes in {seconds} s at 8 Mbit/s");
+        let shown = dpip(lab, &["-s", "qsch", "show", "dev", "dpdk0"])?;
+        assert!(
+            shown.contains("tbf root") && shown.contains("Sent 2"),
+            "{shown}"
+        );
+        // A classifier that drops what goes to the client.
+        let pattern = format!("tcp,to={}", addr::CLIENT4);
+        dpip(
+            lab,
+            &[
+                "cls", "add", "dev", "dpdk0", "qsch", "root", "match", "pattern", &pattern,
+                "target", "drop",
+            ],
+        )?;
+        assert!(!reaches(lab, addr::VIP4)?);
+        assert!(reaches(lab, addr::VIP6)?);
+        assert!(dropped(lab, "traffic-control")? > 0);
+        dpip(lab, &["qsch", "del", "dev", "dpdk0", "root"])?;
+        assert!(reaches(lab, addr::VIP4)?);
+        // Of one bit a second there is nothing left soon.
+        let service = format!("tcp:{}:80", addr::VIP4);
+        dpip(lab, &["limit", "set", &service, "bps", "1", "burst", "1"])?;
+        assert!(dpip(lab, &["limit", "show"])?.contains(&service));
+        // A few requests are within what may come at once.
+        wait::until_true("the limit to be felt", START, || {
+            reaches(lab, addr::VIP4).map(|reached| !reached)
+        })?;
+        assert!(dropped(lab, "rate-limit")? > 0);
+        dpip(lab, &["limit", "del", &service])?;
+        assert!(reaches(lab, addr::VIP4)?);
+        Ok(())
+    })
+}
