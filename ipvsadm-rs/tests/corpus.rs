@@ -1,8 +1,21 @@
 //! Inputs that matter, replayed: every command line and every line of standard
-//! input that was ever recorded, and what fuzzing found
-//! (fuzz/regressions/ipvsadm*).
+//! input that was ever recorded, what fuzzing found (fuzz/regressions/ipvsadm*), and
+//! what the fuzzer kept (fuzz/corpora/ipvsadm*), with the rules of its targets.
 
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+#[path = "../../fuzz/src/ipvsadm_args.rs"]
+#[allow(dead_code, unreachable_pub)]
+mod ipvsadm_args;
+#[path = "../../fuzz/src/ipvsadm_restore.rs"]
+#[allow(dead_code, unreachable_pub)]
+mod ipvsadm_restore;
+#[path = "../../fuzz/src/corpus.rs"]
+#[allow(dead_code, unreachable_pub)]
+mod packed;
+#[path = "../../fuzz/src/target.rs"]
+#[allow(dead_code, unreachable_pub)]
+mod target;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,6 +23,7 @@ use std::path::{Path, PathBuf};
 use ipvsadm::names::Names;
 use ipvsadm::{args, restore};
 use serde_json::Value;
+use target::Target;
 
 fn top() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
@@ -65,10 +79,19 @@ fn recorded_and_found_inputs() {
         }
     }
     assert!(cases > 1500 && lines > 1000, "{cases} cases, {lines} lines");
-    for folder in ["ipvsadm", "ipvsadm_restore"] {
-        let folder = top().join("fuzz/regressions").join(folder);
+}
+
+#[test]
+fn what_fuzzing_found_and_kept() {
+    for target in [&ipvsadm_args::TARGET, &ipvsadm_restore::TARGET] {
+        let folder = top().join("fuzz/regressions").join(target.name);
         for file in fs::read_dir(folder).into_iter().flatten() {
-            judge_lines(&fs::read(file.unwrap().path()).unwrap(), &names);
+            (target.run)(&fs::read(file.unwrap().path()).unwrap());
         }
+        let kept = format!("fuzz/corpora/{}.txt", target.name);
+        packed::replay(target, &fs::read_to_string(top().join(kept)).unwrap());
     }
+    // This one was found: it must be there.
+    let found = top().join("fuzz/regressions/ipvsadm_restore/zero-bytes-before-a-scheduler");
+    assert!(found.exists());
 }

@@ -1,5 +1,5 @@
-//! Command lines that random tests came up with: none may panic, none may be
-//! refused without a word.
+//! Command lines that random tests came up with, and what the fuzzer kept
+//! (fuzz/corpora/dpip.txt): none may panic, none may be refused without a word.
 
 use std::io::{Write, sink};
 use std::sync::{Arc, Mutex};
@@ -39,4 +39,10 @@ fn every_line_gets_an_answer() {
         lines += 1;
     }
     assert!(lines > 100, "only {lines} lines");
+}
+
+#[test]
+fn what_the_fuzzer_kept() {
+    let kept = include_str!("../../../fuzz/corpora/dpip.txt");
+    crate::packed::replay(&crate::dpip_args::TARGET, kept);
 }

@@ -11,3 +11,14 @@ mod shows;
 mod standin;
 mod usage;
 mod watch;
+
+#[path = "../../../fuzz/src/dpip_args.rs"]
+#[allow(dead_code, unreachable_pub)]
+mod dpip_args;
+#[path = "../../../fuzz/src/corpus.rs"]
+#[allow(dead_code, unreachable_pub)]
+mod packed;
+#[path = "../../../fuzz/src/target.rs"]
+#[allow(dead_code, unreachable_pub)]
+mod target;
+use target::Target;
