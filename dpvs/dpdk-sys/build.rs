@@ -116,6 +116,7 @@ const VARS: &[&str] = &["DPVS_.*", "RTE_VER_.*"];
 const SHARED: &[&str] = &[
     "rte_eal",
     "rte_ethdev",
+    "rte_net_bond",
     "rte_mbuf",
     "rte_mempool",
     "rte_ring",

@@ -31,6 +31,8 @@
 #include <rte_ring.h>
 #include <rte_ethdev.h>
 #include <rte_flow.h>
+#include <rte_eth_bond.h>
+#include <rte_eth_bond_8023ad.h>
 #include <rte_ether.h>
 
 #if RTE_VERSION < RTE_VERSION_NUM(22, 11, 0, 0)
@@ -275,6 +277,76 @@ static inline int dpvs_flow_remove(uint16_t port, struct rte_flow *flow)
 	struct rte_flow_error error;
 
 	return rte_flow_destroy(port, flow, &error);
+}
+
+/* Bonds: DPDK calls their ports members since 23.11. */
+#if RTE_VERSION >= RTE_VERSION_NUM(23, 11, 0, 0)
+#define DPVS_MEMBER(what) rte_eth_bond_member_##what
+#define DPVS_MEMBERS(what) rte_eth_bond_##what##members_get
+#else
+#define DPVS_MEMBER(what) rte_eth_bond_slave_##what
+#define DPVS_MEMBERS(what) rte_eth_bond_##what##slaves_get
+#endif
+
+static inline int dpvs_bond_create(const char *name, uint8_t mode, uint8_t socket)
+{
+	return rte_eth_bond_create(name, mode, socket);
+}
+
+static inline int dpvs_bond_add(uint16_t bond, uint16_t port)
+{
+	return DPVS_MEMBER(add)(bond, port);
+}
+
+static inline int dpvs_bond_remove(uint16_t bond, uint16_t port)
+{
+	return DPVS_MEMBER(remove)(bond, port);
+}
+
+static inline int dpvs_bond_members(uint16_t bond, uint16_t *ports, uint16_t len, int active)
+{
+	return active ? DPVS_MEMBERS(active_)(bond, ports, len) : DPVS_MEMBERS()(bond, ports, len);
+}
+
+/* Numbers of a bond that can be read, and most of them set; the order is ours. */
+enum {
+	DPVS_BOND_MODE,
+	DPVS_BOND_PRIMARY,
+	DPVS_BOND_XMIT_POLICY,
+	DPVS_BOND_MONITOR_MS,
+	DPVS_BOND_DOWN_DELAY_MS,
+	DPVS_BOND_UP_DELAY_MS,
+	/* set only; mode 4 */
+	DPVS_BOND_DEDICATED_QUEUES,
+};
+
+static inline int dpvs_bond_get(uint16_t bond, int what)
+{
+	switch (what) {
+	case DPVS_BOND_MODE: return rte_eth_bond_mode_get(bond);
+	case DPVS_BOND_PRIMARY: return rte_eth_bond_primary_get(bond);
+	case DPVS_BOND_XMIT_POLICY: return rte_eth_bond_xmit_policy_get(bond);
+	case DPVS_BOND_MONITOR_MS: return rte_eth_bond_link_monitoring_get(bond);
+	case DPVS_BOND_DOWN_DELAY_MS: return rte_eth_bond_link_down_prop_delay_get(bond);
+	case DPVS_BOND_UP_DELAY_MS: return rte_eth_bond_link_up_prop_delay_get(bond);
+	default: return -EINVAL;
+	}
+}
+
+static inline int dpvs_bond_set(uint16_t bond, int what, uint32_t value)
+{
+	switch (what) {
+	case DPVS_BOND_MODE: return rte_eth_bond_mode_set(bond, value);
+	case DPVS_BOND_PRIMARY: return rte_eth_bond_primary_set(bond, value);
+	case DPVS_BOND_XMIT_POLICY: return rte_eth_bond_xmit_policy_set(bond, value);
+	case DPVS_BOND_MONITOR_MS: return rte_eth_bond_link_monitoring_set(bond, value);
+	case DPVS_BOND_DOWN_DELAY_MS: return rte_eth_bond_link_down_prop_delay_set(bond, value);
+	case DPVS_BOND_UP_DELAY_MS: return rte_eth_bond_link_up_prop_delay_set(bond, value);
+	case DPVS_BOND_DEDICATED_QUEUES:
+		return value ? rte_eth_bond_8023ad_dedicated_queues_enable(bond) :
+			       rte_eth_bond_8023ad_dedicated_queues_disable(bond);
+	default: return -EINVAL;
+	}
 }
 
 #undef K

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::Receiver as Inbox;
 
 use dpvs_core::frame::{BURST, Burst, Frame, Io, Now, PortId, WorkerId, empty_burst};
+use dpvs_core::inet::vlan;
 use dpvs_core::message::{FromWorker, ToWorker};
 use dpvs_core::tc::Side;
 use dpvs_core::worker::{Worker, WorkerConf};
@@ -16,6 +17,7 @@ use dpvs_core::worker::{Worker, WorkerConf};
 use crate::idle::{Backoff, Idle, Rest, exact_sleeps};
 use crate::port::{Batch, Clock, Mbuf, Pool, Receiver, RxQueue, SharedSender, TxQueue, mem};
 use crate::wake::{Napper, Reports};
+use crate::wiring::{DeviceCounters, Seqs, Wiring};
 
 /// Everything an lcore is given at start.
 #[derive(Debug)]
@@ -40,6 +42,8 @@ pub struct Plan {
     pub clock: Clock,
     /// From the master.
     pub inbox: Inbox<ToWorker>,
+    /// Devices made by command, see [`Wiring`]: looked at when a message came.
+    pub wiring: Inbox<Wiring>,
     /// To the master.
     pub outbox: Reports,
     /// Tells the master's messages to a napping lcore.
@@ -60,7 +64,7 @@ pub struct Counter(AtomicU64);
 
 impl Counter {
     #[inline]
-    fn add(&self, n: u64) {
+    pub(crate) fn add(&self, n: u64) {
         // One writer: no need for an atomic addition.
         self.0
             .store(self.0.load(Ordering::Relaxed) + n, Ordering::Relaxed);
@@ -126,6 +130,14 @@ impl LcoreCounters {
     }
 }
 
+/// A device made by command, as [`LcoreIo`] has it.
+struct Made {
+    device: PortId,
+    tag: Option<(PortId, u16)>,
+    counters: Arc<DeviceCounters>,
+    seqs: Arc<Seqs>,
+}
+
 /// Frames of a port's queues that leave in one go (DPVS facts §25).
 const QUOTA: usize = 64;
 
@@ -143,6 +155,8 @@ struct LcoreIo {
     shaped: bool,
     /// Those batches.
     spill: Vec<(PortId, Burst<Mbuf>)>,
+    /// Devices made by command, by number.
+    made: Vec<Made>,
     /// Some ring has something waiting: looked at once a burst.
     rings_wait: bool,
     outbox: Reports,
@@ -168,6 +182,71 @@ impl LcoreIo {
                 pass(ring.as_mut(), batch, &self.counters);
             }
         }
+    }
+}
+
+impl LcoreIo {
+    fn made(&self, device: PortId) -> Option<&Made> {
+        let at = self.made.binary_search_by_key(&device, |m| m.device).ok()?;
+        self.made.get(at)
+    }
+
+    /// Sends by a VLAN device: tagged, by the port below.
+    #[cold]
+    #[inline(never)]
+    fn send_made(&mut self, device: PortId, mut frame: Mbuf) {
+        let Some((made, (parent, tci))) = self.made(device).and_then(|m| Some((m, m.tag?))) else {
+            return self.counters.dropped.add(1);
+        };
+        let bytes = frame.total_len() as u64;
+        if !vlan::push(&mut frame, tci) {
+            made.counters.oerrors.add(1);
+            return self.counters.dropped.add(1);
+        }
+        made.counters.opackets.add(1);
+        made.counters.obytes.add(bytes);
+        self.send(parent, frame);
+    }
+
+    /// A device came or went; gives the ring from the kernel, if this lcore has it.
+    fn rewire(&mut self, wiring: Wiring) -> Option<(PortId, Receiver)> {
+        let (Wiring::Add { device, .. } | Wiring::Remove(device)) = wiring;
+        let place = self.made.binary_search_by_key(&device, |m| m.device);
+        if let Ok(at) = place {
+            self.made.remove(at);
+        }
+        let host = usize::from(device.0);
+        if let Some(slot) = self.host.get_mut(host) {
+            *slot = (None, Batch::new());
+        }
+        let Wiring::Add {
+            tag,
+            counters,
+            seqs,
+            to_host,
+            from_host,
+            ..
+        } = wiring
+        else {
+            return None;
+        };
+        let made = Made {
+            device,
+            tag,
+            counters,
+            seqs,
+        };
+        let (Ok(at) | Err(at)) = place;
+        self.made.insert(at, made);
+        if to_host.is_some() {
+            while self.host.len() <= host {
+                self.host.push((None, Batch::new()));
+            }
+            if let Some(slot) = self.host.get_mut(host) {
+                slot.0 = to_host;
+            }
+        }
+        from_host.map(|ring| (device, ring))
     }
 }
 
@@ -221,7 +300,29 @@ impl Io for LcoreIo {
                     send(tx, batch, &self.counters);
                 }
             }),
-            _ => self.counters.dropped.add(1),
+            _ => self.send_made(port, frame),
+        }
+    }
+
+    fn received(&mut self, device: PortId, packets: u64, bytes: u64) {
+        if let Some(made) = self.made(device) {
+            made.counters.ipackets.add(packets);
+            made.counters.ibytes.add(bytes);
+        }
+    }
+
+    fn next_seq(&mut self, tunnel: PortId) -> u32 {
+        self.made(tunnel).map_or(0, |made| made.seqs.next())
+    }
+
+    fn in_order(&mut self, tunnel: PortId, seq: u32) -> bool {
+        self.made(tunnel).is_none_or(|made| made.seqs.in_order(seq))
+    }
+
+    fn sent(&mut self, device: PortId, packets: u64, bytes: u64) {
+        if let Some(made) = self.made(device) {
+            made.counters.opackets.add(packets);
+            made.counters.obytes.add(bytes);
         }
     }
 
@@ -327,6 +428,7 @@ pub fn run(plan: Plan) {
         stop,
         idle,
         napper,
+        wiring,
         ..
     } = plan;
     napper.enter();
@@ -346,6 +448,7 @@ pub fn run(plan: Plan) {
         peers: plan.peers.into_iter().map(with_batch).collect(),
         shaped: false,
         spill: Vec::new(),
+        made: Vec::new(),
         rings_wait: false,
         outbox: plan.outbox,
         counters: Arc::clone(&counters),
@@ -367,6 +470,7 @@ pub fn run(plan: Plan) {
         rx,
         from_host,
         handed,
+        wiring,
         slots: empty_burst(),
         group: empty_burst(),
     }
@@ -380,6 +484,7 @@ struct Lcore {
     rx: Vec<(PortId, RxQueue)>,
     from_host: Vec<(PortId, Receiver)>,
     handed: Receiver,
+    wiring: Inbox<Wiring>,
     slots: Burst<Mbuf>,
     group: Burst<Mbuf>,
 }
@@ -408,6 +513,9 @@ impl Lcore {
             while left > 0
                 && let Ok(message) = inbox.try_recv()
             {
+                while let Ok(wiring) = self.wiring.try_recv() {
+                    self.rewire(wiring);
+                }
                 left = left.saturating_sub(message.cost());
                 self.worker.handle(message, now, &mut self.io);
                 work += 1;
@@ -430,6 +538,12 @@ impl Lcore {
             }
             rest.take(napper);
         }
+    }
+
+    fn rewire(&mut self, wiring: Wiring) {
+        let (Wiring::Add { device, .. } | Wiring::Remove(device)) = &wiring;
+        self.from_host.retain(|(port, _)| port != device);
+        self.from_host.extend(self.io.rewire(wiring));
     }
 
     #[inline]

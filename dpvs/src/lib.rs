@@ -3,12 +3,16 @@
 
 pub mod affinity;
 pub mod args;
+mod bind;
+mod bonds;
 pub mod conf;
 pub mod idle;
 pub mod lcore;
 pub mod log;
+pub mod made;
 pub mod master;
 pub mod port;
 pub mod ports;
 pub mod start;
 pub mod wake;
+pub mod wiring;

@@ -10,11 +10,14 @@ use std::sync::Arc;
 
 use dpvs_core::frame::PortId;
 use dpvs_core::rss::Returns;
-use dpvs_ctl::msg::{LcoreStats, NicBasic, NicDev, NicStats, nic_flag};
+use dpvs_core::snapshot::Tag;
+use dpvs_ctl::msg::{BondSet, BondStatus, LcoreStats, NicBasic, NicDev, NicStats, nic_flag};
 use dpvs_ctl::{HwAddr, Name};
 
 use crate::affinity::Ways;
+use crate::bonds;
 use crate::lcore::LcoreCounters;
+use crate::made::Made;
 use crate::master::{Affinity, Link, Netif, PortChange};
 use crate::port::{Pool, Port, PortInfo, Rule};
 
@@ -37,6 +40,8 @@ pub struct Device {
     pub fast_free: bool,
     /// Everything goes to the host port too.
     pub forward2kni: bool,
+    /// MAC addresses of devices on it, heard besides its own.
+    pub heard: Vec<[u8; 6]>,
     /// Multicast MACs of our own addresses.
     pub joined: Vec<[u8; 6]>,
     /// Multicast MACs the kernel wants.
@@ -54,9 +59,31 @@ pub struct Ports {
     pub sockets: BTreeMap<u8, u8>,
     /// How replies find their worker.
     pub ways: Ways<Rule>,
+    /// How many of them, the last, are bonds.
+    pub bonds: usize,
+    /// VLAN devices and tunnels.
+    pub made: Made,
 }
 
 impl Device {
+    /// A port as it is at the start.
+    #[must_use]
+    pub fn new(name: String, port: Port, info: PortInfo, mtu: u16, pool: Pool) -> Self {
+        Self {
+            name,
+            port,
+            info,
+            mtu,
+            pool,
+            host: None,
+            fast_free: false,
+            forward2kni: false,
+            heard: Vec::new(),
+            joined: Vec::new(),
+            kernel: Vec::new(),
+        }
+    }
+
     fn mac(&self) -> [u8; 6] {
         self.port.mac().unwrap_or_default()
     }
@@ -117,6 +144,43 @@ impl Netif for Ports {
             .collect()
     }
 
+    fn bonds(&self) -> usize {
+        self.bonds
+    }
+
+    fn bond(&self, port: PortId) -> Option<BondStatus> {
+        bonds::status(&self.devices, usize::from(port.0))
+    }
+
+    fn set_bond(&mut self, port: PortId, set: &BondSet) -> Result<(), String> {
+        bonds::set(&self.devices, usize::from(port.0), set)
+    }
+
+    fn plug(&mut self, device: PortId, link: &Link, tag: Option<Tag>) -> bool {
+        let below = tag.and_then(|tag| self.device(tag.parent));
+        let home = below.map(|d| (d.pool, d.port.socket()));
+        self.made.plug(device, link, tag, home)
+    }
+
+    fn unplug(&mut self, device: PortId) {
+        self.made.unplug(device);
+    }
+
+    fn hear(&mut self, port: PortId, macs: &[[u8; 6]]) {
+        let Some(d) = self.devices.get_mut(usize::from(port.0)) else {
+            return;
+        };
+        for mac in d.heard.iter().filter(|mac| !macs.contains(mac)) {
+            d.port.remove_unicast(*mac);
+        }
+        for mac in macs.iter().filter(|mac| !d.heard.contains(mac)) {
+            if let Err(e) = d.port.add_unicast(*mac) {
+                tracing::warn!("device {}: {e}", d.name);
+            }
+        }
+        d.heard = macs.to_vec();
+    }
+
     fn basic(&self, port: PortId) -> Option<NicBasic> {
         let d = self.device(port)?;
         let link = d.port.link();
@@ -160,7 +224,9 @@ impl Netif for Ports {
     }
 
     fn stats(&self, port: PortId) -> Option<NicStats> {
-        let d = self.device(port)?;
+        let Some(d) = self.device(port) else {
+            return self.made.stats(port);
+        };
         let s = d.port.stats().unwrap_or_default();
         let column = |at: usize| s.queues.map(|q| q.get(at).copied().unwrap_or(0));
         Some(NicStats {

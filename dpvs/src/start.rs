@@ -19,21 +19,20 @@ use dpvs_core::message::FromWorker;
 use dpvs_core::worker::WorkerConf;
 
 use crate::affinity::{Ways, Wish};
-use crate::conf::{Conf, Device as DeviceConf, FdirMode, IdleDefs, Plan, Rss, WorkerPlan};
+use crate::bind::{Bound, bind};
+use crate::conf::{Conf, FdirMode, IdleDefs, Plan, WorkerPlan};
 use crate::idle::Idle;
 use crate::lcore::{self, LcoreCounters};
+use crate::made::Made;
 use crate::master::{LcoreQueues, Topology, WorkerLink};
 use crate::port::mem::Ahead;
-use crate::port::{
-    self, Eal, HostBridge, HostPort, Pool, Port, PortConf, Ready, RssKey, RxQueue, SharedSender,
-    TxQueue, ring, rss_types,
-};
+use crate::port::{self, Eal, HostBridge, Pool, SharedSender, ring};
 use crate::ports::{Device, Ports};
 use crate::wake::{Napper, Reports, Waker};
 
 /// Why the daemon cannot start.
 #[derive(Debug)]
-pub struct StartError(String);
+pub struct StartError(pub(crate) String);
 
 impl fmt::Display for StartError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -49,12 +48,10 @@ impl From<port::Error> for StartError {
     }
 }
 
-fn fail<T>(message: String) -> Result<T, StartError> {
+pub(crate) fn fail<T>(message: String) -> Result<T, StartError> {
     Err(StartError(message))
 }
 
-/// Entries of a ring between a worker and a host port, as in DPVS.
-const HOST_RING: u32 = 2048;
 /// Entries of the ring in which others hand packets to a worker.
 const HANDED_RING: u32 = 2048;
 /// An idle worker where all ports are the kernel's or nothing, if dpvs.conf does
@@ -100,27 +97,12 @@ impl Running {
     }
 }
 
-/// A port being set up.
-struct Bound {
-    device: Device,
-    rx: Vec<Option<RxQueue>>,
-    tx: Vec<Option<TxQueue>>,
-    to_host: Option<SharedSender>,
-    from_host: Option<port::Receiver>,
-}
-
 /// Starts ports and workers.
 ///
 /// # Errors
 /// The configuration does not fit DPDK's ports and lcores, or memory, or a
 /// driver's refusal.
 pub fn start(conf: &Conf, plan: &Plan, eal: Eal) -> Result<(Running, Parts), StartError> {
-    if let Some(bond) = conf.netif.bonds.first() {
-        return fail(format!(
-            "bonding `{}`: bonds are not supported yet; remove the block and use its devices in worker_defs",
-            bond.name
-        ));
-    }
     check_lcores(plan, &eal)?;
     let pools = make_pools(conf, &eal)?;
     let mut bridges = Vec::new();
@@ -135,6 +117,7 @@ pub fn start(conf: &Conf, plan: &Plan, eal: Eal) -> Result<(Running, Parts), Sta
     let mut counters = BTreeMap::new();
     let idle = idle(&conf.idle, naps(&bound));
     let seed = random_seed()?;
+    let mut wires = Vec::new();
     let count = u8::try_from(plan.workers.len()).map_err(|_| {
         StartError(format!(
             "{} workers; at most 255 are possible",
@@ -221,6 +204,11 @@ pub fn start(conf: &Conf, plan: &Plan, eal: Eal) -> Result<(Running, Parts), Sta
                 pool: pool_of(&pools, socket)?,
                 clock: eal.clock(),
                 inbox,
+                wiring: {
+                    let (wire, wiring) = mpsc::channel();
+                    wires.push(wire);
+                    wiring
+                },
                 outbox: outbox.clone(),
                 napper,
                 counters: shared,
@@ -248,14 +236,15 @@ pub fn start(conf: &Conf, plan: &Plan, eal: Eal) -> Result<(Running, Parts), Sta
         lcores.push(lcore);
     }
     let mut host_thread = None;
-    if !bridges.is_empty() {
+    let (host, changes) = mpsc::channel();
+    if conf.global.kni {
         let stop = Arc::clone(&stop);
+        let run = move || HostBridge::run(bridges, &changes, &stop);
         if let Some(kni) = &plan.kni {
-            eal.launch(kni.lcore, move || HostBridge::run(bridges, &stop))?;
+            eal.launch(kni.lcore, run)?;
             lcores.push(kni.lcore);
         } else {
             let thread = std::thread::Builder::new().name("dpvs-host".into());
-            let run = move || HostBridge::run(bridges, &stop);
             host_thread = Some(
                 thread
                     .spawn(run)
@@ -263,6 +252,7 @@ pub fn start(conf: &Conf, plan: &Plan, eal: Eal) -> Result<(Running, Parts), Sta
             );
         }
     }
+    let made = Made::new(eal.clone(), wires, conf.global.kni.then_some(host));
     let devices: Vec<Device> = bound.into_iter().map(|b| b.device).collect();
     let names: Vec<String> = devices.iter().map(|d| d.name.clone()).collect();
     let wish = Wish {
@@ -279,6 +269,8 @@ pub fn start(conf: &Conf, plan: &Plan, eal: Eal) -> Result<(Running, Parts), Sta
         },
         Parts {
             ports: Ports {
+                bonds: conf.netif.bonds.len(),
+                made,
                 devices,
                 counters,
                 sockets,
@@ -346,150 +338,13 @@ fn make_pools(conf: &Conf, eal: &Eal) -> Result<Vec<(u32, Pool)>, StartError> {
 }
 
 /// The pool of a NUMA node, or any where the node has none.
-fn pool_of(pools: &[(u32, Pool)], socket: u32) -> Result<Pool, StartError> {
+pub(crate) fn pool_of(pools: &[(u32, Pool)], socket: u32) -> Result<Pool, StartError> {
     pools
         .iter()
         .find(|(s, _)| *s == socket)
         .or(pools.first())
         .map(|(_, pool)| *pool)
         .ok_or_else(|| StartError("EAL knows no NUMA node with an lcore".into()))
-}
-
-fn rss(conf: Rss) -> u64 {
-    Rss::NAMES
-        .iter()
-        // `all` is the sum of others.
-        .filter(|(name, bit)| *name != "all" && conf.0 & bit != 0)
-        .filter_map(|(name, _)| rss_types(name))
-        .fold(0, |all, types| all | types)
-}
-
-fn port_conf(d: &DeviceConf, plan: &Plan, at: usize, single_pool: bool) -> PortConf {
-    let port = plan.ports.get(at);
-    let (rx, tx) = port.map_or((0, 0), |p| (p.rx_queues, p.tx_queues));
-    let short = |v: u32| u16::try_from(v).unwrap_or(u16::MAX);
-    let of_kni = |w: &WorkerPlan| w.rx.iter().filter(|(p, _)| *p == at).count();
-    let kni_queues = short(u32::try_from(plan.kni.as_ref().map_or(0, of_kni)).unwrap_or(0));
-    PortConf {
-        rx_queues: rx.max(1),
-        tx_queues: tx.max(1),
-        rx_desc: short(d.rx_desc),
-        tx_desc: short(d.tx_desc),
-        mtu: short(d.mtu),
-        rss: if rx.saturating_sub(kni_queues) > 1 {
-            rss(d.rss)
-        } else {
-            0
-        },
-        rss_queues: rx.saturating_sub(kni_queues),
-        rss_key: RssKey::Standard,
-        promiscuous: d.promisc,
-        allmulticast: d.allmulticast,
-        // The driver may look at one pool only.
-        fast_free: d.fast_free && single_pool,
-        ..PortConf::default()
-    }
-}
-
-fn bind(
-    conf: &Conf,
-    plan: &Plan,
-    eal: &Eal,
-    pools: &[(u32, Pool)],
-    bridges: &mut Vec<HostBridge>,
-) -> Result<Vec<Bound>, StartError> {
-    let ports = Port::all(eal);
-    let names = || ports.iter().map(Port::name).collect::<Vec<_>>().join(" ");
-    if ports.len() != conf.netif.devices.len() {
-        return fail(format!(
-            "DPDK has {} port{} ({}), netif_defs has {} device block{}; the n-th block is for the n-th port: add or remove blocks, or choose ports with -a, -b and --vdev after `--`",
-            ports.len(),
-            if ports.len() == 1 { "" } else { "s" },
-            if ports.is_empty() {
-                "none".to_owned()
-            } else {
-                names()
-            },
-            conf.netif.devices.len(),
-            if conf.netif.devices.len() == 1 {
-                ""
-            } else {
-                "s"
-            },
-        ));
-    }
-    let mut bound = Vec::new();
-    for (at, (d, port)) in conf.netif.devices.iter().zip(ports).enumerate() {
-        let pool = pool_of(pools, port.socket())?;
-        let settings = port_conf(d, plan, at, pools.len() == 1);
-        let told = |e: port::Error| StartError(format!("device {}: {e}", d.name));
-        let ready: Ready = port.configure(&settings, pool).map_err(told)?;
-        let notes = ready.port.start(&settings).map_err(told)?;
-        for note in ready.notes.iter().chain(&notes) {
-            tracing::info!("device {}: {note}", d.name);
-        }
-        let Ready {
-            port, rx, tx, mtu, ..
-        } = ready;
-        let info = port.info().map_err(told)?;
-        let link = port.link();
-        tracing::info!(
-            "device {} is port {} ({} {}), {} rx and {} tx queues, MTU {mtu}, link {}",
-            d.name,
-            port.id(),
-            info.driver,
-            port.name(),
-            rx.len(),
-            tx.len(),
-            if link.up { "up" } else { "down" }
-        );
-        let mut device = Device {
-            name: d.name.clone(),
-            info,
-            mtu,
-            pool,
-            host: None,
-            fast_free: settings.fast_free,
-            forward2kni: false,
-            joined: Vec::new(),
-            kernel: Vec::new(),
-            port,
-        };
-        let (mut to_host, mut from_host) = (None, None);
-        if conf.global.kni {
-            let mac = device.port.mac().map_err(told)?;
-            match HostPort::create(eal, &d.host_name(), mac, mtu, pool) {
-                Ok(host) => {
-                    tracing::info!(
-                        "device {}: host port {} ({})",
-                        d.name,
-                        host.name(),
-                        host.backend()
-                    );
-                    let socket = device.port.socket();
-                    let (tx, rx) =
-                        ring::shared_channel(eal, &format!("to_host_{at}"), HOST_RING, socket)?;
-                    let (wire_tx, wire_rx) =
-                        ring::channel(eal, &format!("from_host_{at}"), HOST_RING, socket)?;
-                    device.host = Some(host.name().to_owned());
-                    bridges.push(HostBridge::new(host, rx, wire_tx));
-                    (to_host, from_host) = (Some(tx), Some(wire_rx));
-                }
-                Err(e) => tracing::warn!(
-                    "device {}: no host port, the kernel is not on this wire: {e}",
-                    d.name
-                ),
-            }
-        }
-        bound.push(Bound {
-            device,
-            rx: rx.into_iter().map(Some).collect(),
-            tx: tx.into_iter().map(Some).collect(),
-            to_host,
-            from_host,
-        });
-    }
-    Ok(bound)
 }
 
 /// What idle workers do, by dpvs.conf. Without a word there they never sleep,
@@ -508,7 +363,13 @@ fn idle(defs: &IdleDefs, slow: bool) -> Idle {
 
 /// Whether idle workers may sleep: every port is slower than that anyway.
 fn naps(bound: &[Bound]) -> bool {
-    const SLOW: [&str; 4] = ["net_af_packet", "net_tap", "net_af_xdp", "net_null"];
+    const SLOW: [&str; 5] = [
+        "net_af_packet",
+        "net_tap",
+        "net_af_xdp",
+        "net_null",
+        "net_bonding",
+    ];
     bound.iter().all(|b| {
         SLOW.iter()
             .any(|name| b.device.info.driver.starts_with(name))

@@ -16,6 +16,7 @@ use dpvs::lcore::{self, LcoreCounters, Plan};
 use dpvs::port::mem::Ahead;
 use dpvs::port::{Batch, Mbuf, Pool, Port, PortConf, Ready, ring};
 use dpvs::wake::Napper;
+use dpvs::wiring::{DeviceCounters, Wiring};
 use dpvs_core::frame::{Burst, Frame, PortId, WorkerId, empty_burst};
 use dpvs_core::message::{FromWorker, Query, Reply, ToWorker};
 use dpvs_core::snapshot::{self, Local, Locals, PortAddr, Snapshot};
@@ -41,12 +42,12 @@ fn snapshot() -> Snapshot {
         mac: MAC,
         mtu: 1500,
         has_host: true,
-        forward2kni: false,
         addrs: vec![PortAddr {
             addr: IpAddr::from(OWN),
             plen: 24,
             sapool: false,
         }],
+        ..snapshot::Port::default()
     };
     let port_id = PortId(0);
     let locals = Locals::from_iter([
@@ -127,6 +128,7 @@ fn worker_lcore_moves_frames_every_way() {
     let (mut other_worker, handed) = ring::shared_channel(eal, "handed", 64, 0).unwrap();
     let (messages, inbox) = mpsc::channel();
     let (outbox, answers) = mpsc::channel();
+    let (wires, wiring) = mpsc::channel();
     let counters = Arc::new(LcoreCounters::default());
     let stop = Arc::new(AtomicBool::new(false));
     let plan = Plan {
@@ -145,6 +147,7 @@ fn worker_lcore_moves_frames_every_way() {
         pool,
         clock: eal.clock(),
         inbox,
+        wiring,
         outbox: outbox.into(),
         napper: Napper::default(),
         counters: Arc::clone(&counters),
@@ -159,6 +162,19 @@ fn worker_lcore_moves_frames_every_way() {
     let worker = eal.worker_lcores().next().unwrap();
     eal.launch(worker, move || lcore::run(plan)).unwrap();
 
+    // A VLAN device, told of before the worker hears of it.
+    let (mut vlan_kernel, from_host) = ring::channel(eal, "vlan_from_host", 64, 0).unwrap();
+    let passed = Arc::new(DeviceCounters::default());
+    wires
+        .send(Wiring::Add {
+            device: PortId(1),
+            tag: Some((PortId(0), 100)),
+            counters: Arc::clone(&passed),
+            seqs: Arc::default(),
+            to_host: None,
+            from_host: Some(from_host),
+        })
+        .unwrap();
     messages
         .send(ToWorker::Install {
             snapshot: Arc::new(snapshot()),
@@ -194,6 +210,14 @@ fn worker_lcore_moves_frames_every_way() {
         wait_frame("from the kernel", |slots| out.rx[0].burst(slots)),
         kernels
     );
+    // By the VLAN device, with its tag.
+    assert_eq!(vlan_kernel.burst(&mut one(&pool, &kernels, 0)), 1);
+    let tagged = [&kernels[..12], &[0x81, 0, 0, 100], &kernels[12..]].concat();
+    assert_eq!(
+        wait_frame("from the kernel to a VLAN", |slots| out.rx[0].burst(slots)),
+        tagged
+    );
+    assert_eq!((passed.opackets.get(), passed.obytes.get()), (1, 77));
     // From the wire to the kernel, unchanged.
     assert_eq!(into.tx[0].burst(&mut one(&pool, &for_host(), 0)), 1);
     assert_eq!(
@@ -226,7 +250,7 @@ fn worker_lcore_moves_frames_every_way() {
         (counters.ipackets.get(), counters.ibytes.get()),
         (2, 60 + 46)
     );
-    assert_eq!((counters.opackets.get(), counters.dropped.get()), (3, 0));
+    assert_eq!((counters.opackets.get(), counters.dropped.get()), (4, 0));
     assert_eq!(counters.to_half.get(), 2);
     assert_eq!(counters.bursts.get(), counters.zero.get() + 2);
     assert!(counters.loops.get() >= counters.bursts.get());

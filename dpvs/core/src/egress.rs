@@ -37,13 +37,15 @@ pub(crate) enum Way {
         src: Option<IpAddr>,
         mtu: u16,
     },
+    /// Through a tunnel.
+    Tunnel { port: PortId, mtu: u16 },
 }
 
 impl Way {
     pub(crate) fn mtu(&self) -> u16 {
         match self {
             Self::Hop(hop) => hop.mtu,
-            Self::Ask { mtu, .. } => *mtu,
+            Self::Ask { mtu, .. } | Self::Tunnel { mtu, .. } => *mtu,
         }
     }
 }
@@ -129,8 +131,12 @@ impl<F: Frame> Worker<F> {
         let port = snap
             .ports
             .get(usize::from(route.port.0))
+            .filter(|p| p.is_there())
             .ok_or(Reason::NoRoute)?;
         let mtu = route.mtu.min(port.mtu);
+        if let Some(tunnel) = port.tunnel.as_deref() {
+            return Ok((self.tunnel_way(snap, route.port, tunnel, mtu), 0));
+        }
         if let Some(raw) = self.neighs.hop(route.port, next_hop)
             && let Some(hop) = self.neighs.hops.get(raw)
         {
@@ -180,6 +186,7 @@ impl<F: Frame> Worker<F> {
                     Queued::Dropped => self.drop(Reason::NeighUnresolved),
                 }
             }
+            Way::Tunnel { port, .. } => self.send_tunnel(snap, port, frame, now, io),
         }
     }
 

@@ -90,6 +90,10 @@ pub trait Frame: Sized {
             None => false,
         }
     }
+    /// The 802.1Q tag that the receiver took off the frame, if it did; once.
+    fn take_rx_tag(&mut self) -> Option<u16> {
+        None
+    }
     /// The receiver's verdict on the IPv4 header checksum.
     fn rx_ip_checksum(&self) -> RxChecksum {
         RxChecksum::Unknown
@@ -110,7 +114,21 @@ pub trait Io {
         let len = frame.total_len();
         (copy.push_back(len) && frame.read(0, copy.data_mut())).then_some(copy)
     }
-    /// Queues a whole Ethernet frame on a port's transmit buffer.
+    /// Frames came in for a device that is no port (VLAN, tunnel): to be counted.
+    fn received(&mut self, _device: PortId, _packets: u64, _bytes: u64) {}
+    /// Frames went out by such a device, other than by `send`: to be counted.
+    fn sent(&mut self, _device: PortId, _packets: u64, _bytes: u64) {}
+    /// The sequence number of the next packet a tunnel sends.
+    fn next_seq(&mut self, _tunnel: PortId) -> u32 {
+        0
+    }
+    /// Whether the sequence number of a packet a tunnel received is not behind those
+    /// before it (RFC 2890 2.2).
+    fn in_order(&mut self, _tunnel: PortId, _seq: u32) -> bool {
+        true
+    }
+    /// Queues a whole Ethernet frame on a port's transmit buffer. A VLAN device's is
+    /// not tagged yet.
     fn send(&mut self, port: PortId, frame: Self::Frame);
     /// Gives an Ethernet frame to the kernel through the port's host port.
     fn to_host(&mut self, port: PortId, frame: Self::Frame);

@@ -149,9 +149,12 @@ impl<F: Frame> Worker<F> {
         }
         if !ways_same {
             let ports = &next.ports;
-            let dropped = self
-                .neighs
-                .reset_hops(|port| ports.get(usize::from(port.0)).map(|p| p.egress(port)));
+            let dropped = self.neighs.reset_hops(|port| {
+                ports
+                    .get(usize::from(port.0))
+                    .filter(|p| p.is_there())
+                    .map(|p| p.egress(port))
+            });
             self.stats.drops[Reason::NeighUnresolved as usize] += dropped as u64;
         }
         if !next.guard.limits.is_empty() {

@@ -46,5 +46,7 @@ pub mod stats;
 mod steady;
 mod synproxy;
 pub mod tc;
+mod tunnel;
+mod vlan;
 pub mod worker;
 pub mod xmit;

@@ -190,6 +190,13 @@ impl<F: Frame> Worker<F> {
                     Echo::NotEcho => self.give_host(snap, from.port, frame, io),
                 }
             }
+            Some(Local::Own { .. })
+                if matches!(head.proto, proto::IPIP | proto::GRE) && !snap.tunnels.is_empty() =>
+            {
+                if let Some(back) = self.receive_tunnel(snap, from, frame, now, io) {
+                    self.give_host(snap, from.port, back, io);
+                }
+            }
             Some(Local::Own { .. }) => self.give_host(snap, from.port, frame, io),
             Some(Local::Host { port }) => self.give_host_of(snap, from.port, *port, frame, io),
             None if head.cast == Cast::Multi || dst.is_multicast() || dst.is_broadcast() => {

@@ -6,6 +6,7 @@
 //! its cache misses overlap.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use crate::admit::Admitted;
 use crate::conn::table::Tuple;
@@ -44,6 +45,23 @@ impl<F: Frame> Worker<F> {
     /// Takes the first `n` frames of a burst received on `port`; leaves every
     /// slot empty. Frames another worker handed over come by `process_handed`.
     pub fn process<I: Io<Frame = F>>(
+        &mut self,
+        port: PortId,
+        burst: &mut Burst<F>,
+        n: usize,
+        now: Now,
+        io: &mut I,
+    ) {
+        let at = usize::from(port.0);
+        let tagged = |snap: &Arc<Snapshot>| snap.ports.get(at).is_some_and(|p| !p.vlans.is_empty());
+        if self.snap.as_ref().is_some_and(tagged) && !self.handed {
+            return self.process_tagged(port, burst, n, now, io);
+        }
+        self.process_port(port, burst, n, now, io);
+    }
+
+    /// As `process`, once it is certain that no frame has a tag for another device.
+    pub(crate) fn process_port<I: Io<Frame = F>>(
         &mut self,
         port: PortId,
         burst: &mut Burst<F>,
@@ -115,6 +133,9 @@ impl<F: Frame> Worker<F> {
         }
         self.snap = Some(snap);
         self.heads = Some(heads);
+        if !self.inner.is_empty() {
+            self.process_inner(now, io);
+        }
     }
 
     /// Adds up the packets of a burst that went the short way.

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use crate::frame::PortId;
 use crate::guard::Guard;
 use crate::inet::route::Fib;
+use crate::inet::tunnel::{Tunnel, Tunnels};
 use crate::proto::tcp::State;
 use crate::rss::Returns;
 use crate::service::ServiceTable;
@@ -26,12 +27,14 @@ pub type Mac = [u8; 6];
 pub struct Snapshot {
     /// Counts up by one with every publication.
     pub epoch: u64,
-    /// Devices; the index is the [`PortId`].
+    /// Devices; the index is the [`PortId`]. A device that is gone leaves a hole.
     pub ports: Arc<[Port]>,
     /// Addresses and host routes that end here, by destination address.
     pub locals: Locals,
     /// IPv4 and IPv6 routes that lead on.
     pub fib: Arc<Fib>,
+    /// Tunnels by their ends.
+    pub tunnels: Arc<Tunnels>,
     /// Virtual services.
     pub services: ServiceTable,
     /// Black and white lists, rate limits, and the sets they name.
@@ -59,6 +62,30 @@ pub struct Port {
     pub forward2kni: bool,
     /// Addresses on this port, in the order they were added.
     pub addrs: Vec<PortAddr>,
+    /// VLAN devices on it by id, ascending. Without any, tagged frames are the
+    /// kernel's like every type nobody here knows.
+    pub vlans: Vec<(u16, PortId)>,
+    /// It is a VLAN device.
+    pub vlan: Option<Tag>,
+    /// It is a tunnel.
+    pub tunnel: Option<Arc<Tunnel>>,
+}
+
+impl Port {
+    /// Not the hole that a removed device left.
+    #[must_use]
+    pub fn is_there(&self) -> bool {
+        self.mtu > 0
+    }
+}
+
+/// Where a VLAN device is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tag {
+    /// The port below.
+    pub parent: PortId,
+    /// VLAN id, 1 to 4095.
+    pub id: u16,
 }
 
 /// An address of a port.

@@ -102,6 +102,11 @@ reasons! {
     RateLimit = "rate-limit",
     /// A classifier drops it, or its queue is full.
     TrafficControl = "traffic-control",
+    /// Tagged for a VLAN that has no device, on a port that has others.
+    UnknownVlan = "unknown-vlan",
+    /// Cannot go through the tunnel it was routed to, or came by one out of order or
+    /// without owner.
+    Tunnel = "tunnel",
 }
 
 /// IP-layer counters (names as RFC 4293).

@@ -15,7 +15,7 @@ use crate::conn::embryo::Embryos;
 use crate::conn::index::reserve;
 use crate::conn::wheel::Wheel;
 use crate::fragments::Fragments;
-use crate::frame::{BURST, Frame, Io, Now, WorkerId};
+use crate::frame::{BURST, Frame, Io, Now, PortId, WorkerId};
 use crate::guard::GuardState;
 use crate::isn::IsnMaker;
 use crate::laddr::PortPools;
@@ -135,6 +135,11 @@ pub struct Worker<F: Frame> {
     pub(crate) tc: Option<Box<TcState<F>>>,
     /// Token buckets of rate limits, once there are any.
     pub(crate) guards: Option<Box<GuardState>>,
+    /// Packets taken out of tunnels in this burst, and those of the burst before.
+    pub(crate) inner: Vec<(PortId, Option<F>)>,
+    pub(crate) opened: Vec<(PortId, Option<F>)>,
+    /// They are being handled.
+    pub(crate) nested: bool,
     /// Second, and ICMP errors copied to the other workers within it.
     pub(crate) copied: (u64, u32),
 }
@@ -177,6 +182,9 @@ impl<F: Frame> Worker<F> {
             ip_id: (a ^ d) as u16,
             guards: None,
             tc: None,
+            inner: Vec::with_capacity(BURST),
+            opened: Vec::with_capacity(BURST),
+            nested: false,
             copied: (0, 0),
             conf,
         }

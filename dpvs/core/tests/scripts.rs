@@ -66,10 +66,13 @@ scripts! {
     toa
     uoa
     tunnel
+    tunnel_device
     tunnel_gre
     tunnel_gue
     ttl
     udp
+    vlan
+    vlan_workers
     workers
 }
 

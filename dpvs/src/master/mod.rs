@@ -80,6 +80,10 @@ pub struct Master {
     waste: Waste,
     rates: Rates,
     next_second: Instant,
+    /// Devices that are gone, and the epoch from which on no worker has them.
+    unplugging: Vec<(u64, PortId)>,
+    /// New devices get a link-local address.
+    link_locals: bool,
 }
 
 impl Master {
@@ -110,11 +114,11 @@ impl Master {
             waste: Waste::start(),
             rates: Rates::new(Instant::now()),
             next_second: Instant::now(),
+            unplugging: Vec::new(),
+            link_locals: !conf.ipv6.disable && conf.ipv6.addr_gen_mode != AddrGen::None,
         };
         master.refresh_links();
-        if !conf.ipv6.disable && conf.ipv6.addr_gen_mode != AddrGen::None {
-            master.add_link_locals();
-        }
+        master.add_link_locals(master.state.links.ids().collect());
         master.apply(conf);
         master.publish();
         master
@@ -162,6 +166,9 @@ impl Master {
             self.state.expire_addrs(now);
             self.listings.expire(now);
             self.netif.every_second();
+        }
+        if !self.unplugging.is_empty() {
+            self.unplug_gone();
         }
         busy
     }
@@ -265,18 +272,20 @@ impl Master {
     /// Reads the devices again.
     fn refresh_links(&mut self) {
         let links = self.netif.links();
-        if links != self.state.links.0 {
-            self.state.links.0 = links;
+        if links != self.state.links.wires {
+            self.state.links.wires = links;
+            self.follow_macs();
             self.state.net_changed = true;
         }
     }
 
     /// Link-local addresses from the MACs (RFC 4291, appendix A).
-    fn add_link_locals(&mut self) {
-        let links: Vec<(PortId, [u8; 6])> = self
-            .state
-            .links
-            .ids()
+    fn add_link_locals(&mut self, ports: Vec<PortId>) {
+        if !self.link_locals {
+            return;
+        }
+        let links: Vec<(PortId, [u8; 6])> = ports
+            .into_iter()
             .filter_map(|id| Some((id, self.state.links.get(id)?.mac)))
             .filter(|(_, mac)| *mac != [0; 6])
             .collect();

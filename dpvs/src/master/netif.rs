@@ -6,7 +6,8 @@ use std::net::IpAddr;
 
 use dpvs_core::frame::PortId;
 use dpvs_core::rss::Returns;
-use dpvs_ctl::msg::{LcoreStats, NicBasic, NicDev, NicStats};
+use dpvs_core::snapshot::Tag;
+use dpvs_ctl::msg::{BondSet, BondStatus, LcoreStats, NicBasic, NicDev, NicStats};
 
 use super::state::link::Link;
 
@@ -59,6 +60,29 @@ pub trait Netif {
     /// # Errors
     /// The driver's reason.
     fn set(&mut self, port: PortId, change: PortChange) -> Result<(), String>;
+    /// How many of the ports, the last, are bonds.
+    fn bonds(&self) -> usize {
+        0
+    }
+    /// The state of a bond; `None` for other ports.
+    fn bond(&self, _port: PortId) -> Option<BondStatus> {
+        None
+    }
+    /// Changes a bond.
+    ///
+    /// # Errors
+    /// The driver's reason.
+    fn set_bond(&mut self, _port: PortId, _set: &BondSet) -> Result<(), String> {
+        Err("no bond".into())
+    }
+    /// A device was made by command. True if the kernel has an interface for it.
+    fn plug(&mut self, _device: PortId, _link: &Link, _tag: Option<Tag>) -> bool {
+        false
+    }
+    /// A device made by command is gone, from the workers too.
+    fn unplug(&mut self, _device: PortId) {}
+    /// A port hears these unicast MAC addresses besides its own.
+    fn hear(&mut self, _port: PortId, _macs: &[[u8; 6]]) {}
     /// Counters of an lcore.
     fn lcore_stats(&self, lcore: u8) -> LcoreStats;
     /// Turns with something to do an lcore made, by length in powers of two of

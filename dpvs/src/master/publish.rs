@@ -10,12 +10,14 @@ use std::sync::Arc;
 
 use dpvs_core::frame::{PortId, WorkerId};
 use dpvs_core::inet::route::{Fib, Route};
+use dpvs_core::inet::tunnel::Tunnels;
 use dpvs_core::service::{DestId, ServiceTable};
 use dpvs_core::snapshot::{Local, Locals, Port, PortAddr, Settings, Snapshot};
 use dpvs_ctl::msg::ifa_flag;
 
 use super::netif::Netif;
 use super::state::State;
+use super::state::link::Link;
 use super::state::route::Kind;
 use super::state::service::Change;
 
@@ -70,6 +72,11 @@ impl Publisher {
     /// Whether every worker forwards by `epoch` or a later one.
     pub(crate) fn reached(&self, epoch: u64) -> bool {
         self.epochs.iter().all(|e| *e >= epoch)
+    }
+
+    /// The epoch every worker has reached.
+    pub(crate) fn lowest(&self) -> u64 {
+        self.epochs.iter().copied().min().unwrap_or(u64::MAX)
     }
 
     pub(crate) fn installed(&mut self, worker: WorkerId, epoch: u64) {
@@ -136,11 +143,19 @@ impl Publisher {
     }
 
     fn network(&mut self, state: &State, netif: &mut dyn Netif) {
+        let hole = Link::default();
         self.current.ports = state
             .links
-            .ids()
-            .filter_map(|id| Some((id, state.links.get(id)?)))
+            .numbers()
+            .map(|id| (id, state.links.get(id)))
+            .map(|(id, link)| match link {
+                Some(link) => (id, link),
+                None => (id, &hole),
+            })
             .map(|(id, link)| Port {
+                vlans: vlans(state, id),
+                vlan: state.links.tag(id),
+                tunnel: state.links.tunnel(id).cloned(),
                 name: link.name.clone(),
                 mac: link.mac,
                 mtu: link.mtu,
@@ -157,6 +172,8 @@ impl Publisher {
                     .collect(),
             })
             .collect();
+        let tunnel = |id| Some((id, &**state.links.tunnel(id)?));
+        self.current.tunnels = Arc::new(Tunnels::new(state.links.ids().filter_map(tunnel)));
         let mut locals: HashMap<IpAddr, Local> = HashMap::new();
         for route in state.routes.iter() {
             match route.kind {
@@ -245,6 +262,17 @@ impl Publisher {
             self.routes = routes;
         }
     }
+}
+
+/// VLAN devices on a port, by id.
+fn vlans(state: &State, port: PortId) -> Vec<(u16, PortId)> {
+    let on = |id: PortId| {
+        let tag = state.links.tag(id).filter(|tag| tag.parent == port)?;
+        Some((tag.id, id))
+    };
+    let mut vlans: Vec<_> = state.links.ids().filter_map(on).collect();
+    vlans.sort_unstable();
+    vlans
 }
 
 /// A key nobody outside knows, as the maps of the standard library have it.

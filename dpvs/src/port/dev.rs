@@ -202,7 +202,7 @@ pub struct PortStats {
 }
 
 impl Port {
-    fn new(id: u16) -> Option<Self> {
+    pub(super) fn new(id: u16) -> Option<Self> {
         // The longest name DPDK allows, RTE_ETH_NAME_MAX_LEN.
         let mut name: [c_char; 64] = [0; 64];
         // SAFETY: room for the longest name; the function checks the number.

@@ -16,7 +16,7 @@ use super::error::{Error, Result};
 static STARTED: AtomicBool = AtomicBool::new(false);
 
 /// Proof that the environment runs. It runs until the process ends.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Eal {
     lcores: Vec<u32>,
     main: u32,

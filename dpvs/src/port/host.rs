@@ -10,6 +10,7 @@ use std::fmt;
 use std::ops::RangeInclusive;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError, mpsc};
 use std::time::Duration;
 
 use dpdk_sys as sys;
@@ -183,6 +184,15 @@ impl Drop for HostPort {
     }
 }
 
+/// What happens to a bridge while others run.
+#[derive(Debug)]
+pub enum BridgeChange {
+    /// A new one.
+    Add(Box<HostBridge>),
+    /// Ends the one with the kernel interface of that name.
+    Remove(String),
+}
+
 /// Moves frames between a host port and the workers' rings.
 #[derive(Debug)]
 pub struct HostBridge {
@@ -237,11 +247,18 @@ impl HostBridge {
     }
 
     /// Turns all bridges until told to stop, sleeping longer and longer (up to
-    /// half a millisecond) while nothing comes. Made for a thread of its own.
-    pub fn run(mut bridges: Vec<Self>, stop: &AtomicBool) {
+    /// half a millisecond) while nothing comes. Made for a thread of its own; what
+    /// comes by `changes` is added or removed.
+    pub fn run(mut bridges: Vec<Self>, changes: &mpsc::Receiver<BridgeChange>, stop: &AtomicBool) {
         const NAPS: RangeInclusive<u64> = 30..=500;
         let mut nap = *NAPS.start();
         while !stop.load(Ordering::Relaxed) {
+            while let Ok(change) = changes.try_recv() {
+                match change {
+                    BridgeChange::Add(bridge) => bridges.push(*bridge),
+                    BridgeChange::Remove(name) => bridges.retain(|b| b.host.name != name),
+                }
+            }
             let moved: usize = bridges.iter_mut().map(Self::turn).sum();
             if moved > 0 {
                 nap = *NAPS.start();
@@ -253,11 +270,15 @@ impl HostBridge {
     }
 }
 
-fn plug(device: &str, args: &str) -> Result<()> {
+/// Devices come and go from several threads; EAL does not sort that out.
+static HOTPLUG: Mutex<()> = Mutex::new(());
+
+pub(super) fn plug(device: &str, args: &str) -> Result<()> {
     let what = || format!("cannot add device {device}");
     let invalid = |_| Error::new(what(), libc::EINVAL);
     let name = CString::new(device).map_err(invalid)?;
     let args = CString::new(args).map_err(invalid)?;
+    let _one = HOTPLUG.lock().unwrap_or_else(PoisonError::into_inner);
     // SAFETY: three C strings, copied by the call.
     let ret = unsafe { sys::rte_eal_hotplug_add(c"vdev".as_ptr(), name.as_ptr(), args.as_ptr()) };
     check(ret, what).map(drop)
@@ -267,6 +288,7 @@ fn unplug(device: &str) {
     let Ok(name) = CString::new(device) else {
         return;
     };
+    let _one = HOTPLUG.lock().unwrap_or_else(PoisonError::into_inner);
     // SAFETY: two C strings; the queues of the device go with their owner.
     unsafe { sys::rte_eal_hotplug_remove(c"vdev".as_ptr(), name.as_ptr()) };
 }

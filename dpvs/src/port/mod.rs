@@ -9,6 +9,7 @@
 //! settled here and in `dpdk-sys`.
 #![allow(unsafe_code)]
 
+pub mod bond;
 pub mod dev;
 pub mod eal;
 pub mod error;
@@ -23,11 +24,12 @@ pub mod rss;
 pub mod settings;
 mod stats;
 
+pub use bond::BondOption;
 pub use dev::{Port, PortConf, PortInfo, PortStats, Ready};
 pub use eal::{Clock, Eal};
-pub use error::Error;
+pub use error::{Error, Result};
 pub use flow::{Rule, Steer};
-pub use host::{HostBridge, HostPort};
+pub use host::{BridgeChange, HostBridge, HostPort};
 pub use mbuf::{Batch, Mbuf};
 pub use pool::Pool;
 pub use queue::{RxQueue, TxQueue};

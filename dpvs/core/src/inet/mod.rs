@@ -11,6 +11,8 @@ pub mod icmp;
 pub mod icmpv6;
 pub mod ndisc;
 pub mod route;
+pub mod tunnel;
+pub mod vlan;
 
 /// What became of a frame that might be an echo request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

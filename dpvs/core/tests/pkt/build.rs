@@ -1,9 +1,11 @@
 //! From a packet line to the bytes on the wire.
 //!
 //! What a line does not say is filled in as an honest sender would: lengths,
-//! checksums, TTL 64, DF. Keys of every kind: `dmac smac pad=N cut=N`; of IP:
+//! checksums, TTL 64, DF. Keys of every kind: `dmac smac pad=N cut=N
+//! vlan=TAG vlan-proto tun=SRC>DST gre=OPTIONS tun-ttl tun-tos badgre`; of IP:
 //! `ttl tos id df nodf frag=OFFSET[+] ipopt=HEX ext=dst,hbh,rt,frag[:N][+] iplen
-//! ihl ipid badipsum`, and `pieces=N order=0,2,1` (sent in fragments of N bytes); of TCP: flag letters, `seq ack win opts doff len data`; of UDP: `len
+//! ihl ipid badipsum`, and `pieces=N order=0,2,1` (sent in fragments of N bytes);
+//! of TCP: flag letters, `seq ack win opts doff len data`; of UDP: `len
 //! data udplen nosum`; of ICMP: `echo`, `type code id seq mtu len`; `badsum` for
 //! all. `hex=` is the payload byte by byte.
 
@@ -20,6 +22,10 @@ pub fn frame(p: &Text, vars: &Vars, port: [u8; 6], peer: [u8; 6]) -> Result<Vec<
         "eth" => (number("type", 0x88b5)? as u16, payload(p, vars)?),
         "arp" => (0x0806, arp(p, vars, peer)?),
         _ => ip(p, vars, peer)?,
+    };
+    let l3 = match p.get("tun") {
+        Some(ends) => (0x0800, outer(p, vars, ends, l3)?),
+        None => l3,
     };
     let to_all = p.kind == "arp" && p.has("request");
     let group = |ip: IpAddr| match ip {
@@ -47,6 +53,11 @@ pub fn frame(p: &Text, vars: &Vars, port: [u8; 6], peer: [u8; 6]) -> Result<Vec<
     let mut out = Vec::new();
     out.extend(dmac);
     out.extend(smac);
+    if p.get("vlan").is_some() {
+        let proto = number("vlan-proto", 0x8100)? as u16;
+        out.extend(proto.to_be_bytes());
+        out.extend((number("vlan", 0)? as u16).to_be_bytes());
+    }
     out.extend(l3.0.to_be_bytes());
     out.extend(l3.1);
     out.resize(out.len() + number("pad", 0)? as usize, 0xee);
@@ -89,6 +100,53 @@ fn arp(p: &Text, vars: &Vars, peer: [u8; 6]) -> Result<Vec<u8>, String> {
     out.extend(v4(&p.src)?);
     out.extend(hw("tha", [0; 6])?);
     out.extend(v4(&p.dst)?);
+    Ok(out)
+}
+
+/// The packet inside an IPv4 packet: `tun=SRC>DST`, with `gre=OPTIONS` inside GRE
+/// (`plain`, or some of `csum`, `key:N`, `seq:N` with commas between).
+fn outer(p: &Text, vars: &Vars, ends: &str, l3: (u16, Vec<u8>)) -> Result<Vec<u8>, String> {
+    let (src, dst) = ends.split_once('>').ok_or("`tun=SRC>DST`")?;
+    let (src, dst) = (octets(vars.addr(src)?), octets(vars.addr(dst)?));
+    let (mut flags, mut fields) = (0u16, Vec::new());
+    let gre = p.get("gre").map(|text| text.split(',').collect::<Vec<_>>());
+    for option in gre.iter().flatten() {
+        match option.split_once(':') {
+            Some((name, n)) => {
+                flags |= if name == "key" { 0x2000 } else { 0x1000 };
+                fields.extend((vars.number(n)? as u32).to_be_bytes());
+            }
+            None if *option == "csum" => {
+                flags |= 0x8000;
+                fields.extend([0; 4]);
+            }
+            None => {}
+        }
+    }
+    let mut body = Vec::new();
+    if gre.is_some() {
+        body.extend(flags.to_be_bytes());
+        body.extend(l3.0.to_be_bytes());
+        body.extend(fields);
+    }
+    body.extend(&l3.1);
+    if flags & 0x8000 != 0 {
+        let mut c = !fold(sum(&body));
+        if p.has("badgre") {
+            c ^= 0x0101;
+        }
+        body[4..6].copy_from_slice(&c.to_be_bytes());
+    }
+    let number = |key: &str, default: i64| p.get(key).map_or(Ok(default), |v| vars.number(v));
+    let proto = if gre.is_some() { 47 } else { 4 };
+    let mut out = vec![0x45, number("tun-tos", 0)? as u8];
+    out.extend(((body.len() + 20) as u16).to_be_bytes());
+    out.extend([0, 9, 0x40, 0, number("tun-ttl", 64)? as u8, proto, 0, 0]);
+    out.extend(src);
+    out.extend(dst);
+    let c = !fold(sum(&out));
+    out[10..12].copy_from_slice(&c.to_be_bytes());
+    out.extend(body);
     Ok(out)
 }
 

@@ -26,6 +26,72 @@ pub fn frame(b: &[u8]) -> Result<Text, String> {
         }
     }
     p.push("size", b.len());
+    if word(b, 12)? == 0x0800
+        && matches!(at(body, 9, 1)?[0], 4 | 47)
+        && word(body, 6)? & 0x3fff == 0
+        && let Ok(t) = tunnelled(b)
+    {
+        if p.get("wrap").is_none() {
+            return Ok(t);
+        }
+        for key in ["tun", "tun-ttl", "tun-tos", "tun-df", "gre"] {
+            if let Some(value) = t.get(key) {
+                p.push(key, value);
+            }
+        }
+    }
+    Ok(p)
+}
+
+/// A packet in a packet: the inner one, with `tun=SRC>DST tun-ttl tun-tos tun-df
+/// gre=OPTIONS` of the headers around it.
+fn tunnelled(b: &[u8]) -> Result<Text, String> {
+    let mut around = Text::default();
+    let body = &b[14..];
+    let (src, dst) = (addr(at(body, 12, 4)?), addr(at(body, 16, 4)?));
+    (around.src, around.dst) = (src.to_string(), dst.to_string());
+    let header = usize::from(body[0] & 15) * 4;
+    let (mut at_inner, mut kind) = (header, 0x0800);
+    let mut gre = None;
+    if body[9] == 47 {
+        let flags = word(body, header)?;
+        if flags & 0x4fff != 0 {
+            return Err("GRE flags".into());
+        }
+        kind = word(body, header + 2)?;
+        at_inner += 4;
+        let mut options = Vec::new();
+        if flags & 0x8000 != 0 {
+            if fold(sum(&body[header..])) != 0xffff {
+                return Err("GRE checksum".into());
+            }
+            options.push("csum".to_owned());
+            at_inner += 4;
+        }
+        for (flag, name) in [(0x2000, "key"), (0x1000, "seq")] {
+            if flags & flag != 0 {
+                options.push(format!("{name}:{}", long(body, at_inner)?));
+                at_inner += 4;
+            }
+        }
+        let text = options.join(",");
+        gre = Some(if text.is_empty() {
+            "plain".into()
+        } else {
+            text
+        });
+    }
+    let mut inner = b[..12].to_vec();
+    inner.extend(kind.to_be_bytes());
+    inner.extend(at(body, at_inner, body.len().saturating_sub(at_inner))?);
+    let mut p = frame(&inner)?;
+    p.push("tun", format!("{}>{}", around.src, around.dst));
+    p.push("tun-ttl", body[8]);
+    p.push("tun-tos", body[1]);
+    p.push("tun-df", u8::from(body[6] & 0x40 != 0));
+    if let Some(gre) = gre {
+        p.push("gre", gre);
+    }
     Ok(p)
 }
 

@@ -6,13 +6,14 @@
 //! over to a worker only when the script says so.
 
 use std::collections::{HashMap, VecDeque};
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::ops::RangeInclusive;
 use std::str::FromStr;
 use std::sync::Arc;
 
 use dpvs_core::frame::{Frame, HeapFrame, Io, Now, PortId, WorkerId, empty_burst};
 use dpvs_core::inet::route::{Fib, Route};
+use dpvs_core::inet::tunnel::{self as device, Kind, Options, Tunnels};
 use dpvs_core::ipset::IpSet;
 use dpvs_core::matching::{Matching, Side};
 use dpvs_core::message::{FromWorker, Query, Reply, ToWorker};
@@ -22,7 +23,7 @@ use dpvs_core::service::{
     Dest, DestId, FwdMode, HashTarget, Laddr, Persistence, Policy, SchedKind, Service, ServiceId,
     ServiceKey, Tunnel, TunnelCsum, TunnelKind,
 };
-use dpvs_core::snapshot::{Local, Port, PortAddr, Settings, Snapshot, SynproxySettings};
+use dpvs_core::snapshot::{Local, Port, PortAddr, Settings, Snapshot, SynproxySettings, Tag};
 use dpvs_core::stats::Reason;
 use dpvs_core::worker::{Worker, WorkerConf};
 
@@ -46,12 +47,27 @@ pub struct Sink {
     pub out: VecDeque<(Way, Vec<u8>)>,
     pub events: Vec<FromWorker>,
     pub empty: bool,
+    /// Sequence numbers of tunnels: next to send, next expected.
+    seqs: HashMap<u16, (u32, u32)>,
 }
 
 impl Io for Sink {
     type Frame = HeapFrame;
     fn alloc(&mut self) -> Option<HeapFrame> {
         (!self.empty).then(|| HeapFrame::new(&[]))
+    }
+    fn next_seq(&mut self, tunnel: PortId) -> u32 {
+        let seqs = self.seqs.entry(tunnel.0).or_default();
+        seqs.0 += 1;
+        seqs.0 - 1
+    }
+    fn in_order(&mut self, tunnel: PortId, seq: u32) -> bool {
+        let seqs = self.seqs.entry(tunnel.0).or_default();
+        let good = seq >= seqs.1;
+        if good {
+            seqs.1 = seq + 1;
+        }
+        good
     }
     fn send(&mut self, port: PortId, frame: HeapFrame) {
         self.out
@@ -302,13 +318,8 @@ impl Lab {
         for (slot, bytes) in burst.iter_mut().zip(frames) {
             *slot = Some(HeapFrame::new(bytes));
         }
-        worker.process(
-            PortId(port),
-            &mut burst,
-            frames.len(),
-            self.now,
-            &mut self.sink,
-        );
+        let (port, n, now, io) = (PortId(port), frames.len(), self.now, &mut self.sink);
+        worker.process(port, &mut burst, n, now, io);
         self.events();
         Ok(())
     }
@@ -392,6 +403,14 @@ impl Lab {
         let port: usize = text.parse().map_err(|_| "a port is a number")?;
         let ports = Arc::make_mut(&mut self.snap.ports);
         ports.get_mut(port).ok_or_else(|| "no such port".into())
+    }
+
+    /// Puts a device behind the others, or where one was.
+    fn set_device(&mut self, at: usize, device: Port) {
+        let mut ports = self.snap.ports.to_vec();
+        ports.resize_with(ports.len().max(at + 1), Port::default);
+        ports[at] = device;
+        self.snap.ports = ports.into();
     }
 
     pub(super) fn key(words: &[&str], vars: &Vars) -> Result<ServiceKey, String> {
@@ -479,6 +498,69 @@ impl Lab {
             ["mtu", port, n] => {
                 let mtu = number(n)? as u16;
                 self.port_mut(port)?.mtu = mtu;
+            }
+            ["vlan", port, parent, id, ref rest @ ..] => {
+                let at = number(port)? as usize;
+                let (id, parent) = (number(id)? as u16, PortId(number(parent)? as u16));
+                let below = self.port_mut(&parent.0.to_string())?;
+                below.vlans.push((id, PortId(at as u16)));
+                below.vlans.sort_unstable();
+                let device = Port {
+                    name: format!("{}.{id}", below.name),
+                    mac: option(rest, "mac").map_or(Ok(below.mac), mac)?,
+                    mtu: below.mtu,
+                    has_host: true,
+                    vlan: Some(Tag { parent, id }),
+                    ..Port::default()
+                };
+                self.set_device(at, device);
+            }
+            ["tunnel", port, kind, local, remote, ref rest @ ..] => {
+                let at = number(port)? as usize;
+                let v4 = |text: &str| match text {
+                    "any" => Ok(Ipv4Addr::UNSPECIFIED),
+                    _ => text
+                        .parse()
+                        .map_err(|_| format!("{text} is no IPv4 address")),
+                };
+                let options = Options {
+                    csum: words.contains(&"csum"),
+                    seq: words.contains(&"seq"),
+                    key: option(rest, "key")
+                        .map(number)
+                        .transpose()?
+                        .map(|k| k as u32),
+                };
+                let tunnel = device::Tunnel {
+                    kind: if kind == "gre" { Kind::Gre } else { Kind::Ipip },
+                    local: v4(local)?,
+                    remote: v4(remote)?,
+                    link: option(rest, "dev")
+                        .map(number)
+                        .transpose()?
+                        .map(|p| PortId(p as u16)),
+                    ttl: option(rest, "ttl").map_or(Ok(0), number)? as u8,
+                    tos: option(rest, "tos").map_or(Ok(1), number)? as u8,
+                    input: options,
+                    output: options,
+                };
+                let device = Port {
+                    name: format!("tunl{at}"),
+                    mtu: 1500 - tunnel.overhead(),
+                    tunnel: Some(Arc::new(tunnel)),
+                    ..Port::default()
+                };
+                self.set_device(at, device);
+                let all = self.snap.ports.iter().enumerate();
+                let some = all.filter_map(|(n, p)| Some((PortId(n as u16), p.tunnel.as_deref()?)));
+                self.snap.tunnels = Arc::new(Tunnels::new(some));
+            }
+            ["delvlan", port] => {
+                let at = number(port)? as usize;
+                for port in Arc::make_mut(&mut self.snap.ports) {
+                    port.vlans.retain(|v| usize::from(v.1.0) != at);
+                }
+                self.set_device(at, Port::default());
             }
             ["host-port", port, state] => self.port_mut(port)?.has_host = on(state)?,
             ["forward2kni", port, state] => self.port_mut(port)?.forward2kni = on(state)?,

@@ -25,6 +25,7 @@ const WORDS: &[&str] = &[
     "nodf",
     "nosum",
     "badsum",
+    "badgre",
     "badipsum",
     "request",
     "reply",
@@ -46,6 +47,13 @@ const WORDS: &[&str] = &[
 
 /// Keys of pairs.
 const KEYS: &[&str] = &[
+    "vlan",
+    "tun",
+    "tun-ttl",
+    "tun-tos",
+    "tun-df",
+    "gre",
+    "vlan-proto",
     "flags",
     "seq",
     "ack",

@@ -69,7 +69,6 @@ pub fn snapshot(services: Vec<Service>) -> Snapshot {
         mac,
         mtu: 1500,
         has_host: true,
-        forward2kni: false,
         addrs: addrs
             .iter()
             .map(|(a, plen, sapool)| PortAddr {
@@ -78,6 +77,7 @@ pub fn snapshot(services: Vec<Service>) -> Snapshot {
                 sapool: *sapool,
             })
             .collect(),
+        ..Port::default()
     };
     let ports = vec![
         port(

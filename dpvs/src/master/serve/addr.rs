@@ -263,12 +263,19 @@ impl Master {
 
     /// Tells the ports which Ethernet groups they must hear.
     pub(in crate::master) fn join_groups(&mut self) {
-        for port in self.state.links.ids() {
-            let macs: Vec<[u8; 6]> = self
-                .groups(port)
-                .into_iter()
-                .map(|(g, _)| group_mac(g))
-                .collect();
+        let wires = u16::try_from(self.state.links.wires.len()).unwrap_or(u16::MAX);
+        for port in (0..wires).map(PortId) {
+            let on = |id: &PortId| {
+                let tag = self.state.links.tag(*id);
+                *id == port || tag.is_some_and(|tag| tag.parent == port)
+            };
+            let mut macs: Vec<[u8; 6]> = Vec::new();
+            for id in self.state.links.ids().filter(on) {
+                let groups = self.groups(id).into_iter();
+                macs.extend(groups.map(|(g, _)| group_mac(g)));
+            }
+            macs.sort_unstable();
+            macs.dedup();
             self.netif.join(port, &macs);
         }
     }

@@ -17,6 +17,8 @@ mod ours;
 mod route;
 mod service;
 mod tc;
+mod tunnel;
+mod vlan;
 
 use dpvs_core::frame::{PortId, WorkerId};
 use dpvs_core::message::{Query, Reply};
@@ -122,7 +124,13 @@ impl Master {
             }
             id::NETIF_SET_LCORE => Ok(Answer::Done),
             id::NETIF_SET_PORT => self.port_set(body),
-            id::NETIF_SET_BOND | id::NETIF_SET_MAX => Err(Fault::Invalid("no bond of that name")),
+            id::NETIF_SET_BOND => self.bond_set(body),
+            id::NETIF_SET_MAX => Err(Fault::Invalid("no bond of that name")),
+            id::TUNNEL_ADD => self.tunnel_add(body),
+            id::TUNNEL_DEL => self.tunnel_del(body),
+            id::TUNNEL_CHANGE | id::TUNNEL_REPLACE => self.tunnel_change(body),
+            id::SET_VLAN_ADD => self.vlan_add(body),
+            id::SET_VLAN_DEL => self.vlan_del(body),
             id::SET_NEIGH_ADD => self.neigh_change(body, true),
             id::SET_NEIGH_DEL => self.neigh_change(body, false),
             id::SET_BLKLST_ADD => self.acl_change(body, Colour::Black, true),
@@ -162,11 +170,10 @@ impl Master {
             id::NETIF_GET_PORT_STATS => self.port_stats(body),
             id::NETIF_GET_PORT_XSTATS => self.port_xstats(body),
             id::NETIF_GET_PORT_EXT_INFO => self.port_ext(body),
-            id::NETIF_GET_BOND_STATUS => {
-                self.named_port(body)?;
-                Err(Fault::Invalid("not a bond"))
-            }
+            id::NETIF_GET_BOND_STATUS => self.bond_status(body),
             id::NETIF_GET_MADDR => self.port_maddr(body),
+            id::TUNNEL_SHOW => self.tunnel_list(body),
+            id::GET_VLAN_SHOW => self.vlan_list(body),
             id::GET_NEIGH_SHOW => self.neigh_list(body),
             id::GET_CONN_ALL => self.conn_list(body),
             id::GET_CONN_SPECIFIED => self.conn_find(body),

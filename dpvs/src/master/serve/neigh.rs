@@ -47,7 +47,7 @@ impl Master {
             [] => None,
             name => Some(self.state.links.find(name).ok_or(Fault::Missing)?),
         };
-        let names: Vec<String> = self.state.links.0.iter().map(|l| l.name.clone()).collect();
+        let names: Vec<String> = self.state.links.names();
         let cids: Vec<u8> = self.workers.ids().map(|w| self.workers.lcore(w)).collect();
         Ok(Answer::Gather(Gather {
             questions: self.workers.ids().map(|w| (w, Query::Neighbours)).collect(),

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use dpvs_core::frame::PortId;
 use dpvs_core::tc::Side;
 use dpvs_ctl::msg::{
-    ConfQueues, HwMaddr, LcoreBasic, LcoreMask, McList, NicExt, NicList, NicSet,
+    BondSet, ConfQueues, HwMaddr, LcoreBasic, LcoreMask, McList, NicBasic, NicExt, NicList, NicSet,
     PortId as ListedPort, XStat, XStatsHead, nic_set,
 };
 use dpvs_ctl::wire::{encode_counted, encode_list};
@@ -15,6 +15,7 @@ use super::{Answer, exact};
 use crate::master::Master;
 use crate::master::error::{Fault, Result};
 use crate::master::netif::{LcoreQueues, PortChange};
+use crate::master::state::link::{Link, Over};
 
 /// Queue ids are 0 to 15, by DPVS's build constants.
 const QUEUES_MAX: u16 = 16;
@@ -136,20 +137,25 @@ impl Master {
                 name: Name::truncated(self.state.links.name(p)),
             })
             .collect();
-        let end = u16::try_from(list.len()).unwrap_or(u16::MAX);
+        let short = |n: usize| u16::try_from(n).unwrap_or(u16::MAX);
+        let wires = self.state.links.wires.len();
+        let bonds = self.netif.bonds();
         let head = NicList {
-            nic_num: end,
+            nic_num: short(list.len()),
             phy_pid_base: 0,
-            phy_pid_end: end,
-            bond_pid_base: end,
-            bond_pid_end: end,
+            phy_pid_end: short(wires.saturating_sub(bonds)),
+            bond_pid_base: short(wires.saturating_sub(bonds)),
+            bond_pid_end: short(wires),
         };
         Ok(Answer::Body(encode_list(&head, &list)))
     }
 
     pub(super) fn port_basic(&mut self, body: &[u8]) -> Result<Answer> {
         let port = self.named_port(body)?;
-        let mut basic = self.netif.basic(port).ok_or(Fault::Missing)?;
+        let mut basic = match self.state.links.get(port) {
+            Some(link) if self.state.links.over(port).is_some() => self.made_basic(port, link),
+            _ => self.netif.basic(port).ok_or(Fault::Missing)?,
+        };
         basic.name = Name::truncated(self.state.links.name(port));
         basic.port_id = port.0;
         if self.state.links.get(port).is_some_and(|l| l.forward2kni) {
@@ -166,6 +172,27 @@ impl Master {
         Ok(Answer::Body(basic.encode()))
     }
 
+    /// A device made by command: the state is that of the port below it.
+    fn made_basic(&self, port: PortId, link: &Link) -> NicBasic {
+        let below = match self.state.links.over(port) {
+            Some(Over::Vlan { tag, .. }) => Some(tag.parent),
+            Some(Over::Tunnel(tunnel)) => tunnel.link,
+            None => None,
+        };
+        let below = below.and_then(|below| self.netif.basic(below));
+        NicBasic {
+            addr: Name::truncated(&mac_text(link.mac).to_uppercase()),
+            nrxq: 0,
+            ntxq: 0,
+            mtu: link.mtu,
+            flags: 0,
+            ..below.unwrap_or(NicBasic {
+                link_status: Name::truncated("UP"),
+                ..NicBasic::default()
+            })
+        }
+    }
+
     pub(super) fn port_stats(&mut self, body: &[u8]) -> Result<Answer> {
         let port = self.named_port(body)?;
         let mut stats = self.netif.stats(port).ok_or(Fault::Missing)?;
@@ -176,7 +203,10 @@ impl Master {
     pub(super) fn port_xstats(&mut self, body: &[u8]) -> Result<Answer> {
         let port = self.named_port(body)?;
         let list: Vec<XStat> = (0u64..)
-            .zip(self.netif.xstats(port).ok_or(Fault::Missing)?)
+            .zip(match self.state.links.over(port) {
+                Some(_) => Vec::new(),
+                None => self.netif.xstats(port).ok_or(Fault::Missing)?,
+            })
             .map(|(id, (name, val))| XStat {
                 id,
                 val,
@@ -307,6 +337,12 @@ impl Master {
         if set.flags & nic_set::LLDP_ON != 0 {
             self.inert("LLDP of a port");
         }
+        if self.state.links.over(port).is_some() {
+            for change in pairs.into_iter().flatten() {
+                self.set_made(port, change);
+            }
+            return Ok(Answer::Done);
+        }
         for change in pairs.into_iter().flatten() {
             // As DPVS: the client is not told of a driver's refusal.
             if let Err(why) = self.netif.set(port, change) {
@@ -315,6 +351,46 @@ impl Master {
         }
         self.refresh_links();
         Ok(Answer::Done)
+    }
+}
+
+impl Master {
+    pub(super) fn bond_status(&mut self, body: &[u8]) -> Result<Answer> {
+        let port = self.named_port(body)?;
+        let status = self.netif.bond(port);
+        let status = status.ok_or(Fault::Invalid("not a bond"))?;
+        Ok(Answer::Body(status.encode()))
+    }
+
+    pub(super) fn bond_set(&mut self, body: &[u8]) -> Result<Answer> {
+        let set: BondSet = exact(body)?;
+        let port = self.state.links.find(set.name.bytes());
+        let port = port.filter(|port| self.netif.bond(*port).is_some());
+        let port = port.ok_or(Fault::Invalid("no bond of that name"))?;
+        // As DPVS: the client is not told of a driver's refusal.
+        if let Err(why) = self.netif.set_bond(port, &set) {
+            tracing::warn!("{}: {why}", self.state.links.name(port));
+        }
+        self.refresh_links();
+        Ok(Answer::Done)
+    }
+
+    /// Changes a device made by command.
+    fn set_made(&mut self, port: PortId, change: PortChange) {
+        let Some((link, over)) = self.state.links.made_mut(port) else {
+            return;
+        };
+        match (change, over) {
+            (PortChange::Forward2Kni(on), _) if !on || link.has_host => link.forward2kni = on,
+            (PortChange::Mac(mac), Over::Vlan { own_mac, .. }) => {
+                link.mac = mac;
+                *own_mac = true;
+            }
+            // As DPVS: the client is not told.
+            _ => return tracing::warn!("{}: {change:?}: not for this kind of device", link.name),
+        }
+        self.hear_macs();
+        self.state.net_changed = true;
     }
 }
 

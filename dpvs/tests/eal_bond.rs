@@ -1,0 +1,142 @@
+//! Bonds of virtual ports: which member a packet leaves by in the modes the
+//! documentation names, and what is told of them.
+#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+#[allow(dead_code)]
+mod eal_lab;
+
+use dpvs::port::{Batch, BondOption, Pool, Port, PortConf, Ready};
+use dpvs_core::frame::{Frame, empty_burst};
+use eal_lab::lab;
+
+struct Bond {
+    ready: Ready,
+    members: [Port; 2],
+    pool: Pool,
+}
+
+/// A started bond of two rings, each of which gives back what is sent into it.
+fn bond(name: &str, mode: u8, members: [&str; 2]) -> Bond {
+    let eal = &lab().eal;
+    let pool = Pool::create(eal, name, 4095, 64, 0).unwrap();
+    let members = members.map(|name| Port::by_name(eal, name).unwrap());
+    let port = Port::bond(eal, name, mode, 0).unwrap();
+    for member in &members {
+        port.add_member(member).unwrap();
+    }
+    port.set_primary(&members[0]).unwrap();
+    let conf = PortConf::default();
+    let ready = port.configure(&conf, pool).unwrap();
+    ready.port.start(&conf).unwrap();
+    Bond {
+        ready,
+        members,
+        pool,
+    }
+}
+
+impl Bond {
+    /// Sends as many packets; gives how many left by each member.
+    fn send(&mut self, count: usize) -> [u64; 2] {
+        let before = self.sent();
+        for i in 0..count {
+            let mut frame = self.pool.alloc().unwrap();
+            let mut bytes = [i as u8; 60];
+            bytes[..14].copy_from_slice(&[2, 0, 0, 0, 0, 9, 2, 0, 0, 0, 0, 1, 8, 0]);
+            assert!(frame.append(&bytes));
+            let mut batch = Batch::new();
+            batch.push(frame).unwrap();
+            assert_eq!(self.ready.tx[0].burst(&mut batch), 1);
+        }
+        let after = self.sent();
+        [after[0] - before[0], after[1] - before[1]]
+    }
+
+    fn sent(&self) -> [u64; 2] {
+        [0, 1].map(|n| self.members[n].stats().unwrap().opackets)
+    }
+
+    /// Receives until nothing comes any more.
+    fn received(&mut self) -> usize {
+        let (mut slots, mut total, mut idle) = (empty_burst(), 0, 0);
+        while idle < 10 {
+            let n = self.ready.rx[0].burst(&mut slots);
+            for slot in &mut slots {
+                if let Some(frame) = slot.take() {
+                    assert_eq!(frame.total_len(), 60);
+                }
+            }
+            total += n;
+            idle = if n == 0 { idle + 1 } else { 0 };
+        }
+        total
+    }
+}
+
+#[test]
+fn round_robin_uses_both() {
+    let mut bond = bond("bond0", 0, ["net_ring0", "net_ring1"]);
+    assert_eq!(bond.ready.port.bond_option(BondOption::Mode), 0);
+    assert_eq!(bond.ready.port.members(false).len(), 2);
+    assert_eq!(bond.ready.port.members(true).len(), 2);
+    assert_eq!(bond.send(16), [8, 8]);
+    assert_eq!(bond.received(), 16);
+    // The members have the bond's MAC address.
+    let mac = bond.ready.port.mac().unwrap();
+    assert_eq!(bond.members[0].mac().unwrap(), mac);
+}
+
+#[test]
+fn active_backup_uses_the_primary() {
+    let mut bond = bond("bond1", 1, ["net_ring2", "net_ring3"]);
+    let [a, b] = [bond.members[0].id(), bond.members[1].id()];
+    assert_eq!(bond.ready.port.primary(), Some(a));
+    assert_eq!(bond.send(10), [10, 0]);
+    bond.ready.port.set_primary(&bond.members[1]).unwrap();
+    assert_eq!(bond.ready.port.primary(), Some(b));
+    assert_eq!(bond.send(10), [0, 10]);
+    assert_eq!(bond.received(), 20);
+    for (option, value) in [
+        (BondOption::MonitorMs, 50),
+        (BondOption::DownDelayMs, 100),
+        (BondOption::UpDelayMs, 200),
+        (BondOption::XmitPolicy, 2),
+    ] {
+        let set = bond.ready.port.set_bond_option(option, value);
+        assert!(set.is_ok(), "{option:?}: {set:?}");
+        assert_eq!(
+            bond.ready.port.bond_option(option),
+            value as i32,
+            "{option:?}"
+        );
+    }
+}
+
+#[test]
+fn lacp_waits_for_its_partner() {
+    let mut bond = bond("bond4", 4, ["net_null0", "net_null1"]);
+    assert_eq!(bond.ready.port.bond_option(BondOption::Mode), 4);
+    assert_eq!(bond.ready.port.members(false).len(), 2);
+    // Nobody answers there: DPDK sends nothing before that.
+    let mut frame = bond.pool.alloc().unwrap();
+    assert!(frame.append(&[0; 60]));
+    let mut batch = Batch::new();
+    batch.push(frame).unwrap();
+    assert_eq!(bond.ready.tx[0].burst(&mut batch), 0);
+}
+
+#[test]
+fn refusals() {
+    let eal = &lab().eal;
+    let lone = Port::by_name(eal, "net_null3").unwrap();
+    assert_eq!(lone.bond_option(BondOption::Mode), -1);
+    assert!(lone.members(false).is_empty());
+    assert!(lone.set_bond_option(BondOption::Mode, 1).is_err());
+    let port = Port::bond(eal, "bond9", 1, 0).unwrap();
+    port.add_member(&lone).unwrap();
+    assert!(port.add_member(&lone).is_err());
+    port.remove_member(&lone).unwrap();
+    assert!(port.remove_member(&lone).is_err());
+    assert!(Port::bond(eal, "bond9", 1, 0).is_err());
+    assert!(Port::bond(eal, "bond10", 77, 0).is_err());
+}
