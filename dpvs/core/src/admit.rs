@@ -6,9 +6,11 @@ use std::sync::Arc;
 
 use zerocopy::FromZeros;
 
+use crate::choose::{Chosen, Refusal};
 use crate::conn::table::Tuple;
 use crate::conn::{Entry, Handle, flags};
 use crate::frame::{Frame, Io, Now, WorkerId};
+use crate::held::WaitFor;
 use crate::lifecycle::timeout_ms;
 use crate::neigh::Egress;
 use crate::others;
@@ -30,6 +32,10 @@ const LADDR_TRIES: usize = 16;
 pub(crate) enum Admitted {
     /// It has one now.
     Conn(Handle),
+    /// It has one for this packet only.
+    Once(Handle),
+    /// Another worker has to be heard first.
+    Hold(WaitFor),
     /// It belongs to no service: on to the light IP stack.
     Pass,
     /// It is refused.
@@ -111,13 +117,52 @@ impl<F: Frame> Worker<F> {
                 Err(reason) => return Admitted::Drop(reason),
             }
         }
-        if !snap.guard.limits.is_empty() && !self.may_connect(snap, &key, src.ip(), now) {
+        if !snap.guard.limits.is_empty()
+            && !self.is_again()
+            && !self.may_connect(snap, &key, src.ip(), now)
+        {
             return Admitted::Drop(Reason::RateLimit);
         }
-        match self.create::<A, I>(snap, from, service, frame, head, now, io) {
+        match self.place::<A, I>(snap, from, service, frame, head, now, io) {
+            Ok(conn) if service.policy.one_packet && head.proto == UDP => Admitted::Once(conn),
             Ok(conn) => Admitted::Conn(conn),
-            Err(reason) => Admitted::Drop(reason),
+            Err(Refusal::Drop(reason)) => Admitted::Drop(reason),
+            Err(Refusal::Hold(what)) => Admitted::Hold(what),
         }
+    }
+
+    /// Chooses a server and makes the connection.
+    #[allow(clippy::too_many_arguments)]
+    pub(crate) fn place<A: Net, I: Io<Frame = F>>(
+        &mut self,
+        snap: &Snapshot,
+        from: &Egress,
+        service: &Arc<Service>,
+        frame: &F,
+        head: &Head,
+        now: Now,
+        io: &mut I,
+    ) -> Result<Handle, Refusal> {
+        let (src, dst) = A::addrs(frame.data());
+        let flow = Flow {
+            client: src.ip(),
+            cport: u16::from_be(head.sport),
+            vip: dst.ip(),
+            qid: None,
+            now: (now.millis() / 1000) as u32,
+        };
+        let Chosen { dest, template } =
+            self.choose(snap, service, flow, payload(frame, head), now, io)?;
+        let conn = self
+            .create::<A, I>(snap, from, service, dest, frame, head, now, io)
+            .map_err(Refusal::Drop)?;
+        if template != 0 {
+            self.bind_template::<A, I>(conn, template, now, io);
+        }
+        if dest.max_conn != 0 {
+            self.count_limit(dest.id, io);
+        }
+        Ok(conn)
     }
 
     /// DPVS's defences against packets that only look like a service's.
@@ -137,25 +182,17 @@ impl<F: Frame> Worker<F> {
     }
 
     #[allow(clippy::too_many_arguments)]
-    pub(crate) fn create<A: Net, I: Io<Frame = F>>(
+    fn create<A: Net, I: Io<Frame = F>>(
         &mut self,
         snap: &Snapshot,
         from: &Egress,
         service: &Arc<Service>,
+        dest: Dest,
         frame: &F,
         head: &Head,
         now: Now,
         io: &mut I,
     ) -> Result<Handle, Reason> {
-        let (source, vip) = A::addrs(frame.data());
-        let flow = Flow {
-            client: source.ip(),
-            cport: u16::from_be(head.sport),
-            vip: vip.ip(),
-            qid: None,
-            now: (now.millis() / 1000) as u32,
-        };
-        let dest = self.schedule(service, flow, payload(frame, head))?;
         let client = A::tuple(head, frame.data());
         let (server, pool) = match dest.mode {
             FwdMode::FullNat => {

@@ -7,9 +7,11 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use crate::frame::Frame;
+use crate::frame::{Frame, Io, Now};
+use crate::held::WaitFor;
 use crate::sched::{Cursor, Flow, Load};
-use crate::service::{Dest, HashTarget, Service};
+use crate::service::{Dest, DestId, HashTarget, Service};
+use crate::snapshot::Snapshot;
 use crate::stats::Reason;
 use crate::synproxy::Meter;
 use crate::worker::{DestState, Worker};
@@ -23,6 +25,8 @@ pub(crate) struct ServiceState {
     /// of `epoch`.
     pub(crate) sources: Vec<(IpAddr, u32)>,
     epoch: u32,
+    /// Servers' places by number, where persistence asks for them.
+    places: Vec<(DestId, u32)>,
     /// Which of them is next.
     pub(crate) next_source: usize,
     /// How fast SYNs come.
@@ -49,26 +53,58 @@ pub(crate) fn service_states() -> ServiceStates {
     states
 }
 
+/// Why a new flow gets no server, or not now.
+pub(crate) enum Refusal {
+    /// It is refused.
+    Drop(Reason),
+    /// Another worker has to be heard first.
+    Hold(WaitFor),
+}
+
+/// The server of a new flow.
+pub(crate) struct Chosen {
+    pub dest: Dest,
+    /// The persistence template it comes from; 0 = none.
+    pub template: u32,
+}
+
+impl Chosen {
+    fn of(dest: Dest) -> Self {
+        Self { dest, template: 0 }
+    }
+}
+
 impl<F: Frame> Worker<F> {
     /// The server of a new flow; `payload` is what its first datagram carries.
-    pub(crate) fn schedule(
+    #[allow(clippy::too_many_arguments)]
+    pub(crate) fn choose<I: Io<Frame = F>>(
         &mut self,
+        snap: &Snapshot,
         service: &Arc<Service>,
         mut flow: Flow,
         payload: &[u8],
-    ) -> Result<Dest, Reason> {
-        let i = service.id.0 as usize;
-        let (me, workers) = (usize::from(self.conf.id.0), usize::from(self.conf.workers));
-        let (worker, of) = (me as u32, workers.max(1) as u32);
-        let epoch = self.pools.epoch();
-        let known = self.services.get(i).is_some_and(|state| {
-            state.as_ref().is_some_and(|s| {
-                s.uid == service.uid && s.version == service.version && s.epoch == epoch
-            })
-        });
-        if !known {
-            self.refresh(service);
+        now: Now,
+        io: &mut I,
+    ) -> Result<Chosen, Refusal> {
+        self.know(service);
+        let policy = &service.policy;
+        if policy.hash_target == HashTarget::Qid {
+            flow.qid = gquic_id(payload);
         }
+        match &policy.persistence {
+            Some(p) => self.choose_persistent(snap, service, p, flow, payload, now, io),
+            None => self.schedule(service, &flow, payload, io),
+        }
+    }
+
+    /// By connection id, or by the scheduler.
+    pub(crate) fn schedule<I: Io<Frame = F>>(
+        &mut self,
+        service: &Arc<Service>,
+        flow: &Flow,
+        payload: &[u8],
+        io: &mut I,
+    ) -> Result<Chosen, Refusal> {
         let policy = &service.policy;
         if policy.quic
             && policy.persistence.is_none()
@@ -77,35 +113,77 @@ impl<F: Frame> Worker<F> {
                 .as_ref()
                 .and_then(|table| service.dests.get(table.quic(payload)?))
         {
-            return Ok(*dest);
+            return Ok(Chosen::of(*dest));
         }
-        if policy.hash_target == HashTarget::Qid {
-            flow.qid = gquic_id(payload);
-        }
-        let Some(Some(state)) = self.services.get_mut(i) else {
-            return Err(Reason::NoDest);
+        let Some(Some(state)) = self.services.get_mut(service.id.0 as usize) else {
+            return Err(Refusal::Drop(Reason::NoDest));
         };
-        let dests = &self.dests;
-        let picked = state.cursor.pick(&service.dests, policy, &flow, |dest| {
+        let (dests, limits) = (&self.dests, &self.limits);
+        let (me, workers) = (self.conf.id.0, self.conf.workers);
+        let picked = state.cursor.pick(&service.dests, policy, flow, |dest| {
             dests
                 .get(dest.id.0 as usize)
                 .map_or(Load::default(), |d| Load {
-                    active: d.counters.active,
-                    inactive: d.counters.inactive,
-                    overloaded: d.overloaded(dest, worker, of),
+                    overloaded: limits.overloaded(dest, d, me, workers),
+                    ..d.load()
                 })
         });
-        picked
-            .and_then(|i| service.dests.get(i))
-            .copied()
-            .ok_or_else(|| {
-                // Schedulers pass over servers at their threshold.
-                if service.dests.iter().any(Dest::usable) {
-                    Reason::Overload
-                } else {
-                    Reason::NoDest
-                }
-            })
+        match picked.and_then(|i| service.dests.get(i)) {
+            Some(dest) => Ok(Chosen::of(*dest)),
+            // Schedulers pass over servers at their threshold.
+            None if service.dests.iter().any(Dest::usable) => {
+                self.wait_for_room(&service.dests, io)
+            }
+            None => Err(Refusal::Drop(Reason::NoDest)),
+        }
+    }
+
+    /// All servers are at their threshold, as far as this worker may go: others may
+    /// have something left.
+    #[cold]
+    pub(crate) fn wait_for_room<I: Io<Frame = F>>(
+        &mut self,
+        dests: &[Dest],
+        io: &mut I,
+    ) -> Result<Chosen, Refusal> {
+        if !self.may_wait() {
+            return Err(Refusal::Drop(Reason::Overload));
+        }
+        match self.ask_around(dests, io) {
+            Some(dest) => Err(Refusal::Hold(WaitFor::Limit(dest))),
+            None => Err(Refusal::Drop(Reason::Overload)),
+        }
+    }
+
+    /// May this worker make no more connections to a server.
+    pub(crate) fn is_overloaded(&self, dest: &Dest) -> bool {
+        let (me, workers) = (self.conf.id.0, self.conf.workers);
+        let state = self.dests.get(dest.id.0 as usize);
+        state.is_some_and(|s| self.limits.overloaded(dest, s, me, workers))
+    }
+
+    /// The server of that number in a service.
+    pub(crate) fn dest_of(&self, service: &Service, id: DestId) -> Option<Dest> {
+        let state = self.services.get(service.id.0 as usize)?.as_ref()?;
+        let at = state.places.binary_search_by_key(&id, |p| p.0).ok()?;
+        let place = state.places.get(at)?.1 as usize;
+        service.dests.get(place).filter(|d| d.id == id).copied()
+    }
+
+    /// What is kept of a service is about the service as it is now.
+    pub(crate) fn know(&mut self, service: &Arc<Service>) {
+        let epoch = self.pools.epoch();
+        let known = self
+            .services
+            .get(service.id.0 as usize)
+            .is_some_and(|state| {
+                state.as_ref().is_some_and(|s| {
+                    s.uid == service.uid && s.version == service.version && s.epoch == epoch
+                })
+            });
+        if !known {
+            self.refresh(service);
+        }
     }
 
     /// What this worker keeps of a service, up to date.
@@ -151,6 +229,7 @@ impl<F: Frame> Worker<F> {
                 version: service.version,
                 cursor: cursor(),
                 sources: Vec::new(),
+                places: Vec::new(),
                 epoch: 0,
                 next_source: 0,
                 syns: Meter::default(),
@@ -173,6 +252,13 @@ impl<F: Frame> Worker<F> {
             for (dest, place) in service.dests.iter().zip(0..) {
                 if let Some(d) = self.dests.get_mut(dest.id.0 as usize) {
                     let watched = service.sched.by_load() || dest.max_conn > 0;
+                    let out = d.inhibited;
+                    d.checked = service.policy.check.is_some();
+                    d.inhibited = dest.inhibited;
+                    if out && !dest.inhibited {
+                        d.confirm = service.policy.check.unwrap_or(0);
+                    }
+                    self.limits.configure(dest);
                     d.watch = if watched {
                         (i as u32 + 1, place)
                     } else {
@@ -180,6 +266,13 @@ impl<F: Frame> Worker<F> {
                     };
                 }
             }
+        }
+        if (fresh || changed) && service.policy.persistence.is_some() {
+            state.places.clear();
+            state
+                .places
+                .extend(service.dests.iter().map(|d| d.id).zip(0..));
+            state.places.sort_unstable();
         }
         let pools = &self.pools;
         state.epoch = pools.epoch();

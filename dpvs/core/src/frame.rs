@@ -5,7 +5,7 @@
 //! queues; tests use [`HeapFrame`] and a collecting `Io`, so the same code runs
 //! without DPDK, threads or a clock. Nothing here knows a protocol.
 
-use crate::message::FromWorker;
+use crate::message::{FromWorker, PeerMessage};
 
 /// Frames handled in one go: the size of a receive burst.
 pub const BURST: usize = 32;
@@ -134,6 +134,12 @@ pub trait Io {
     fn to_host(&mut self, port: PortId, frame: Self::Frame);
     /// Passes a received frame to the worker that owns its connection.
     fn hand_over(&mut self, worker: WorkerId, port: PortId, frame: Self::Frame);
+    /// Says something to another worker; false if it takes nothing now. Called for
+    /// few packets only.
+    fn tell(&mut self, worker: WorkerId, word: PeerMessage) -> bool {
+        let _ = (worker, word);
+        false
+    }
     /// Tells the master something. Called rarely, never per packet.
     fn report(&mut self, event: FromWorker);
 }

@@ -14,7 +14,7 @@ use crate::service::{DESTS_MAX, DestId};
 use crate::snapshot::{Port, Snapshot};
 use crate::stats::Reason;
 use crate::tc::{Shares, TcState};
-use crate::worker::{DestState, Worker};
+use crate::worker::{Counts, DestState, Worker};
 
 /// Entries looked at for one piece of a connection listing.
 const WALK_STEPS: u32 = 1024;
@@ -49,6 +49,7 @@ impl<F: Frame> Worker<F> {
                 cursor,
                 pieces,
             }),
+            ToWorker::Peer(word) => self.hear(word, now, io),
             ToWorker::NeighAdd { port, addr, mac } => self.neigh(port, addr, mac, true, now, io),
             ToWorker::NeighLearn { port, addr, mac } => self.neigh(port, addr, mac, false, now, io),
             ToWorker::NeighDel { port, addr } => {
@@ -214,7 +215,9 @@ impl<F: Frame> Worker<F> {
                     .map(|id| {
                         self.dests
                             .get(id.0 as usize)
-                            .map_or(DestCounters::default(), |d| d.counters)
+                            .map_or(DestCounters::default(), |d| {
+                                d.listed(self.templates.of(*id))
+                            })
                     })
                     .collect(),
             ),
@@ -275,10 +278,10 @@ fn find<A: Net>(conns: &ConnTable, t: &ConnTuple) -> Option<Handle> {
 }
 
 /// Counts from zero again; what is open stays open.
-fn zero(c: &mut DestCounters) {
-    *c = DestCounters {
+fn zero(c: &mut Counts) {
+    *c = Counts {
         active: c.active,
         inactive: c.inactive,
-        ..DestCounters::default()
+        ..Counts::default()
     };
 }

@@ -155,6 +155,7 @@ impl<F: Frame> Worker<F> {
             if self.is_proxied_syn(snap, conn, now, io) {
                 continue;
             }
+            self.note_expiry(snap, conn, io);
             self.end_hashed(snap, conn, hashes, now, io);
         }
     }
@@ -216,6 +217,7 @@ impl<F: Frame> Worker<F> {
         if entry.flags & flags::EMBRYO != 0 {
             self.embryos.remove(&mut self.conns, conn);
         }
+        let template = self.conns.side::<A>(conn).map_or(0, |side| side.template);
         if entry.flags & flags::SIDE != 0 {
             self.forget::<A>(conn);
         }
@@ -225,6 +227,9 @@ impl<F: Frame> Worker<F> {
             let (far, port, own) = entry.pooled();
             self.pools.give(entry.pool - 1, entry.proto, far, port, own);
         }
+        if template != 0 {
+            self.leave_template(template, now, io);
+        }
         let dest = &mut self.dests[entry.dest as usize];
         if entry.flags & flags::ACTIVE != 0 {
             dest.counters.active -= 1;
@@ -232,6 +237,9 @@ impl<F: Frame> Worker<F> {
             dest.counters.inactive -= 1;
         }
         let removed = dest.removed && dest.conns_now() == 0;
+        if self.has_limits() {
+            self.end_limit(DestId(entry.dest), io);
+        }
         self.lighter(DestId(entry.dest));
         if removed {
             self.drained(DestId(entry.dest), io);
@@ -247,8 +255,10 @@ impl<F: Frame> Worker<F> {
     /// A server has fewer connections, or fewer active ones: its scheduler may have
     /// to know.
     #[inline]
-    fn lighter(&mut self, dest: DestId) {
-        let state = &self.dests[dest.0 as usize];
+    pub(crate) fn lighter(&mut self, dest: DestId) {
+        let Some(state) = self.dests.get(dest.0 as usize) else {
+            return;
+        };
         let (service, place) = state.watch;
         if service != 0
             && let Some(Some(service)) = self.services.get_mut(service as usize - 1)
@@ -259,6 +269,7 @@ impl<F: Frame> Worker<F> {
 
     /// A removed server has no connections any more: its number is free.
     pub(crate) fn drained<I: Io<Frame = F>>(&mut self, dest: DestId, io: &mut I) {
+        self.limits.forget(dest);
         self.dests[dest.0 as usize] = crate::worker::DestState::default();
         io.report(FromWorker::DestDrained {
             worker: self.id(),

@@ -5,8 +5,10 @@
 //! question. A piece is bounded by what it looks at as well as by what it finds.
 //! Entries made or gone meanwhile may be in a listing or not; no other is left out.
 
+use crate::conn::templates::Template;
 use crate::frame::{Frame, Io};
-use crate::message::{FromWorker, Listing, Piece, Reply};
+use crate::message::{ConnInfo, FromWorker, Listing, Piece, Reply};
+use crate::service::{TCP, UDP};
 use crate::worker::Worker;
 
 /// Entries in a piece of connections, and places of the table looked at for it.
@@ -35,6 +37,7 @@ impl<F: Frame> Worker<F> {
         };
         let (piece, next) = match asked.what {
             Listing::Conns => self.some_conns(asked.cursor),
+            Listing::Templates => self.some_templates(asked.cursor),
             Listing::Neighbours => self.some_neighs(asked.cursor),
             Listing::Laddrs => self.some_laddrs(asked.cursor),
         };
@@ -65,6 +68,13 @@ impl<F: Frame> Worker<F> {
         (Piece::Conns(conns), Some(cursor))
     }
 
+    fn some_templates(&self, cursor: u32) -> (Piece, Option<u32>) {
+        let steps = CONN_STEPS as usize / 4;
+        let (list, next) = self.templates.some(cursor as usize, steps, self.swept);
+        let conns = list.iter().map(template_info).collect();
+        (Piece::Conns(conns), next.map(|next| next as u32))
+    }
+
     fn some_neighs(&self, cursor: u32) -> (Piece, Option<u32>) {
         let (list, next) = self.neighs.some(cursor as usize, NEIGHS, NEIGH_STEPS);
         (Piece::Neighbours(list), next.map(|next| next as u32))
@@ -75,5 +85,24 @@ impl<F: Frame> Worker<F> {
         let (list, more) = self.pools.some_usage(from, LADDRS);
         let next = more.then_some(cursor.saturating_add(LADDRS as u32));
         (Piece::Laddrs(list), next)
+    }
+}
+
+/// A template as it is listed: as a connection without ports of a client.
+fn template_info(t: &Template) -> ConnInfo {
+    ConnInfo {
+        proto: t.service.proto,
+        client: (t.client, 0),
+        vip: (t.service.addr, t.service.port),
+        laddr: (t.client, 0),
+        dest: t.server,
+        state: match t.service.proto {
+            TCP => "TCP_NONE",
+            UDP => "UDP_NONE",
+            _ => "NONE",
+        },
+        timeout: t.timeout,
+        from_client: (0, 0),
+        from_server: (0, 0),
     }
 }

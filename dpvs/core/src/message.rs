@@ -8,6 +8,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use crate::frame::{PortId, WorkerId};
+use crate::sched::Flow;
 use crate::service::{DestId, ServiceKey};
 use crate::snapshot::{Mac, Snapshot};
 
@@ -41,6 +42,8 @@ pub enum ToWorker {
         /// The most pieces wanted now.
         pieces: u32,
     },
+    /// Another worker's word.
+    Peer(PeerMessage),
     /// Sets a permanent neighbour.
     NeighAdd {
         /// Device.
@@ -79,6 +82,92 @@ pub enum ToWorker {
         /// very many: the master names them in pieces.
         dests: Vec<DestId>,
     },
+}
+
+/// From one worker to another.
+#[derive(Clone, Copy, Debug)]
+pub enum PeerMessage {
+    /// Where does a client belong? Answered by [`PeerMessage::TemplateIs`].
+    TemplateAsk {
+        /// Who asks.
+        from: WorkerId,
+        /// The client.
+        key: TemplateKey,
+        /// Its service.
+        service: ServiceKey,
+        /// Its flow.
+        flow: Flow,
+    },
+    /// There.
+    TemplateIs {
+        /// As asked.
+        key: TemplateKey,
+        /// As asked.
+        service: ServiceKey,
+        /// As asked.
+        client: IpAddr,
+        /// `None` if no server may be used.
+        dest: Option<DestId>,
+    },
+    /// A copy of this template is in use.
+    TemplateUsed {
+        /// The client.
+        key: TemplateKey,
+    },
+    /// About the connection threshold of a server.
+    Limit {
+        /// Who says it.
+        from: WorkerId,
+        /// The server.
+        dest: DestId,
+        /// What.
+        word: LimitWord,
+    },
+}
+
+/// What workers say to each other about a threshold; `max` is the one it is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LimitWord {
+    /// How many connections can you spare?
+    Ask {
+        /// The threshold.
+        max: u32,
+    },
+    /// So many.
+    Give {
+        /// The threshold.
+        max: u32,
+        /// Connections.
+        number: u32,
+    },
+    /// All are used up.
+    Full {
+        /// The threshold.
+        max: u32,
+    },
+    /// To the keeper of a full server: connections of the worker that says it.
+    Count {
+        /// The threshold.
+        max: u32,
+        /// Connections.
+        number: u32,
+    },
+    /// There are less than the lower threshold.
+    Room {
+        /// The threshold.
+        max: u32,
+    },
+}
+
+/// What a persistence template is found by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct TemplateKey {
+    /// The service's number that is never given again.
+    pub service: u64,
+    /// The client's address, masked, in 128 bits; or the hash of a Call-ID.
+    pub client: u128,
+    /// By Call-ID.
+    pub call: bool,
 }
 
 impl ToWorker {
@@ -132,6 +221,8 @@ pub enum Query {
 pub enum Listing {
     /// Connections.
     Conns,
+    /// Persistence templates this worker decides about.
+    Templates,
     /// Neighbours.
     Neighbours,
     /// Use of the port pools of every local address.
@@ -177,6 +268,20 @@ pub enum FromWorker {
         service: ServiceKey,
         /// SYNs of this second so far; `None`: it is over.
         rate: Option<u32>,
+    },
+    /// A connection to a server that is watched has failed.
+    DestDown {
+        /// Who.
+        worker: WorkerId,
+        /// The server.
+        dest: DestId,
+    },
+    /// A connection to a server that was taken out and back has succeeded.
+    DestUp {
+        /// Who.
+        worker: WorkerId,
+        /// The server.
+        dest: DestId,
     },
     /// A removed server has no connection left on this worker.
     DestDrained {
@@ -255,6 +360,8 @@ pub struct DestCounters {
     pub active: u32,
     /// All others.
     pub inactive: u32,
+    /// Persistence templates.
+    pub persistent: u32,
 }
 
 /// Neighbour states; numbers as on the control socket.

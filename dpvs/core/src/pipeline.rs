@@ -230,6 +230,16 @@ impl<F: Frame> Worker<F> {
                 self.transit::<A, I>(snap, from, frame, head, conn, now, io);
                 Came::Conn
             }
+            Admitted::Once(conn) => {
+                self.transit::<A, I>(snap, from, frame, head, conn, now, io);
+                self.end(snap, conn, now, io);
+                Came::Refused
+            }
+            Admitted::Hold(what) => {
+                self.let_wait(frame, from.port, what, now);
+                // Nothing is known for fragments that follow it.
+                Came::Refused
+            }
             Admitted::Pass => {
                 self.deliver(snap, from, frame, head, now, io);
                 Came::Pass
@@ -393,7 +403,13 @@ impl<F: Frame> Worker<F> {
         dest.count(dir, u64::from(head.ip_len));
         self.stats.conn_hits += 1;
         if state != entry.state {
+            let (from, server) = (entry.state, DestId(entry.dest));
+            let checked = dest.checked;
             self.change_state::<A>(snap, conn, state, now);
+            if checked {
+                let by_server = dir == Dir::Out;
+                self.note_state(snap, server, head.proto, (from, state), by_server, io);
+            }
         }
         let entry = A::entry_mut(&mut self.conns, conn);
         entry.settle();

@@ -59,6 +59,8 @@ reasons! {
     Overload = "overload",
     /// Service has no local address of the server's family.
     NoLaddr = "no-laddr",
+    /// Another worker did not say in time what it knows of the client.
+    PeerSilent = "peer-silent",
     /// All ports of the local addresses are in use towards that server.
     NoLport = "no-lport",
     /// The connection table is full.

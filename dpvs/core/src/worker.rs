@@ -13,19 +13,22 @@ use crate::choose::{ServiceStates, service_states};
 use crate::conn::ConnTable;
 use crate::conn::embryo::Embryos;
 use crate::conn::index::reserve;
+use crate::conn::templates::Templates;
 use crate::conn::wheel::Wheel;
 use crate::fragments::Fragments;
 use crate::frame::{BURST, Frame, Io, Now, PortId, WorkerId};
 use crate::guard::GuardState;
+use crate::held::Held;
 use crate::isn::IsnMaker;
 use crate::laddr::PortPools;
+use crate::limits::Limits;
 use crate::listing::Asked;
 use crate::message::DestCounters;
 use crate::neigh::Neighbours;
 use crate::parse::Head;
 use crate::proto::Dir;
 use crate::sched::Load;
-use crate::service::{DESTS_MAX, Dest, DestId};
+use crate::service::{DESTS_MAX, DestId};
 use crate::snapshot::Snapshot;
 use crate::stats::{Reason, WorkerStats};
 use crate::synproxy::SynProxy;
@@ -44,11 +47,23 @@ pub struct WorkerConf {
     pub seed: [u64; 4],
 }
 
+/// What a worker counts of a server: see [`DestCounters`].
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Counts {
+    pub conns: u64,
+    pub in_pkts: u64,
+    pub in_bytes: u64,
+    pub out_pkts: u64,
+    pub out_bytes: u64,
+    pub active: u32,
+    pub inactive: u32,
+}
+
 /// What a worker keeps of a server. One cache line.
 #[derive(Clone, Debug, Default)]
 #[repr(align(64))]
 pub(crate) struct DestState {
-    pub counters: DestCounters,
+    pub counters: Counts,
     /// The service (its number plus 1; 0 = none) whose scheduler has to be told
     /// when the server gets lighter, and the server's place in it.
     pub watch: (u32, u32),
@@ -56,6 +71,12 @@ pub(crate) struct DestState {
     pub hop: u32,
     /// Removed from its service; the master wants to know when it is unused.
     pub removed: bool,
+    /// Failed connections are told to the master.
+    pub checked: bool,
+    /// Taken out by the check when it was looked at last.
+    pub inhibited: bool,
+    /// So many successful connections are told to it.
+    pub confirm: u8,
 }
 
 const _: () = assert!(size_of::<DestState>() == 64);
@@ -70,15 +91,19 @@ impl DestState {
         }
     }
 
-    /// Has as many connections as this worker, `me` of `workers`, may make.
-    pub(crate) fn overloaded(&self, dest: &Dest, me: u32, workers: u32) -> bool {
-        if dest.max_conn == 0 {
-            return false;
+    /// As listed.
+    pub(crate) fn listed(&self, persistent: u32) -> DestCounters {
+        let c = &self.counters;
+        DestCounters {
+            conns: c.conns,
+            in_pkts: c.in_pkts,
+            in_bytes: c.in_bytes,
+            out_pkts: c.out_pkts,
+            out_bytes: c.out_bytes,
+            active: c.active,
+            inactive: c.inactive,
+            persistent,
         }
-        // DIFFERS: DPVS gives each worker the whole part only, and none of
-        // it when there are more workers than connections.
-        let share = dest.max_conn / workers + u32::from(me < dest.max_conn % workers);
-        self.conns_now() >= share.max(1)
     }
 
     /// Counts a packet of a connection.
@@ -125,6 +150,14 @@ pub struct Worker<F: Frame> {
     pub(crate) icmp_sent: (u64, u32),
     /// Milliseconds and neighbours told of within that one.
     pub(crate) told: (u64, u32),
+    /// Persistence.
+    pub(crate) templates: Templates,
+    /// When templates were swept last (ms).
+    pub(crate) swept: u64,
+    /// Connection thresholds of servers.
+    pub(crate) limits: Limits,
+    /// Frames that wait for another worker's answer.
+    pub(crate) held: Held<F>,
     /// The burst in work came from another worker.
     pub(crate) handed: bool,
     /// Fragments, once there was one.
@@ -174,6 +207,10 @@ impl<F: Frame> Worker<F> {
             dests: reserve(DESTS_MAX as usize),
             stats: WorkerStats::default(),
             synproxy: SynProxy::new(conf.seed),
+            templates: Templates::new(conf.conns, a ^ d.rotate_left(17)),
+            swept: 0,
+            limits: Limits::default(),
+            held: Held::default(),
             isn: IsnMaker::new(a.rotate_left(23) ^ c, b.rotate_left(41) ^ d),
             icmp_sent: (0, 0),
             told: (0, 0),
@@ -203,6 +240,13 @@ impl<F: Frame> Worker<F> {
         if self.frags.is_some() {
             self.expire_fragments(now);
         }
+        if !self.templates.is_empty() && now.millis() != self.swept {
+            self.sweep_templates(now, io);
+        }
+        if self.is_short() {
+            self.chase_limits(now, io);
+        }
+        self.give_up(now);
         let (ask, dropped) = self.neighs.tick(now.millis());
         self.stats.drops[Reason::NeighUnresolved as usize] += dropped as u64;
         if let Some(ask) = ask {

@@ -13,6 +13,7 @@ pub(crate) mod entry;
 pub(crate) mod index;
 pub(crate) mod side;
 pub(crate) mod table;
+pub(crate) mod templates;
 pub(crate) mod wheel;
 
 pub(crate) use entry::{Entry, flags};

@@ -20,6 +20,8 @@ pub(crate) struct Side {
     pub conn_timeout: u32,
     /// The SYN proxy answered its client.
     pub synproxy: Option<Proxied>,
+    /// Persistence template it belongs to, 0 = none.
+    pub template: u32,
 }
 
 /// All side records of a worker; number 0 is none.

@@ -9,9 +9,11 @@ use std::sync::Arc;
 
 use dpvs_wire::tcp as wire;
 
+use crate::choose::Refusal;
 use crate::conn::table::Tuple;
 use crate::conn::{Handle, flags};
 use crate::frame::{Frame, Io, Now};
+use crate::held::WaitFor;
 use crate::neigh::Egress;
 use crate::parse::{Head, Kind, parse};
 use crate::proto::{Dir, tcp::State};
@@ -40,6 +42,8 @@ pub(crate) enum Step {
     Reset,
     /// An ACK with a good cookie: the connection made for it.
     Open(Handle, Offer),
+    /// An ACK with a good cookie that waits for another worker's answer.
+    Hold(WaitFor),
 }
 
 impl<F: Frame> Worker<F> {
@@ -116,7 +120,7 @@ impl<F: Frame> Worker<F> {
             return Some(Err(Reason::SynproxyNullAck));
         }
         self.stats.synproxy.ok_ack += 1;
-        if !snap.guard.limits.is_empty() {
+        if !snap.guard.limits.is_empty() && !self.is_again() {
             let key = ServiceKey {
                 proto: TCP,
                 addr: tuple.dst.ip(),
@@ -126,7 +130,11 @@ impl<F: Frame> Worker<F> {
                 return Some(Err(Reason::RateLimit));
             }
         }
-        let made = self.create::<A, I>(snap, from, service, frame, head, now, io);
+        let made = match self.place::<A, I>(snap, from, service, frame, head, now, io) {
+            Ok(conn) => Ok(conn),
+            Err(Refusal::Drop(reason)) => Err(reason),
+            Err(Refusal::Hold(what)) => return Some(Ok(Step::Hold(what))),
+        };
         Some(made.and_then(|conn| {
             if A::entry(&self.conns, conn).mode() == FwdMode::FullNat {
                 Ok(Step::Open(conn, offer))
@@ -152,6 +160,7 @@ impl<F: Frame> Worker<F> {
         io: &mut I,
     ) {
         match step {
+            Step::Hold(what) => self.let_wait(frame, from.port, what, now),
             Step::Cookie => self.send_cookie::<A, I>(snap, from, frame, head, now, io),
             Step::Reset => {
                 let (l4, end) = (usize::from(head.l4), L3 + usize::from(head.ip_len));

@@ -43,12 +43,16 @@ impl Master {
                 "neither a new listing nor one to go on with",
             ));
         }
-        // Persistence templates do not exist yet: an empty listing is right.
-        if r.flag & conn_get::TEMPLATE != 0 || self.workers.len() == 0 {
+        if self.workers.len() == 0 {
             return Ok(Answer::Body(body(&[], None)));
         }
         if r.flag & conn_get::MORE == 0 {
-            return Ok(Answer::Conns(self.begin_listing(Listing::Conns)));
+            let what = if r.flag & conn_get::TEMPLATE != 0 {
+                Listing::Templates
+            } else {
+                Listing::Conns
+            };
+            return Ok(Answer::Conns(self.begin_listing(what)));
         }
         // A listing that was given up meanwhile ends here.
         let goes_on = self.listings.take(r.whence);
