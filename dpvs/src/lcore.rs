@@ -12,12 +12,14 @@ use dpvs_core::frame::{BURST, Burst, Frame, Io, Now, PortId, WorkerId, empty_bur
 use dpvs_core::inet::vlan;
 use dpvs_core::message::{FromWorker, ToWorker};
 use dpvs_core::tc::Side;
+use dpvs_core::message::{FromWorker, PeerMessage, ToWorker};
 use dpvs_core::worker::{Worker, WorkerConf};
 
 use crate::idle::{Backoff, Idle, Rest, exact_sleeps};
 use crate::port::{Batch, Clock, Mbuf, Pool, Receiver, RxQueue, SharedSender, TxQueue, mem};
 use crate::wake::{Napper, Reports};
 use crate::wiring::{DeviceCounters, Seqs, Wiring};
+use crate::wake::{Napper, Peer, Reports};
 
 /// Everything an lcore is given at start.
 #[derive(Debug)]
@@ -36,6 +38,8 @@ pub struct Plan {
     pub handed: Receiver,
     /// Towards the other workers (index = [`WorkerId`]); `None` for itself.
     pub peers: Vec<Option<SharedSender>>,
+    /// Inboxes of the other workers (index = [`WorkerId`]); `None` for itself.
+    pub inboxes: Vec<Option<Peer>>,
     /// Pool of its NUMA node.
     pub pool: Pool,
     /// The clock all lcores share.
@@ -159,6 +163,7 @@ struct LcoreIo {
     made: Vec<Made>,
     /// Some ring has something waiting: looked at once a burst.
     rings_wait: bool,
+    inboxes: Vec<Option<Peer>>,
     outbox: Reports,
     counters: Arc<LcoreCounters>,
 }
@@ -352,6 +357,13 @@ impl Io for LcoreIo {
         }
     }
 
+    fn tell(&mut self, worker: WorkerId, word: PeerMessage) -> bool {
+        match self.inboxes.get(usize::from(worker.0)) {
+            Some(Some(peer)) => peer.say(word),
+            _ => false,
+        }
+    }
+
     fn report(&mut self, event: FromWorker) {
         // Without a master there is nobody to tell.
         let _ = self.outbox.send(event);
@@ -450,6 +462,7 @@ pub fn run(plan: Plan) {
         spill: Vec::new(),
         made: Vec::new(),
         rings_wait: false,
+        inboxes: plan.inboxes,
         outbox: plan.outbox,
         counters: Arc::clone(&counters),
     };

@@ -28,7 +28,7 @@ use crate::master::{LcoreQueues, Topology, WorkerLink};
 use crate::port::mem::Ahead;
 use crate::port::{self, Eal, HostBridge, Pool, SharedSender, ring};
 use crate::ports::{Device, Ports};
-use crate::wake::{Napper, Reports, Waker};
+use crate::wake::{Napper, Peer, Reports, Waker};
 
 /// Why the daemon cannot start.
 #[derive(Debug)]
@@ -140,7 +140,21 @@ pub fn start(conf: &Conf, plan: &Plan, eal: Eal) -> Result<(Running, Parts), Sta
     // On the main lcore's processor, as all threads made here.
     let ahead = Ahead::start().map_err(|e| StartError(format!("memory thread: {e}")))?;
     let mut plans = Vec::new();
-    for ((n, worker), handed) in (0u8..).zip(&plan.workers).zip(receivers) {
+    let (inboxes, inbox_ends): (Vec<Peer>, Vec<_>) = plan
+        .workers
+        .iter()
+        .map(|_| {
+            let (inbox, end) = mpsc::sync_channel(conf.misc.ring_size as usize);
+            let napper = Napper::default();
+            (
+                Peer::new(inbox.clone(), napper.clone()),
+                (inbox, napper, end),
+            )
+        })
+        .unzip();
+    for (((n, worker), handed), (inbox_tx, napper, inbox)) in
+        (0u8..).zip(&plan.workers).zip(receivers).zip(inbox_ends)
+    {
         let socket = eal.socket_of(worker.lcore);
         let peers_here = plan
             .workers
@@ -148,10 +162,8 @@ pub fn start(conf: &Conf, plan: &Plan, eal: Eal) -> Result<(Running, Parts), Sta
             .filter(|w| eal.socket_of(w.lcore) == socket)
             .count()
             .max(1);
-        let (inbox_tx, inbox) = mpsc::sync_channel(conf.misc.ring_size as usize);
         let lcore_id = u8::try_from(worker.lcore).unwrap_or(u8::MAX);
         let shared = Arc::new(LcoreCounters::default());
-        let napper = Napper::default();
         counters.insert(lcore_id, Arc::clone(&shared));
         links.push(WorkerLink {
             lcore: lcore_id,
@@ -200,6 +212,11 @@ pub fn start(conf: &Conf, plan: &Plan, eal: Eal) -> Result<(Running, Parts), Sta
                     .iter()
                     .enumerate()
                     .map(|(m, s)| (m != usize::from(n)).then(|| s.clone()))
+                    .collect(),
+                inboxes: inboxes
+                    .iter()
+                    .enumerate()
+                    .map(|(m, peer)| (m != usize::from(n)).then(|| peer.clone()))
                     .collect(),
                 pool: pool_of(&pools, socket)?,
                 clock: eal.clock(),

@@ -7,12 +7,12 @@ use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicBool, Ordering, fence};
-use std::sync::mpsc::{SendError, Sender};
+use std::sync::mpsc::{SendError, Sender, SyncSender};
 use std::sync::{Arc, OnceLock};
 use std::thread::Thread;
 use std::time::Duration;
 
-use dpvs_core::message::FromWorker;
+use dpvs_core::message::{FromWorker, PeerMessage, ToWorker};
 
 /// Wakes the master.
 #[derive(Debug)]
@@ -129,6 +129,31 @@ impl Napper {
         if let Some(thread) = self.0.get() {
             thread.unpark();
         }
+    }
+}
+
+/// The way to another worker's inbox.
+#[derive(Clone, Debug)]
+pub struct Peer {
+    inbox: SyncSender<ToWorker>,
+    napper: Napper,
+}
+
+impl Peer {
+    /// Over this channel, waking whoever naps behind it.
+    #[must_use]
+    pub fn new(inbox: SyncSender<ToWorker>, napper: Napper) -> Peer {
+        Peer { inbox, napper }
+    }
+
+    /// Says something; false if there is no room for it, or nobody.
+    #[must_use]
+    pub fn say(&self, word: PeerMessage) -> bool {
+        let said = self.inbox.try_send(ToWorker::Peer(word)).is_ok();
+        if said {
+            self.napper.wake();
+        }
+        said
     }
 }
 

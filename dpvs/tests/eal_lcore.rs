@@ -144,6 +144,7 @@ fn worker_lcore_moves_frames_every_way() {
         from_host: vec![(PortId(0), from_host)],
         handed,
         peers: vec![None, None],
+        inboxes: vec![None, None],
         pool,
         clock: eal.clock(),
         inbox,

@@ -83,7 +83,7 @@ impl<F: Frame> Worker<F> {
         let mut reason = Reason::NoDest;
         let mut found = None;
         for _ in 0..service.dests.len().clamp(1, TRIES) {
-            let dest = self.schedule(service, flow, &[])?;
+            let dest = self.schedule_now(service, &flow, io)?;
             if dest.mode != FwdMode::Snat {
                 return Err(Reason::ModeUnsupported);
             }

@@ -147,6 +147,7 @@ fn copy(message: &ToWorker) -> ToWorker {
             cursor,
             pieces,
         },
+        T::Peer(word) => T::Peer(*word),
         T::NeighAdd { port, addr, mac } => T::NeighAdd {
             port: *port,
             addr: *addr,

@@ -16,7 +16,7 @@ use dpvs_core::inet::route::{Fib, Route};
 use dpvs_core::inet::tunnel::{self as device, Kind, Options, Tunnels};
 use dpvs_core::ipset::IpSet;
 use dpvs_core::matching::{Matching, Side};
-use dpvs_core::message::{FromWorker, Query, Reply, ToWorker};
+use dpvs_core::message::{FromWorker, PeerMessage, Query, Reply, ToWorker};
 use dpvs_core::proto::tcp::State;
 use dpvs_core::sched::{Table, TableConf};
 use dpvs_core::service::{
@@ -46,6 +46,9 @@ pub enum Way {
 pub struct Sink {
     pub out: VecDeque<(Way, Vec<u8>)>,
     pub events: Vec<FromWorker>,
+    pub told: VecDeque<(WorkerId, PeerMessage)>,
+    /// Workers do not hear each other.
+    pub deaf: bool,
     pub empty: bool,
     /// Sequence numbers of tunnels: next to send, next expected.
     seqs: HashMap<u16, (u32, u32)>,
@@ -81,6 +84,12 @@ impl Io for Sink {
         self.out
             .push_back((Way::Hand(worker.0, port.0), frame.data().to_vec()));
     }
+    fn tell(&mut self, worker: WorkerId, word: PeerMessage) -> bool {
+        if !self.deaf {
+            self.told.push_back((worker, word));
+        }
+        true
+    }
     fn report(&mut self, event: FromWorker) {
         self.events.push(event);
     }
@@ -97,6 +106,8 @@ pub struct Lab {
     left: Vec<DestId>,
     /// Services that got the SYN proxy (or no longer have it), in order.
     pub floods: Vec<bool>,
+    /// What the passive check was told: up or down.
+    pub reported: Vec<(DestId, bool)>,
     conns: usize,
     count: u8,
     pub(super) snap: Snapshot,
@@ -189,6 +200,7 @@ impl Lab {
             drained: Vec::new(),
             left: Vec::new(),
             floods: Vec::new(),
+            reported: Vec::new(),
             conns: 10_000,
             count: 1,
             snap: Snapshot {
@@ -278,6 +290,11 @@ impl Lab {
     }
 
     fn events(&mut self) {
+        while let Some((to, word)) = self.sink.told.pop_front() {
+            if let Some(worker) = self.workers.get_mut(usize::from(to.0)) {
+                worker.handle(ToWorker::Peer(word), self.now, &mut self.sink);
+            }
+        }
         for event in std::mem::take(&mut self.sink.events) {
             match event {
                 FromWorker::DestDrained { dest, .. } => {
@@ -301,6 +318,8 @@ impl Lab {
                     }
                 }
                 FromWorker::SynFlood { rate, .. } => self.floods.push(rate.is_some()),
+                FromWorker::DestDown { dest, .. } => self.reported.push((dest, false)),
+                FromWorker::DestUp { dest, .. } => self.reported.push((dest, true)),
                 FromWorker::Installed { .. }
                 | FromWorker::Spent { .. }
                 | FromWorker::Reply { .. } => {}
@@ -604,6 +623,7 @@ impl Lab {
             }
             ["zero"] => self.tell(|| ToWorker::Zero { dests: Vec::new() }),
             ["no-buffers", state] => self.sink.empty = on(state)?,
+            ["deaf", state] => self.sink.deaf = on(state)?,
             _ => return self.guard(words, vars),
         }
         self.dirty = true;
