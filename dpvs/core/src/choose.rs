@@ -147,9 +147,9 @@ impl<F: Frame> Worker<F> {
     ) -> Result<Dest, Reason> {
         self.know(service);
         match self.schedule(service, flow, &[], io) {
-            Choice::Server(chosen) => Ok(chosen.dest),
-            Choice::Drop(reason) => Err(reason),
-            Choice::Hold(_) => Err(Reason::Overload),
+            Ok(chosen) => Ok(chosen.dest),
+            Err(Refusal::Drop(reason)) => Err(reason),
+            Err(Refusal::Hold(_)) => Err(Reason::Overload),
         }
     }
 

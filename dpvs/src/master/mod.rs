@@ -5,6 +5,7 @@
 //! [`Netif`], the workers behind channels, so all of it runs in tests without
 //! DPDK.
 
+mod checks;
 pub mod error;
 mod jobs;
 mod kept;
@@ -28,6 +29,7 @@ use std::time::{Duration, Instant};
 
 use dpvs_core::frame::PortId;
 use dpvs_core::message::{FromWorker, ToWorker};
+use dpvs_core::service::DestId;
 use dpvs_ctl::msg::{ifa_flag, ifa_scope};
 
 pub use netif::{Affinity, LcoreQueues, Netif, PortChange, Topology};
@@ -79,6 +81,7 @@ pub struct Master {
     query_time: Duration,
     waste: Waste,
     rates: Rates,
+    checks: checks::Checks,
     next_second: Instant,
     /// Devices that are gone, and the epoch from which on no worker has them.
     unplugging: Vec<(u64, PortId)>,
@@ -113,6 +116,7 @@ impl Master {
             query_time: QUERY_TIME,
             waste: Waste::start(),
             rates: Rates::new(Instant::now()),
+            checks: checks::Checks::default(),
             next_second: Instant::now(),
             unplugging: Vec::new(),
             link_locals: !conf.ipv6.disable && conf.ipv6.addr_gen_mode != AddrGen::None,
@@ -156,6 +160,7 @@ impl Master {
         if busy {
             self.await_changes(server, now);
         }
+        self.let_back(now);
         self.estimate(now);
         self.workers.flush();
         self.overdue(server, now);
@@ -223,6 +228,7 @@ impl Master {
                     if self.publisher.drained(dest) {
                         self.state.services.recycle(dest);
                         self.rates.forget(dest);
+                        self.checks.forget(dest);
                     }
                 }
                 FromWorker::SynFlood {
@@ -230,6 +236,8 @@ impl Master {
                     service,
                     rate,
                 } => self.flood(worker, service, rate),
+                FromWorker::DestDown { dest, .. } => self.dest_down(dest, now),
+                FromWorker::DestUp { dest, .. } => self.dest_up(dest),
                 FromWorker::NeighLearned {
                     worker,
                     port,
@@ -251,6 +259,36 @@ impl Master {
             }
         }
         heard
+    }
+
+    /// A connection to a watched server has failed.
+    fn dest_down(&mut self, dest: DestId, now: Instant) {
+        let known = self.checks.service_of(dest);
+        let known = known.filter(|key| self.state.services.has_dest(key, dest));
+        let Some(key) = known.or_else(|| self.state.services.of_dest(dest)) else {
+            return;
+        };
+        let Some(check) = self.state.services.get(&key).map(|e| e.options.check) else {
+            return;
+        };
+        if self.state.services.may_inhibit(&key, dest) && self.checks.down(dest, key, &check, now) {
+            self.state.services.inhibit(&key, dest, true);
+        }
+    }
+
+    fn dest_up(&mut self, dest: DestId) {
+        if let Some(key) = self.checks.service_of(dest)
+            && let Some(entry) = self.state.services.get(&key)
+        {
+            self.checks.up(dest, &entry.options.check);
+        }
+    }
+
+    /// Lets servers back whose time out is over.
+    fn let_back(&mut self, now: Instant) {
+        for (dest, key) in self.checks.due(now) {
+            self.state.services.inhibit(&key, dest, false);
+        }
     }
 
     /// Publishes what changed since the last time.

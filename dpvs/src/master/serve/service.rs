@@ -151,6 +151,7 @@ fn server(d: &Dest) -> Result<Server> {
         max_conn: d.max_conn,
         min_conn: d.min_conn,
         inhibited: d.flags & dest_flag::INHIBITED != 0,
+        held: false,
     })
 }
 
@@ -185,7 +186,7 @@ pub(super) fn listed_dest(d: &Server, c: &DestCounters, rates: Stats) -> Dest {
     let mut out = Dest {
         af: Af::of(d.addr),
         port: Be16::new(d.port),
-        weight: d.weight.into(),
+        weight: if d.held { 0 } else { d.weight.into() },
         addr: Ip16::from_ip(d.addr),
         conn_flags: d.conn_flags | conn_flag::INACTIVE,
         flags: dest_flag::AVAILABLE
@@ -199,6 +200,7 @@ pub(super) fn listed_dest(d: &Server, c: &DestCounters, rates: Stats) -> Dest {
         min_conn: d.min_conn,
         actconns: c.active,
         inactconns: c.inactive,
+        persistconns: c.persistent,
         stats: Stats {
             conns: c.conns,
             inpkts: c.in_pkts,
@@ -240,6 +242,7 @@ fn dests_body(mut head: Vec<u8>, dests: &[Server], rates: &[Stats], parts: Vec<P
             sum.out_bytes += c.out_bytes;
             sum.active = sum.active.saturating_add(c.active);
             sum.inactive = sum.inactive.saturating_add(c.inactive);
+            sum.persistent = sum.persistent.saturating_add(c.persistent);
         }
     }
     let list: Vec<Dest> = dests
@@ -592,6 +595,7 @@ impl Master {
                             let old = entry.dest(server.addr, server.port).ok_or(Fault::Missing)?;
                             old.weight = server.weight;
                             old.inhibited = server.inhibited;
+                            old.held = false;
                         }
                         _ => entry.del_dest(server.addr, server.port)?,
                     }

@@ -52,6 +52,8 @@ pub(crate) struct Server {
     pub(crate) max_conn: u32,
     pub(crate) min_conn: u32,
     pub(crate) inhibited: bool,
+    /// By our own passive check: listed with weight 0.
+    pub(crate) held: bool,
 }
 
 /// A service.
@@ -246,7 +248,11 @@ impl Services {
         let kept: BTreeSet<DestId> = new.dest_ids().into_iter().collect();
         self.removed
             .extend(old.dest_ids().into_iter().filter(|id| !kept.contains(id)));
-        if new.dests != old.dests || new.laddrs != old.laddrs || new.options != old.options {
+        let chooses = |o: &Options| (o.sched, o.flags, o.check);
+        if new.dests != old.dests
+            || new.laddrs != old.laddrs
+            || chooses(&new.options) != chooses(&old.options)
+        {
             new.version += 1;
         }
         self.map.insert(*key, new);
@@ -289,6 +295,44 @@ impl Services {
         entry.version += 1;
         self.changed.insert(*key);
         Ok(())
+    }
+
+    /// Whether a service has a server of that number.
+    pub(crate) fn has_dest(&self, key: &ServiceKey, id: DestId) -> bool {
+        let entry = self.map.get(key);
+        entry.is_some_and(|e| e.dests.iter().any(|d| d.id == Some(id)))
+    }
+
+    /// The service that has a server; looks through all.
+    pub(crate) fn of_dest(&self, id: DestId) -> Option<ServiceKey> {
+        let mut all = self.map.iter();
+        all.find(|(_, e)| e.dests.iter().any(|d| d.id == Some(id)))
+            .map(|(key, _)| *key)
+    }
+
+    /// Whether a server can be taken out: not if it has no weight anyway.
+    pub(crate) fn may_inhibit(&self, key: &ServiceKey, id: DestId) -> bool {
+        let dests = self.map.get(key).map_or(&[][..], |e| &e.dests);
+        dests
+            .iter()
+            .any(|d| d.id == Some(id) && !d.inhibited && d.weight > 0)
+    }
+
+    /// The passive check takes a server out, or lets back one that it took out.
+    pub(crate) fn inhibit(&mut self, key: &ServiceKey, id: DestId, out: bool) {
+        let Some(entry) = self.map.get_mut(key) else {
+            return;
+        };
+        let Some(dest) = entry.dests.iter_mut().find(|d| d.id == Some(id)) else {
+            return;
+        };
+        // Whoever has set the server meanwhile knows better.
+        if dest.held != out {
+            dest.held = out;
+            dest.inhibited = out;
+            entry.version += 1;
+            self.changed.insert(*key);
+        }
     }
 
     pub(crate) fn del(&mut self, key: &ServiceKey) -> Result<()> {

@@ -167,6 +167,7 @@ fn server(n: u8, weight: u16) -> Server {
         max_conn: 0,
         min_conn: 0,
         inhibited: false,
+        held: false,
     }
 }
 
