@@ -10,16 +10,14 @@ use std::sync::mpsc::Receiver as Inbox;
 
 use dpvs_core::frame::{BURST, Burst, Frame, Io, Now, PortId, WorkerId, empty_burst};
 use dpvs_core::inet::vlan;
-use dpvs_core::message::{FromWorker, ToWorker};
-use dpvs_core::tc::Side;
 use dpvs_core::message::{FromWorker, PeerMessage, ToWorker};
+use dpvs_core::tc::Side;
 use dpvs_core::worker::{Worker, WorkerConf};
 
 use crate::idle::{Backoff, Idle, Rest, exact_sleeps};
 use crate::port::{Batch, Clock, Mbuf, Pool, Receiver, RxQueue, SharedSender, TxQueue, mem};
-use crate::wake::{Napper, Reports};
-use crate::wiring::{DeviceCounters, Seqs, Wiring};
 use crate::wake::{Napper, Peer, Reports};
+use crate::wiring::{DeviceCounters, Seqs, Wiring};
 
 /// Everything an lcore is given at start.
 #[derive(Debug)]
