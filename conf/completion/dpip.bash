@@ -171,6 +171,19 @@ _dpip_words() {
     drop:show) offer='cpu total' ;;
     drop:list) offer='cpu total' ;;
     drop::cpu) offer='-' ;;
+    limit) offer='show set del help' ;;
+    limit:set) offer='pps bps out-pps out-bps cps src-pps src-bps src-cps percent burst' ;;
+    limit:change) offer='pps bps out-pps out-bps cps src-pps src-bps src-cps percent burst' ;;
+    limit::pps) offer='-' ;;
+    limit::bps) offer='-' ;;
+    limit::out-pps) offer='-' ;;
+    limit::out-bps) offer='-' ;;
+    limit::cps) offer='-' ;;
+    limit::src-pps) offer='-' ;;
+    limit::src-bps) offer='-' ;;
+    limit::src-cps) offer='-' ;;
+    limit::percent) offer='-' ;;
+    limit::burst) offer='-' ;;
   esac
 }
 
@@ -188,7 +201,7 @@ _dpip_next() {
     else last=$word; fi
   done
   if [ -n "$skip" ]; then offer=; return; fi
-  if [ -z "$object" ]; then offer='link addr route neigh vlan tunnel qsch cls ipv6 iftraf eal-mem ipset flow maddr lldp drop'; return; fi
+  if [ -z "$object" ]; then offer='link addr route neigh vlan tunnel qsch cls ipv6 iftraf eal-mem ipset flow maddr lldp drop limit'; return; fi
   if [ -z "$command" ]; then _dpip_words "$object"; return; fi
   if [ -n "$last" ]; then
     _dpip_words "$object::$last"

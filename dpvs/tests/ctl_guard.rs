@@ -410,3 +410,26 @@ fn traffic_control() {
     assert!(lab.snapshot(0).tc.ports[0][0].is_empty());
     c.set_ipset(&set("slow", ipset_op::DESTROY)).unwrap();
 }
+
+/// All hashes together hold what `ipset_hash_pool_size` says, bitmaps aside.
+#[test]
+fn sets_have_a_bound() {
+    let lab = Lab::start();
+    let c = &lab.client;
+    let fill = |n: u8| {
+        let name = format!("s{n}");
+        c.set_ipset(&create(&name, "hash:ip")).unwrap();
+        let (first, last) = (format!("10.{n}.0.0"), format!("10.{n}.255.254"));
+        c.set_ipset(&entry(&name, ipset_op::ADD, &first, &last))
+    };
+    for n in 0..4 {
+        fill(n).unwrap();
+    }
+    assert_eq!(refused(fill(4)), ErrCode::NOMEM);
+    let one = entry("s4", ipset_op::ADD, "10.4.0.1", "10.4.0.3");
+    c.set_ipset(&one).unwrap();
+    let more = entry("s4", ipset_op::ADD, "10.4.0.4", "10.4.0.4");
+    assert_eq!(refused(c.set_ipset(&more)), ErrCode::NOMEM);
+    c.set_ipset(&set("s0", ipset_op::FLUSH)).unwrap();
+    c.set_ipset(&more).unwrap();
+}

@@ -175,6 +175,7 @@ fn bodies(what: u8, bytes: &[u8]) {
         EalPool,
         DropCount,
         PortAffinity,
+        RateLimit,
         WorkerTurns,
         TableTimeouts,
         SyncDaemon,

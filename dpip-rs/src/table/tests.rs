@@ -117,7 +117,7 @@ fn example(object: &Object, value: &'static str) -> &'static str {
         "PATTERN" => "tcp",
         "NET|PORTS" => "10.0.0.0/24",
         "ADDR" | "ADDR[/PLEN]" | "ADDR|any" => "10.0.0.1",
-        "ENTRY" => "10.0.0.1",
+        "ENTRY" | "SERVICE" => "10.0.0.1",
         "NAME" | "TEXT" | "BOND" | "DEV" | "DEV|all" => "x0",
         other => choices(object, other).first().copied().unwrap_or("x0"),
     }
@@ -198,6 +198,7 @@ fn complete(object: &Object, command: Command, words: &mut Vec<&str>) {
             words.retain(|word| *word != "bitmap:ip");
             words.insert(3, "hash:ip");
         }
+        "limit" if command == Command::Set => words.extend(["cps", "1"]),
         "lldp" if !has(words, "dev") => words.extend(["dev", "x0"]),
         _ => {}
     }

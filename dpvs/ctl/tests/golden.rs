@@ -433,6 +433,7 @@ fn sizes() {
         // Ours.
         (DropCount::SIZE, 64),
         (PortAffinity::SIZE, 256),
+        (RateLimit::SIZE, 96),
         (TableTimeouts::SIZE, 12),
         (SyncDaemon::SIZE, 56),
         (ServiceExt::SIZE, 280),

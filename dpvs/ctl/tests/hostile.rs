@@ -50,7 +50,7 @@ proptest! {
             BondStatus, NicSet, BondSet, HwMaddr, Vlan, Tunnel, KniFlow, LldpParam, LldpMessage,
             TcConf, TcQsch, TcCls, TbfOpt, FifoOpt, PrioOpt, TcClsMatch, TcClsIpset, IpsetOption,
             IpsetParam, IpsetInfo, IpsetMember, InetStats, Ip6Stats, IfTraf, EalSeg, EalZone,
-            EalRing, EalPool, DropCount, PortAffinity,
+            EalRing, EalPool, DropCount, PortAffinity, RateLimit,
             TableTimeouts, SyncDaemon, ServiceExt, Encap, DestExt,
         );
         let _ = decode_ipsets(&bytes);

@@ -404,8 +404,7 @@ static NEIGH: &[Keyword] = &[
 ];
 
 static IPSET: &[Keyword] = &[
-    num!(I "ipset_hash_pool_size", 65536..=1_073_741_824, conf.misc.ipset_hash_pool_size, Pow2Less1)
-        .pending("a size limit of ipsets"),
+    num!(I "ipset_hash_pool_size", 65536..=1_073_741_824, conf.misc.ipset_hash_pool_size, Pow2Less1),
 ];
 
 static IPV4: &[Keyword] = &[

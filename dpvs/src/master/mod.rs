@@ -131,6 +131,7 @@ impl Master {
     /// Takes what a configuration may change at run time.
     pub fn apply(&mut self, conf: &Conf) {
         self.publisher.set_settings(settings(conf));
+        self.state.guards.sets.pool = conf.misc.ipset_hash_pool_size as usize;
         self.state
             .services
             .set_mh_list_order(conf.conn.mh_list_order);

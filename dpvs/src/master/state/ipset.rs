@@ -34,6 +34,8 @@ pub(crate) struct NamedSets {
     map: BTreeMap<Vec<u8>, NamedSet>,
     names: BTreeMap<SetId, Name<32>>,
     ids: Ids,
+    /// Most elements of all hashes together (`ipset_hash_pool_size`).
+    pub(crate) pool: usize,
     /// As the workers have it, but for what changed.
     published: Sets,
     pub(crate) changed: bool,
@@ -115,11 +117,26 @@ impl NamedSets {
         name: &Name<32>,
         change: impl FnOnce(&mut IpSet) -> std::result::Result<(), SetError>,
     ) -> Result<()> {
-        let named = self.map.get_mut(name.bytes()).ok_or(Fault::Missing)?;
-        change(&mut named.set)?;
-        let id = named.id;
+        let named = self.map.get(name.bytes()).ok_or(Fault::Missing)?;
+        let (id, had) = (named.id, named.set.len());
+        let mut set = named.set.clone();
+        change(&mut set)?;
+        let grown = set.len().saturating_sub(had);
+        let hash = !set.conf().kind.is_bitmap();
+        if hash && grown > 0 && self.elements() + grown > self.pool {
+            return Err(Fault::NoMemory);
+        }
+        if let Some(named) = self.map.get_mut(name.bytes()) {
+            named.set = set;
+        }
         self.put(id, Some(*name));
         Ok(())
+    }
+
+    /// Elements of all sets with a hash.
+    fn elements(&self) -> usize {
+        let hashes = self.map.values().filter(|s| !s.set.conf().kind.is_bitmap());
+        hashes.map(|s| s.set.len()).sum()
     }
 
     /// Somebody names a set, or does so no more.
