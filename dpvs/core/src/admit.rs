@@ -124,7 +124,15 @@ impl<F: Frame> Worker<F> {
             return Admitted::Drop(Reason::RateLimit);
         }
         match self.place::<A, I>(snap, from, service, frame, head, now, io) {
-            Ok(conn) if service.policy.one_packet && head.proto == UDP => Admitted::Once(conn),
+            // The other fragments of a datagram follow its first one.
+            Ok(conn)
+                if service.policy.one_packet
+                    && head.proto == UDP
+                    && !head.fragment
+                    && conn.is_v6() == A::V6 =>
+            {
+                Admitted::Once(conn)
+            }
             Ok(conn) => Admitted::Conn(conn),
             Err(Refusal::Drop(reason)) => Admitted::Drop(reason),
             Err(Refusal::Hold(what)) => Admitted::Hold(what),
@@ -157,7 +165,11 @@ impl<F: Frame> Worker<F> {
             .create::<A, I>(snap, from, service, dest, frame, head, now, io)
             .map_err(Refusal::Drop)?;
         if template != 0 {
-            self.bind_template::<A, I>(conn, template, now, io);
+            if conn.is_v6() {
+                self.bind_template::<u128, I>(conn, template, now, io);
+            } else {
+                self.bind_template::<u32, I>(conn, template, now, io);
+            }
         }
         if dest.max_conn != 0 {
             self.count_limit(dest.id, io);
@@ -193,6 +205,9 @@ impl<F: Frame> Worker<F> {
         now: Now,
         io: &mut I,
     ) -> Result<Handle, Reason> {
+        if dest.addr.is_ipv6() != A::V6 && dest.mode == FwdMode::FullNat {
+            return self.create_cross::<A, I>(snap, from, service, &dest, frame, head, now, io);
+        }
         let client = A::tuple(head, frame.data());
         let (server, pool) = match dest.mode {
             FwdMode::FullNat => {
@@ -272,9 +287,8 @@ impl<F: Frame> Worker<F> {
         }
         let Some(conn) = conn else {
             if entry.pool != 0 {
-                let lport = u16::from_be(entry.lport());
-                self.pools
-                    .give(entry.pool - 1, proto, dest.addr, dest.port, lport);
+                let (far, port, own) = entry.pooled();
+                self.pools.give(entry.pool - 1, proto, far, port, own);
             }
             return Err(Reason::ConnTableFull);
         };
@@ -288,7 +302,7 @@ impl<F: Frame> Worker<F> {
     }
 
     /// A local address, a port of it (host order), and the pool's number.
-    fn local_port<A: Net>(
+    pub(crate) fn local_port<A: Net>(
         &mut self,
         service: &Arc<Service>,
         dest: &Dest,

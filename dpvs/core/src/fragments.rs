@@ -24,6 +24,7 @@ use crate::snapshot::Snapshot;
 use crate::stats::Reason;
 use crate::worker::Worker;
 use crate::xmit::echo;
+use crate::xmit::nat64::{self, Told};
 
 // DIFFERS: DPVS drops every IPv4 fragment and gives IPv6 ones to the kernel.
 
@@ -202,7 +203,7 @@ fn widened<A: Net>(t: &Tuple<A>) -> Tuple<u128> {
     }
 }
 
-fn narrowed<A: Net>(t: &Tuple<A>) -> Option<Tuple<u32>> {
+pub(crate) fn narrowed<A: Net>(t: &Tuple<A>) -> Option<Tuple<u32>> {
     Some(Tuple {
         src: u32::from_ip(t.src.ip())?,
         dst: u32::from_ip(t.dst.ip())?,
@@ -416,6 +417,11 @@ impl<F: Frame> Worker<F> {
                     self.transit::<u32, I>(snap, from, frame, head, conn, now, io);
                 }
             }
+            Verdict::Flow6(hash, tuple) if !A::V6 => {
+                if let Some(conn) = self.conns.find(hash, &tuple) {
+                    self.cross(snap, from, frame, head, conn, now, io);
+                }
+            }
             Verdict::Flow6(hash, tuple) => {
                 if let Some(conn) = self.conns.find(hash, &tuple) {
                     self.transit::<u128, I>(snap, from, frame, head, conn, now, io);
@@ -495,13 +501,23 @@ impl<F: Frame> Worker<F> {
                 }
                 None => self.drop(Reason::Fragment),
             },
-            Verdict::Flow6(hash, tuple) => match self.conns.find(hash, &tuple) {
-                Some(conn) => {
-                    frame.data_mut()[6] &= !ROUND;
-                    self.pass_on::<u128, I>(turn, frame, conn, io);
+            Verdict::Flow6(hash, tuple) => {
+                let Some(conn) = self.conns.find(hash, &tuple) else {
+                    return self.drop(Reason::Fragment);
+                };
+                frame.data_mut()[6] &= !ROUND;
+                if A::V6 {
+                    return self.pass_on::<u128, I>(turn, frame, conn, io);
                 }
-                None => self.drop(Reason::Fragment),
-            },
+                match self.enter(snap, &mut frame, head, conn) {
+                    Some(Ok(head)) => {
+                        self.pass_on::<u128, I>((snap, from, &head, now), frame, conn, io);
+                    }
+                    Some(Err(Told::TooBig(mtu))) => self.too_big(snap, from, frame, mtu, now, io),
+                    Some(Err(Told::Expired)) => self.time_exceeded(snap, from, frame, now, io),
+                    None => {}
+                }
+            }
             Verdict::Pass => self.deliver(snap, from, frame, head, now, io),
             Verdict::Sent(owner) => self.hand_over::<A, I>(owner, from, frame, head, io),
             Verdict::Round => {
@@ -547,15 +563,21 @@ impl<F: Frame> Worker<F> {
         if snap.settings.xmit_ttl && !decrement_ttl(frame.data_mut()) {
             return self.time_exceeded(snap, from, frame, now, io);
         }
-        let large = head.ip_len > way.mtu();
-        if large && (A::V6 || frame.data()[L3 + 6] & 0x40 != 0) {
-            return self.too_big(snap, from, frame, way.mtu(), now, io);
+        let (room, pieces) = match entry.leaves_to(dir) {
+            Some(dst) => nat64::room(dst, head, &way),
+            None => (way.mtu(), !A::V6 && frame.data()[L3 + 6] & 0x40 == 0),
+        };
+        let large = head.ip_len > room;
+        if large && !pieces {
+            return self.too_big(snap, from, frame, room, now, io);
         }
         let [dst, src] = entry.addrs[1 - dir as usize];
         let l3 = dpvs_wire::checksum::Delta::from_bits(entry.l3_delta);
         let l3 = if dir == Dir::In { l3 } else { l3.inverse() };
         A::set_addrs(frame.data_mut(), src, dst, l3);
-        if large {
+        if A::V6 {
+            self.send_conn(snap, frame, &way, now, io);
+        } else if large {
             self.fragment4(&frame, &way, snap, now, io);
         } else {
             self.send_way(snap, frame, &way, now, io);

@@ -6,6 +6,7 @@ use crate::conn::table::Family;
 use crate::conn::wheel::{BATCH, Due};
 use crate::conn::{Entry, Handle, flags};
 use crate::frame::{Frame, Io, Now};
+use crate::inet::cross;
 use crate::message::{ConnInfo, FromWorker};
 use crate::proto::{Dir, icmp, sctp, tcp, udp};
 use crate::raw::{L3, Net};
@@ -295,12 +296,15 @@ impl<F: Frame> Worker<F> {
             if !write_reset(&mut frame, src, dst, sport, dport, seq) {
                 return;
             }
+            if cross::leaves_as_four(frame.data()) && cross::six_to_four(&mut frame, 0).is_err() {
+                return;
+            }
             match self.neighs.hops.get(hop) {
                 Some(hop) => {
                     frame.data_mut()[..12].copy_from_slice(&hop.macs);
                     io.send(hop.port, frame);
                 }
-                None => self.output(snap, frame, dst.ip(), now, io),
+                None => self.output(snap, frame, dst.ip().to_canonical(), now, io),
             }
         }
     }

@@ -64,6 +64,8 @@ pub(crate) struct Head {
     pub cast: Cast,
     /// It is a fragment, treated as a flow (`fragments` says so, never [`parse`]).
     pub fragment: bool,
+    /// It came as IPv4 and is IPv6 now (`nat64` says so, never [`parse`]).
+    pub turned: bool,
     /// Why it is [`Kind::Bad`].
     pub reason: Reason,
 }
@@ -82,6 +84,7 @@ impl Head {
         kind: Kind::Other,
         cast: Cast::Host,
         fragment: false,
+        turned: false,
         reason: Reason::Malformed,
     };
 

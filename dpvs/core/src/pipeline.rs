@@ -26,7 +26,7 @@ use crate::stats::{Reason, WorkerStats};
 use crate::steady::{Tally, Turn};
 use crate::worker::Worker;
 use crate::xmit::fullnat::{self, ACK, FIN, RST, SYN, Segment};
-use crate::xmit::{echo, toa};
+use crate::xmit::{echo, nat64, toa};
 
 /// What became of a flow's packet that had no connection.
 #[derive(Clone, Copy, Debug)]
@@ -221,10 +221,21 @@ impl<F: Frame> Worker<F> {
             self.hand_over::<A, I>(owner, from, frame, head, io);
             return Came::Sent(owner);
         }
+        if !A::V6
+            && snap.services.crosses()
+            && let Some(conn) = self.find_cross(&head.tuple4())
+        {
+            self.cross(snap, from, frame, head, conn, now, io);
+            return Came::Conn;
+        }
         match self.admit::<A, I>(snap, from, &frame, head, now, io) {
             Admitted::Proxy(step) => {
                 self.proxy_step::<A, I>(snap, from, frame, head, step, now, io);
                 Came::Refused
+            }
+            Admitted::Conn(conn) if conn.is_v6() != A::V6 => {
+                self.cross(snap, from, frame, head, conn, now, io);
+                Came::Conn
             }
             Admitted::Conn(conn) => {
                 self.transit::<A, I>(snap, from, frame, head, conn, now, io);
@@ -483,13 +494,15 @@ impl<F: Frame> Worker<F> {
             self.ungate::<A>(conn, &mut frame, head);
             return self.time_exceeded(snap, from, frame, now, io);
         }
-        let mut fragment = false;
-        if head.ip_len > way.mtu() {
-            if A::V6 || frame.data()[L3 + 6] & 0x40 != 0 {
-                self.ungate::<A>(conn, &mut frame, head);
-                return self.too_big(snap, from, frame, way.mtu(), now, io);
-            }
-            fragment = true;
+        let entry = A::entry(&self.conns, conn);
+        let (room, pieces) = match entry.leaves_to(dir) {
+            Some(dst) => nat64::room(dst, head, &way),
+            None => (way.mtu(), !A::V6 && frame.data()[L3 + 6] & 0x40 == 0),
+        };
+        let fragment = head.ip_len > room;
+        if fragment && !pieces {
+            self.ungate::<A>(conn, &mut frame, head);
+            return self.too_big(snap, from, frame, room, now, io);
         }
         let mut l4 = usize::from(head.l4);
         if A::entry(&self.conns, conn).flags & flags::CLIENT != 0 {
@@ -513,10 +526,13 @@ impl<F: Frame> Worker<F> {
             proto => others::translate(entry, dir, &mut frame, l4, proto),
         }
         if toa && !fragment {
-            let client = (entry.caddr().ip(), u16::from_be(entry.cport()));
-            insert_toa(&mut self.stats, &mut frame, l4, client, way.mtu());
+            let client = entry.caddr().ip().to_canonical();
+            let client = (client, u16::from_be(entry.cport()));
+            insert_toa(&mut self.stats, &mut frame, l4, client, room);
         }
-        if fragment {
+        if A::V6 {
+            self.send_conn(snap, frame, &way, now, io);
+        } else if fragment {
             self.fragment4(&frame, &way, snap, now, io);
         } else {
             self.send_way(snap, frame, &way, now, io);

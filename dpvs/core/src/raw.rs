@@ -81,7 +81,6 @@ pub(crate) trait Net: Family {
 
 /// An IPv4 address as IPv6 has it (RFC 4291 §2.5.5.2), as in the packet: how the
 /// server's side of a NAT64 connection is kept.
-#[cfg_attr(not(test), allow(dead_code))]
 pub(crate) fn map4(addr: u32) -> u128 {
     let mut b = [0; 16];
     b[10..12].fill(0xff);
@@ -90,7 +89,6 @@ pub(crate) fn map4(addr: u32) -> u128 {
 }
 
 /// The inverse of [`map4`]; `None` for any other address.
-#[cfg_attr(not(test), allow(dead_code))]
 pub(crate) fn unmap4(addr: u128) -> Option<u32> {
     let b = addr.to_ne_bytes();
     let mut a = [0; 4];

@@ -19,6 +19,7 @@ use crate::snapshot::Snapshot;
 use crate::stats::Reason;
 use crate::synproxy::Proxied;
 use crate::worker::Worker;
+use crate::xmit::nat64::Quoted;
 
 /// Bytes of an ICMP header, IPv4 and IPv6 alike.
 const HEADER: usize = 8;
@@ -110,7 +111,7 @@ pub(crate) fn icmp_is_sound<A: Net>(data: &[u8], l4: usize, end: usize) -> bool 
 
 /// The checksum an ICMP message should have, with a zero in its field or the
 /// right one (then 0).
-fn icmp_sum<A: Net>(data: &[u8], l4: usize, end: usize) -> u16 {
+pub(crate) fn icmp_sum<A: Net>(data: &[u8], l4: usize, end: usize) -> u16 {
     let body = checksum::sum(&data[l4..end]);
     if !A::V6 {
         return !body;
@@ -162,7 +163,22 @@ impl<F: Frame> Worker<F> {
         };
         let hash = A::hash(&self.conns, &tuple);
         self.conns.settle();
-        let Some(conn) = self.conns.find(hash, &tuple) else {
+        let found = self.conns.find(hash, &tuple);
+        if snap.services.crosses()
+            && let Some(conn) = self.crossing(found, &tuple)
+        {
+            if icmp_sum::<A>(data, l4, end) != 0 {
+                self.drop(Reason::BadChecksum);
+                return None;
+            }
+            let quoted = Quoted {
+                at: inner,
+                l4: quote.l4,
+            };
+            self.related_cross::<A, I>(snap, &frame, head, quoted, conn, now, io);
+            return None;
+        }
+        let Some(conn) = found else {
             if proto == UDP {
                 // Of our own: a tunnel's.
                 let quote = (quote.proto, quote.l4);

@@ -432,6 +432,8 @@ pub struct ServiceTable {
     matches: Arc<Vec<Arc<Service>>>,
     /// There is, or was, a service for echoes.
     echo: bool,
+    /// There is, or was, a server of another family than its service.
+    crosses: bool,
     quiescent: DestSet,
     dest_bound: u32,
     meetings: Meetings,
@@ -541,12 +543,20 @@ impl ServiceTable {
             None => self.count(&key, 1),
         }
         for dest in new.dests.iter() {
+            self.crosses |= dest.addr.is_ipv6() != key.addr.is_ipv6();
             self.quiescent.set(dest.id, !dest.usable());
             self.dest_bound = self.dest_bound.max(dest.id.0.saturating_add(1));
             if dest.mode == FwdMode::Masq {
                 self.meetings.add(dest.id, meeting_ends(&key, dest));
             }
         }
+    }
+
+    /// Whether an IPv4 packet may belong to a connection between the families.
+    #[inline]
+    #[must_use]
+    pub fn crosses(&self) -> bool {
+        self.crosses
     }
 
     /// Whether an echo may belong to a connection.

@@ -160,6 +160,8 @@ pub struct Worker<F: Frame> {
     pub(crate) held: Held<F>,
     /// The burst in work came from another worker.
     pub(crate) handed: bool,
+    /// Counts up for identifications of packets.
+    pub(crate) ident: u32,
     /// Fragments, once there was one.
     pub(crate) frags: Option<Box<Fragments<F>>>,
     /// Identification of the last packet made here that needs one.
@@ -215,6 +217,7 @@ impl<F: Frame> Worker<F> {
             icmp_sent: (0, 0),
             told: (0, 0),
             handed: false,
+            ident: a as u32,
             frags: None,
             ip_id: (a ^ d) as u16,
             guards: None,

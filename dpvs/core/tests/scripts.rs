@@ -38,6 +38,8 @@ scripts! {
     mtu_v6
     nat
     nat_workers
+    nat46
+    nat64
     nd
     no_dest
     ports_used_up

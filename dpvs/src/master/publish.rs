@@ -115,6 +115,8 @@ impl Publisher {
         }
         if std::mem::take(&mut state.net_changed) {
             self.network(state, netif);
+            let links = &state.links;
+            state.services.resolve(|name| links.find(name.bytes()));
         }
         if let Some(guard) = state.guards.take_changes() {
             self.current.guard = guard;

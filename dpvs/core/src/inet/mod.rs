@@ -5,6 +5,7 @@
 //! decides where a frame goes; the pipeline does.
 
 pub mod arp;
+pub(crate) mod cross;
 pub mod encap;
 pub mod frag;
 pub mod icmp;

@@ -62,6 +62,11 @@ impl<F: Frame> Worker<F> {
         if !(service.synproxy || auto && self.flooded(snap, service, now, io)) {
             return Ok(false);
         }
+        let family = service.key.addr.is_ipv6();
+        if service.dests.iter().any(|d| d.addr.is_ipv6() != family) {
+            // Not between the families.
+            return Ok(false);
+        }
         if head.fragment {
             return Err(Reason::Fragment);
         }
@@ -136,7 +141,7 @@ impl<F: Frame> Worker<F> {
             Err(Refusal::Hold(what)) => return Some(Ok(Step::Hold(what))),
         };
         Some(made.and_then(|conn| {
-            if A::entry(&self.conns, conn).mode() == FwdMode::FullNat {
+            if conn.is_v6() == A::V6 && A::entry(&self.conns, conn).may_be_proxied() {
                 Ok(Step::Open(conn, offer))
             } else {
                 // The master does not let these meet.

@@ -132,7 +132,8 @@ impl<A: Net> Entry<A> {
     }
 
     fn ends(&self) -> Ends {
-        let end = |addr: A, port: u16| SocketAddr::from((addr.ip(), u16::from_be(port)));
+        let end =
+            |addr: A, port: u16| SocketAddr::from((addr.ip().to_canonical(), u16::from_be(port)));
         Ends::Known(
             end(self.caddr(), self.cport()),
             end(self.vaddr(), self.vport()),
@@ -350,7 +351,7 @@ impl<F: Frame> Worker<F> {
     ) {
         let entry = A::entry(&self.conns, conn);
         fullnat::translate(entry, Dir::In, frame.data_mut(), l4, entry.proto == TCP);
-        self.send_way(snap, frame, way, now, io);
+        self.send_conn(snap, frame, way, now, io);
     }
 
     /// A datagram of the client of a service with PROXY protocol.

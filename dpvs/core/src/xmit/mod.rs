@@ -4,6 +4,7 @@ pub(crate) mod client;
 mod direct;
 pub(crate) mod echo;
 pub(crate) mod fullnat;
+pub(crate) mod nat64;
 pub mod proxy;
 pub(crate) mod sctp;
 pub(crate) mod snat;

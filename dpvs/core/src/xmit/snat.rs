@@ -13,19 +13,16 @@ use zerocopy::FromZeros;
 use crate::conn::table::Tuple;
 use crate::conn::{Entry, Handle, flags};
 use crate::frame::{Frame, Io, Now};
-use crate::lifecycle::timeout_ms;
 use crate::matching::Asked;
 use crate::neigh::Egress;
 use crate::parse::Head;
-use crate::proto::{Dir, tcp, udp};
 use crate::raw::Net;
 use crate::sched::Flow;
-use crate::service::{FwdMode, Service, TCP};
+use crate::service::{FwdMode, Service};
 use crate::snapshot::Snapshot;
 use crate::stats::Reason;
 use crate::worker::Worker;
 use crate::xmit::echo;
-use crate::xmit::fullnat::SYN;
 
 /// WAN addresses tried for one connection.
 const TRIES: usize = 16;
@@ -119,40 +116,9 @@ impl<F: Frame> Worker<F> {
         if echo::is(A::V6, head.proto) {
             entry.flags |= flags::LONG;
         }
-        if service.expire_quiescent {
-            entry.flags |= flags::QUIESCENT;
-        }
         entry.pool = pool + 1;
-        entry.set_conn_timeout(service.conn_timeout);
-        let first = if head.proto == TCP {
-            tcp::next(Dir::Out, tcp::State::None, SYN) as u8
-        } else {
-            udp::next(Dir::In, udp::State::None) as u8
-        };
-        entry.timeout = timeout_ms(
-            &snap.settings.timeouts,
-            head.proto,
-            first,
-            service.conn_timeout,
-        );
-        let now_ms = now.millis();
-        entry.seen = now_ms as u32;
-        let timeout = entry.timeout;
         let hash = A::hash(&self.conns, &outside);
-        let mut conn = self.conns.admit(&entry, hash);
-        if conn.is_none() && self.evict(snap, A::V6, now, io) {
-            conn = self.conns.admit(&entry, hash);
-        }
-        let Some(conn) = conn else {
-            self.pools.give(pool, head.proto, remote.0, remote.1, port);
-            return Err(Reason::ConnTableFull);
-        };
-        self.embryos.add(&mut self.conns, conn);
-        self.wheel.add(&mut self.conns, conn, now_ms, timeout);
-        let counters = &mut self.dests[dest.id.0 as usize].counters;
-        counters.conns += 1;
-        counters.inactive += 1;
-        self.stats.conns_made += 1;
+        let conn = self.keep(snap, service, &dest, entry, hash, now, io)?;
         Ok(conn.turned())
     }
 }

@@ -44,9 +44,11 @@ fn forwardable(ext: &ServiceExt) -> bool {
     let s = &ext.service;
     matches!(ext.pe.text().as_ref(), "" | "sip")
         && s.fwmark == 0
-        && s.matched.is_empty()
-        && matches!(s.proto, 6 | 17 | 132)
-        && !s.addr.is_any(s.af)
+        && if s.addr.is_any(s.af) {
+            !s.matched.is_empty() && matches!(s.proto, 1 | 6 | 17 | 58 | 132)
+        } else {
+            matches!(s.proto, 6 | 17 | 132)
+        }
         && SchedKind::from_name(&s.sched_name.text()).is_some()
 }
 
@@ -207,7 +209,7 @@ impl Master {
     }
 
     fn forwards(&self, s: &Service) -> bool {
-        matches!(named(s, Order::AddrFirst), Ok(Named::At(key))
+        matches!(named(&self.state.services, s, Order::AddrFirst), Ok(Named::At(key))
             if self.state.services.get(&key).is_some())
     }
 
@@ -257,7 +259,7 @@ impl Master {
 
     /// Takes a service away from the workers; returns what it had.
     fn leave_dataplane(&mut self, s: &Service) -> Parts {
-        let Ok(Named::At(key)) = named(s, Order::AddrFirst) else {
+        let Ok(Named::At(key)) = named(&self.state.services, s, Order::AddrFirst) else {
             return Parts::default();
         };
         let parts = self.state.services.get(&key).map(|entry| {
@@ -283,7 +285,7 @@ impl Master {
 
     fn enter_dataplane(&mut self, s: &Service, pe_sip: bool, parts: &Parts) -> Result<Answer> {
         self.service_add(s, pe_sip)?;
-        if let Ok(Named::At(key)) = named(s, Order::AddrFirst) {
+        if let Ok(Named::At(key)) = named(&self.state.services, s, Order::AddrFirst) {
             self.state.services.edit(&key, |entry| {
                 entry.laddrs.clone_from(&parts.laddrs);
                 Ok(())
@@ -320,7 +322,7 @@ impl Master {
                 let add = id == id::SO_SET_ADDDEST;
                 return self.dest_wrapped(&ext.both, &ext.encap, add);
             }
-            let Ok(Named::At(key)) = named(s, Order::AddrFirst) else {
+            let Ok(Named::At(key)) = named(&self.state.services, s, Order::AddrFirst) else {
                 return Err(Fault::Invalid("no such service"));
             };
             let Some(entry) = self.state.services.get(&key) else {

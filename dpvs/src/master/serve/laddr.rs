@@ -14,10 +14,11 @@ use super::service::{Named, Order, named};
 use super::{Answer, Gather, Part, exact, prefix};
 use crate::master::Master;
 use crate::master::error::{Fault, Result};
+use crate::master::state::service::Services;
 
 /// The service of a request; a missing one has a code of its own here.
-fn key(s: &Service) -> Result<ServiceKey> {
-    match named(s, Order::MarkFirst) {
+fn key(known: &Services, s: &Service) -> Result<ServiceKey> {
+    match named(known, s, Order::MarkFirst) {
         Ok(Named::At(key)) => Ok(key),
         _ => Err(Fault::NoService),
     }
@@ -41,7 +42,7 @@ fn conns(parts: Vec<Part>) -> HashMap<IpAddr, u32> {
 impl Master {
     pub(super) fn laddr_add(&mut self, body: &[u8]) -> Result<Answer> {
         let t: LaddrTable = prefix(body)?;
-        let key = key(&t.service())?;
+        let key = key(&self.state.services, &t.service())?;
         if self.state.services.get(&key).is_none() {
             return Err(Fault::NoService);
         }
@@ -59,7 +60,7 @@ impl Master {
 
     pub(super) fn laddr_del(&mut self, body: &[u8]) -> Result<Answer> {
         let t: LaddrTable = prefix(body)?;
-        let key = key(&t.service())?;
+        let key = key(&self.state.services, &t.service())?;
         if self.state.services.get(&key).is_none() {
             return Err(Fault::NoService);
         }
@@ -72,10 +73,12 @@ impl Master {
 
     pub(super) fn laddr_flush(&mut self, body: &[u8]) -> Result<Answer> {
         let t: LaddrTable = prefix(body)?;
-        self.state.services.edit(&key(&t.service())?, |entry| {
-            entry.laddrs.clear();
-            Ok(())
-        })?;
+        self.state
+            .services
+            .edit(&key(&self.state.services, &t.service())?, |entry| {
+                entry.laddrs.clear();
+                Ok(())
+            })?;
         Ok(Answer::Done)
     }
 
@@ -85,7 +88,7 @@ impl Master {
         let entry = self
             .state
             .services
-            .get(&key(&t.service())?)
+            .get(&key(&self.state.services, &t.service())?)
             .ok_or(Fault::NoService)?;
         let laddrs = entry.laddrs.clone();
         let head = LaddrTable {
@@ -129,7 +132,7 @@ impl Master {
         let entry = self
             .state
             .services
-            .get(&key(&f.service())?)
+            .get(&key(&self.state.services, &f.service())?)
             .ok_or(Fault::NoService)?;
         let laddrs: Vec<(Laddr, String)> = entry
             .laddrs
@@ -164,7 +167,7 @@ impl Master {
         let count = usize::try_from(front.count).unwrap_or(usize::MAX);
         let list = decode_entries::<LaddrDetail>(rest, count, Tail::Exact)
             .map_err(|_| Fault::Invalid("body does not hold count addresses"))?;
-        let key = key(&front.service())?;
+        let key = key(&self.state.services, &front.service())?;
         let list = list
             .iter()
             .map(|l| {

@@ -23,7 +23,7 @@ const DESTS_A_QUESTION: usize = 64;
 /// How a request names a service.
 pub(super) enum Named {
     At(ServiceKey),
-    /// By mark or by match: there are no such services yet.
+    /// By mark, or by a match that no service has.
     Otherwise,
 }
 
@@ -37,8 +37,11 @@ pub(super) enum Order {
 }
 
 /// What service a request means.
-pub(super) fn named(s: &Service, order: Order) -> Result<Named> {
+pub(super) fn named(known: &Services, s: &Service, order: Order) -> Result<Named> {
     let by_addr = !s.addr.is_any(s.af) || s.port.get() != 0;
+    if !by_addr && s.fwmark == 0 && !s.matched.is_empty() {
+        return Ok(known.matched(s).map_or(Named::Otherwise, Named::At));
+    }
     if (s.fwmark != 0 && (matches!(order, Order::MarkFirst) || !by_addr))
         || (!by_addr && !s.matched.is_empty())
     {
@@ -57,8 +60,8 @@ pub(super) fn named(s: &Service, order: Order) -> Result<Named> {
 }
 
 /// The key for requests 9 to 15, where a missing service is "invalid".
-fn key(s: &Service) -> Result<ServiceKey> {
-    match named(s, Order::AddrFirst)? {
+fn key(known: &Services, s: &Service) -> Result<ServiceKey> {
+    match named(known, s, Order::AddrFirst)? {
         Named::At(key) => Ok(key),
         Named::Otherwise => Err(Fault::Invalid("no such service")),
     }
@@ -159,7 +162,13 @@ fn server(d: &Dest) -> Result<Server> {
 pub(super) fn listed(key: &ServiceKey, entry: &Entry, cid: u8, index: u8) -> Service {
     let o = &entry.options;
     let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+    let key = &match &entry.matched {
+        // Their keys are ours alone.
+        Some(_) => ServiceKey { port: 0, ..*key },
+        None => *key,
+    };
     Service {
+        matched: entry.matched.unwrap_or_default(),
         af: Af::of(key.addr),
         proto: key.proto,
         proxy_protocol: o.proxy_protocol,
@@ -279,7 +288,7 @@ impl Master {
             let entry = self
                 .state
                 .services
-                .get(&key(&s)?)
+                .get(&key(&self.state.services, &s)?)
                 .ok_or(Fault::Invalid("no such service"))?;
             entry.dest_ids()
         };
@@ -292,34 +301,48 @@ impl Master {
     }
 
     pub(super) fn service_add(&mut self, s: &Service, pe_sip: bool) -> Result<Answer> {
-        let Named::At(key) = named(s, Order::AddrFirst)? else {
-            self.inert("services by mark or by match");
-            return Err(Fault::Unsupported("services by mark or by match"));
-        };
+        let found = named(&self.state.services, s, Order::AddrFirst)?;
+        if let Named::Otherwise = found
+            && s.fwmark != 0
+        {
+            self.inert("services by mark");
+            return Err(Fault::Unsupported("services by mark"));
+        }
         match s.proto {
             6 | 17 | 132 => {}
-            1 if key.addr.is_ipv4() => {}
-            58 if key.addr.is_ipv6() => {}
+            1 if s.af != Af::INET6 => {}
+            58 if s.af != Af::INET => {}
             _ => return Err(Fault::Invalid("protocol")),
         }
-        if key.addr.is_unspecified() {
-            return Err(Fault::Invalid("a service needs an address"));
-        }
-        if self.state.services.get(&key).is_some() {
-            return Err(Fault::Exists);
+        if let Named::At(key) = found {
+            if self.state.services.get(&key).is_some() {
+                return Err(Fault::Exists);
+            }
+            if key.addr.is_unspecified() {
+                return Err(Fault::Invalid("a service needs an address"));
+            }
         }
         let options = options(s, pe_sip)?;
         if self.state.services.len() >= usize::from(u16::MAX) {
             // Clients count services in 16 bits.
             return Err(Fault::NoRoom);
         }
-        self.state.services.add(key, options)?;
-        self.limit_service(key, s);
+        match found {
+            Named::At(key) => {
+                self.state.services.add(key, options)?;
+                self.limit_service(key, s);
+            }
+            Named::Otherwise => {
+                let links = &self.state.links;
+                let find = |name: &Name<16>| links.find(name.bytes());
+                self.state.services.add_match(s, options, find)?;
+            }
+        }
         Ok(Answer::Done)
     }
 
     pub(super) fn service_edit(&mut self, s: &Service, pe_sip: bool) -> Result<Answer> {
-        let key = key(s)?;
+        let key = key(&self.state.services, s)?;
         if self.state.services.get(&key).is_none() {
             return Err(Fault::Invalid("no such service"));
         }
@@ -363,7 +386,7 @@ impl Master {
 
     pub(super) fn service_del(&mut self, body: &[u8]) -> Result<Answer> {
         let s: Service = prefix(body)?;
-        let key = key(&s)?;
+        let key = key(&self.state.services, &s)?;
         self.state.services.del(&key).map_err(invalid_if_missing)?;
         self.state.guards.forget(&key);
         Ok(Answer::Done)
@@ -384,7 +407,7 @@ impl Master {
         both: &ServiceDest,
         change: impl FnOnce(&mut Services, &ServiceKey, Server) -> Result<()>,
     ) -> Result<Answer> {
-        let key = key(&both.service)?;
+        let key = key(&self.state.services, &both.service)?;
         let server = server(&both.dest)?;
         match server.mode {
             FwdMode::Local | FwdMode::Bypass => {
@@ -414,7 +437,7 @@ impl Master {
 
     pub(super) fn dest_del(&mut self, body: &[u8]) -> Result<Answer> {
         let both: ServiceDest = prefix(body)?;
-        let key = key(&both.service)?;
+        let key = key(&self.state.services, &both.service)?;
         let addr = both
             .dest
             .addr
@@ -489,7 +512,7 @@ impl Master {
     /// The service a get request names. DPVS's workers answer first, so a
     /// missing one is their refusal.
     fn find(&self, s: &Service) -> Result<(ServiceKey, &Entry)> {
-        let Named::At(key) = named(s, Order::MarkFirst)? else {
+        let Named::At(key) = named(&self.state.services, s, Order::MarkFirst)? else {
             return Err(Fault::WorkerRefused);
         };
         Ok((
@@ -576,7 +599,8 @@ impl Master {
         let count = usize::try_from(front.num_dests).unwrap_or(usize::MAX);
         let list = decode_entries::<Dest>(rest, count, Tail::Exact)
             .map_err(|_| Fault::Invalid("body does not hold num_dests servers"))?;
-        let Named::At(key) = named(&front.service(), Order::MarkFirst)? else {
+        let Named::At(key) = named(&self.state.services, &front.service(), Order::MarkFirst)?
+        else {
             return Err(Fault::Invalid("no such service"));
         };
         let servers = list.iter().map(server).collect::<Result<Vec<Server>>>()?;

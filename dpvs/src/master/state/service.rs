@@ -5,15 +5,17 @@
 //! change among ten thousand services costs one service.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
 use dpvs_core::frame::PortId;
+use dpvs_core::matching::{Matching, Side};
 use dpvs_core::service::{
     Dest, DestId, FwdMode, Laddr, Policy, SchedKind, Service, ServiceId, ServiceKey, Tunnel,
 };
 use dpvs_core::xmit::proxy::Proxy;
-use dpvs_ctl::msg::{CheckConf, svc_flag};
+use dpvs_ctl::msg::{AddrRange, CheckConf, Match, Service as MatchService, svc_flag};
+use dpvs_ctl::{Af, Name};
 
 use super::ids::Ids;
 use super::policy::{self, Made};
@@ -63,6 +65,10 @@ pub(crate) struct Entry {
     uid: u64,
     pub(crate) version: u64,
     pub(crate) options: Options,
+    /// What packets it is for, if it has no address; `matching` is the same with
+    /// devices by number.
+    pub(crate) matched: Option<Match>,
+    matching: Option<Matching>,
     /// Newest first, as DPVS lists them.
     pub(crate) dests: Vec<Server>,
     /// In the order they were added.
@@ -145,7 +151,7 @@ impl Entry {
             sched: self.options.sched,
             conn_timeout: self.options.conn_timeout,
             proxy: Proxy::from_number(self.options.proxy_protocol),
-            matching: None,
+            matching: self.matching.clone(),
             expire_quiescent: self.options.flags & svc_flag::EXPIRE_QUIESCENT != 0,
             synproxy: self.options.flags & svc_flag::SYNPROXY != 0,
             dests,
@@ -155,6 +161,29 @@ impl Entry {
                 ..policy::policy(&self.options, key.addr.is_ipv6())
             },
         }
+    }
+}
+
+/// What a match says, as the workers ask it (DPVS facts §9): an unset bound is
+/// none, a device that is not there is any.
+fn matching(m: &Match, v6: bool, find: &impl Fn(&Name<16>) -> Option<PortId>) -> Matching {
+    let family = if v6 { Af::INET6 } else { Af::INET };
+    let side = |r: &AddrRange| {
+        let (min, max) = (r.min_addr.to_ip(family), r.max_addr.to_ip(family));
+        Side {
+            addrs: match (min, max) {
+                (Some(min), Some(max)) if !max.is_unspecified() => Some(min..=max),
+                _ => None,
+            },
+            ports: (r.max_port.get() != 0).then(|| r.min_port.get()..=r.max_port.get()),
+        }
+    };
+    let device = |name: &Name<16>| (!name.is_empty()).then(|| find(name)).flatten();
+    Matching {
+        src: side(&m.srange),
+        dst: side(&m.drange),
+        iif: device(&m.iifname),
+        oif: device(&m.oifname),
     }
 }
 
@@ -219,6 +248,8 @@ impl Services {
                 uid: self.uids,
                 version: 0,
                 options,
+                matched: None,
+                matching: None,
                 dests: Vec::new(),
                 laddrs: Vec::new(),
                 table: Made::default(),
@@ -226,6 +257,67 @@ impl Services {
         );
         self.changed.insert(key);
         Ok(())
+    }
+
+    /// The service for exactly these packets.
+    pub(crate) fn matched(&self, s: &MatchService) -> Option<ServiceKey> {
+        let family = if s.af == Af::UNSPEC {
+            s.matched.af
+        } else {
+            s.af
+        };
+        let mut known = self.map.iter();
+        known
+            .find(|(key, entry)| {
+                entry.matched == Some(s.matched)
+                    && key.proto == s.proto
+                    && Af::of(key.addr) == family
+            })
+            .map(|(key, _)| *key)
+    }
+
+    /// Adds a service for the packets a request describes. Its key has no address
+    /// and a number nobody else has in place of the port.
+    pub(crate) fn add_match(
+        &mut self,
+        s: &MatchService,
+        options: Options,
+        find: impl Fn(&Name<16>) -> Option<PortId>,
+    ) -> Result<()> {
+        let addr = match if s.af == Af::UNSPEC {
+            s.matched.af
+        } else {
+            s.af
+        } {
+            Af::INET => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+            Af::INET6 => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+            _ => return Err(Fault::Invalid("family of the service")),
+        };
+        let proto = s.proto;
+        let key = (1..=u16::MAX)
+            .map(|port| ServiceKey { proto, addr, port })
+            .find(|key| !self.map.contains_key(key))
+            .ok_or(Fault::NoRoom)?;
+        self.add(key, options)?;
+        if let Some(entry) = self.map.get_mut(&key) {
+            entry.matched = Some(s.matched);
+            entry.matching = Some(matching(&s.matched, addr.is_ipv6(), &find));
+        }
+        Ok(())
+    }
+
+    /// Devices came or went: match services name them.
+    pub(crate) fn resolve(&mut self, find: impl Fn(&Name<16>) -> Option<PortId>) {
+        for (key, entry) in &mut self.map {
+            let Some(matched) = &entry.matched else {
+                continue;
+            };
+            let now = Some(matching(matched, key.addr.is_ipv6(), &find));
+            if now != entry.matching {
+                entry.matching = now;
+                self.changed.insert(*key);
+            }
+        }
     }
 
     /// Changes a service: `change` works on a copy, which counts only when it
