@@ -18,7 +18,7 @@ use crate::neigh::Egress;
 use crate::parse::{Head, Kind, parse};
 use crate::proto::{Dir, tcp::State};
 use crate::raw::{L3, Net, be16};
-use crate::service::{Dest, FwdMode, Service, ServiceKey, TCP};
+use crate::service::{Dest, Service, ServiceKey, TCP};
 use crate::snapshot::Snapshot;
 use crate::stats::Reason;
 use crate::worker::Worker;
