@@ -138,7 +138,7 @@ impl Decap {
         let rules = format!(
             "table netdev decap {{ chain in {{ type filter hook ingress device \"{dev}\" priority 0;\n\
              ip protocol {{ 4, 41, 47 }} drop\n ip6 nexthdr {{ 4, 41, 47 }} drop\n\
-             udp dport {GUE_PORT} drop\n }} }}\n"
+             udp dport {GUE_PORT} drop\n }}\n }}\n"
         );
         run_with(ns.command("nft").args(["-f", "-"]), rules.as_bytes(), LIMIT)?.success()?;
         let (wire, out, inside) = (

