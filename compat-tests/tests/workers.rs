@@ -100,6 +100,55 @@ fn two_workers_share_the_connections() -> Result<()> {
     })
 }
 
+/// With NAT a server answers the client's own address, which no flow rule and no
+/// port tells a worker by.
+#[test]
+fn nat_connections_of_two_workers_get_their_answers() -> Result<()> {
+    if !root_or_skip("nat_connections_of_two_workers")? {
+        return Ok(());
+    }
+    let _turn = Slot::wait()?;
+    let name = format!("t{}-natworkers", std::process::id());
+    let mut lab = Lab::wires(&name, Lifetime::Bound)?;
+    lab.with_logs(|lab| {
+        lab.start_nginx(0)?;
+        lab.dpvs = Some(start_dpvs(lab)?);
+        lab.addresses()?;
+        for (flag, vip, rs, inside) in [
+            ("-4", "192.0.2.10/32", "10.0.1.11:80", addr::INSIDE4),
+            (
+                "-6",
+                "2001:db8:1::10/128",
+                "[2001:db8:2::11]:80",
+                addr::INSIDE6,
+            ),
+        ] {
+            lab.servers[0].ip(&[flag, "route", "add", "default", "via", inside])?;
+            lab.dpip(&[flag, "addr", "add", vip, "dev", "dpdk0"])?
+                .success()?;
+            let (host, _) = vip.split_once('/').unwrap_or((vip, ""));
+            let at = if flag == "-6" {
+                format!("[{host}]:80")
+            } else {
+                format!("{host}:80")
+            };
+            lab.ipvsadm(&["-A", "-t", &at, "-s", "rr"])?.success()?;
+            lab.ipvsadm(&["-a", "-t", &at, "-r", rs, "-m"])?.success()?;
+            wait::until_true(&format!("an answer through {host}"), START, || {
+                Ok(lab.get(&url(host, "/")).is_ok())
+            })?;
+            let tally = lab.requests(&url(host, "/"), 40)?;
+            assert_eq!((tally.by_server[0], &tally.failures[..]), (40, &[][..]));
+            assert_eq!(lab.get(&url(host, "/big"))?.len(), 1 << 20);
+        }
+        let list = lab.ipvsadm(&["-Lnc"])?.success()?;
+        for worker in ["[1]", "[2]"] {
+            assert!(list.contains(worker), "no connection of {worker}:\n{list}");
+        }
+        lab.still_running()
+    })
+}
+
 /// The director with two workers and no other end, on these ports.
 struct Bare {
     dir: tempfile::TempDir,

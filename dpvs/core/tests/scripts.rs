@@ -22,6 +22,7 @@ scripts! {
     dr
     drain
     echo
+    echo_services
     expire_quiescent
     forwarding
     fragments_v4
