@@ -32,6 +32,7 @@ pub struct Options {
 impl Options {
     /// Bytes of the GRE header with these.
     #[must_use]
+    #[allow(clippy::len_without_is_empty)]
     pub fn len(&self) -> u16 {
         4 + 4 * (u16::from(self.csum) + u16::from(self.key.is_some()) + u16::from(self.seq))
     }
