@@ -115,7 +115,9 @@ pub fn main(target: &Target) -> ExitCode {
     }
     if first == "--pack" {
         let dir = PathBuf::from(args.get(1).map_or("corpus", String::as_str));
-        let inputs = files(&dir).into_iter().map(|p| fs::read(p).expect("an input"));
+        let inputs = files(&dir)
+            .into_iter()
+            .map(|p| fs::read(p).expect("an input"));
         let text = corpus::pack(inputs.collect());
         fs::write(packed(target), text).expect("the packed corpus");
         return ExitCode::SUCCESS;

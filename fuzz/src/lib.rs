@@ -16,6 +16,7 @@ pub mod ipvsadm_args;
 pub mod ipvsadm_restore;
 pub mod keepalived_conf;
 pub mod master;
+pub mod modes;
 mod mutate;
 mod target;
 mod text;

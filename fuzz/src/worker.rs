@@ -5,7 +5,7 @@
 //! and in the end all connections, ports and queues are gone.
 
 pub(crate) mod frames;
-mod messages;
+pub(crate) mod messages;
 
 #[allow(unused_imports, clippy::all)]
 #[rustfmt::skip]
@@ -41,11 +41,11 @@ const STEPS: usize = 96;
 
 /// What became of the frames of one worker.
 #[derive(Default)]
-struct Tally {
-    made: Cell<u64>,
-    freed_received: Cell<u64>,
-    freed_made: Cell<u64>,
-    taken: Cell<u64>,
+pub(crate) struct Tally {
+    pub(crate) made: Cell<u64>,
+    pub(crate) freed_received: Cell<u64>,
+    pub(crate) freed_made: Cell<u64>,
+    pub(crate) taken: Cell<u64>,
 }
 
 fn count(cell: &Cell<u64>) {
@@ -53,7 +53,7 @@ fn count(cell: &Cell<u64>) {
 }
 
 /// A frame that is missed when it is dropped.
-struct Counted {
+pub(crate) struct Counted {
     head: HeapFrame,
     /// Bytes in further segments.
     tail: usize,
@@ -63,7 +63,7 @@ struct Counted {
 }
 
 impl Counted {
-    fn received(bytes: &[u8], split: bool, tally: &Rc<Tally>) -> Self {
+    pub(crate) fn received(bytes: &[u8], split: bool, tally: &Rc<Tally>) -> Self {
         // A first segment always has room for far more than the headers.
         let head = if split {
             bytes.len().min(256)
@@ -129,14 +129,28 @@ impl Frame for Counted {
 }
 
 /// The outside of one worker.
-struct Out {
+pub(crate) struct Out {
     me: WorkerId,
-    tally: Rc<Tally>,
-    sent: Vec<(PortId, Vec<u8>, bool)>,
+    pub(crate) tally: Rc<Tally>,
+    pub(crate) sent: Vec<(PortId, Vec<u8>, bool)>,
     to_host: u64,
-    handed: VecDeque<(WorkerId, PortId, Vec<u8>)>,
-    events: Vec<FromWorker>,
-    empty: bool,
+    pub(crate) handed: VecDeque<(WorkerId, PortId, Vec<u8>)>,
+    pub(crate) events: Vec<FromWorker>,
+    pub(crate) empty: bool,
+}
+
+impl Out {
+    pub(crate) fn new(me: WorkerId) -> Self {
+        Self {
+            me,
+            tally: Rc::default(),
+            sent: Vec::new(),
+            to_host: 0,
+            handed: VecDeque::new(),
+            events: Vec::new(),
+            empty: false,
+        }
+    }
 }
 
 impl Io for Out {
@@ -201,15 +215,7 @@ impl Lab {
             };
             Side {
                 worker: Worker::new(conf, now),
-                out: Out {
-                    me: WorkerId(n),
-                    tally: Rc::default(),
-                    sent: Vec::new(),
-                    to_host: 0,
-                    handed: VecDeque::new(),
-                    events: Vec::new(),
-                    empty: false,
-                },
+                out: Out::new(WorkerId(n)),
                 received: 0,
                 handed: 0,
             }

@@ -5,16 +5,16 @@ use super::support::{self, CLIENT_MAC, Packet};
 pub(crate) use super::support::{MAC0, MAC1};
 use crate::input::Input;
 
-const CLIENTS: [&str; 3] = ["198.51.100.7", "198.51.100.8", "192.0.2.99"];
-const CLIENTS6: [&str; 3] = ["2001:db8:ff::7", "2001:db8:ff::8", "2001:db8:1::99"];
-const OURS: [&str; 5] = [
+pub(crate) const CLIENTS: [&str; 3] = ["198.51.100.7", "198.51.100.8", "192.0.2.99"];
+pub(crate) const CLIENTS6: [&str; 3] = ["2001:db8:ff::7", "2001:db8:ff::8", "2001:db8:1::99"];
+pub(crate) const OURS: [&str; 5] = [
     "192.0.2.10",
     "192.0.2.10",
     "10.0.1.200",
     "192.0.2.1",
     "10.0.1.11",
 ];
-const OURS6: [&str; 5] = [
+pub(crate) const OURS6: [&str; 5] = [
     "2001:db8:1::10",
     "2001:db8:1::10",
     "2001:db8:2::200",
@@ -71,7 +71,7 @@ pub(crate) fn turn(input: &mut Input<'_>, frame: &mut Vec<u8>) {
     }
 }
 
-fn flow(input: &mut Input<'_>, proto: u8) -> Vec<u8> {
+pub(crate) fn flow(input: &mut Input<'_>, proto: u8) -> Vec<u8> {
     let shape = input.byte();
     let (from, to) = if shape & 1 == 0 {
         (input.pick(&CLIENTS), input.pick(&OURS))
@@ -134,7 +134,7 @@ fn arp(input: &mut Input<'_>) -> Vec<u8> {
     f
 }
 
-fn ip6(next: u8, src: &str, dst: &str, l4: &[u8]) -> Vec<u8> {
+pub(crate) fn ip6(next: u8, src: &str, dst: &str, l4: &[u8]) -> Vec<u8> {
     let mut f = MAC0.to_vec();
     f.extend(CLIENT_MAC);
     f.extend([0x86, 0xdd, 0x60, 0, 0, 0]);
@@ -149,7 +149,7 @@ fn ip6(next: u8, src: &str, dst: &str, l4: &[u8]) -> Vec<u8> {
     f
 }
 
-fn ip4(proto: u8, src: &str, dst: &str, l4: &[u8]) -> Vec<u8> {
+pub(crate) fn ip4(proto: u8, src: &str, dst: &str, l4: &[u8]) -> Vec<u8> {
     let mut f = MAC0.to_vec();
     f.extend(CLIENT_MAC);
     f.extend([8, 0, 0x45, 0]);

@@ -29,7 +29,7 @@ fn peer(input: &mut Input<'_>) -> IpAddr {
 }
 
 /// The servers and the clients next to us.
-pub(super) fn known() -> impl Iterator<Item = ToWorker> {
+pub(crate) fn known() -> impl Iterator<Item = ToWorker> {
     PEERS
         .iter()
         .take(6)
@@ -41,7 +41,7 @@ pub(super) fn known() -> impl Iterator<Item = ToWorker> {
         })
 }
 
-pub(super) fn neighbour(input: &mut Input<'_>) -> ToWorker {
+pub(crate) fn neighbour(input: &mut Input<'_>) -> ToWorker {
     let port = PortId(input.pick(&[0, 1, 1, 2]));
     let (addr, mac) = (peer(input), [2, 0, 0, 0, 0, input.byte()]);
     match input.byte() % 4 {
@@ -51,7 +51,7 @@ pub(super) fn neighbour(input: &mut Input<'_>) -> ToWorker {
     }
 }
 
-pub(super) fn other(input: &mut Input<'_>, dests: u32) -> ToWorker {
+pub(crate) fn other(input: &mut Input<'_>, dests: u32) -> ToWorker {
     match input.byte() % 3 {
         0 => ToWorker::Announce {
             port: PortId(input.pick(&[0, 1, 2])),
@@ -64,7 +64,7 @@ pub(super) fn other(input: &mut Input<'_>, dests: u32) -> ToWorker {
     }
 }
 
-pub(super) fn query(input: &mut Input<'_>) -> Query {
+pub(crate) fn query(input: &mut Input<'_>) -> Query {
     match input.byte() % 4 {
         0 => Query::Dests(vec![DestId(input.long()), DestId(0)]),
         1 => Query::Conns {
@@ -83,7 +83,7 @@ pub(super) fn query(input: &mut Input<'_>) -> Query {
 }
 
 /// The configuration, and what the workers still use of former ones.
-pub(super) struct Plan {
+pub(crate) struct Plan {
     services: Vec<Service>,
     settings: Settings,
     mtu: [u16; 2],
@@ -100,7 +100,7 @@ pub(super) struct Plan {
 }
 
 impl Plan {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let mut plan = Self {
             services: Vec::new(),
             settings: Settings::default(),
@@ -122,11 +122,11 @@ impl Plan {
     }
 
     /// Servers there ever were.
-    pub(super) fn dests(&self) -> u32 {
+    pub(crate) fn dests(&self) -> u32 {
         self.next_dest
     }
 
-    pub(super) fn drained(&mut self, worker: usize, dest: DestId) {
+    pub(crate) fn drained(&mut self, worker: usize, dest: DestId) {
         let Some(who) = self.draining.get_mut(&dest.0) else {
             panic!("{dest:?} was not removed, or is drained twice");
         };
@@ -172,7 +172,7 @@ impl Plan {
     }
 
     /// Changes one thing.
-    pub(super) fn change(&mut self, input: &mut Input<'_>) {
+    pub(crate) fn change(&mut self, input: &mut Input<'_>) {
         let n = input.below(4);
         let what = input.byte() % 16;
         match what {
@@ -254,7 +254,7 @@ impl Plan {
     }
 
     /// The next configuration, and the servers it leaves out.
-    pub(super) fn publish(&mut self) -> (Arc<Snapshot>, Vec<DestId>) {
+    pub(crate) fn publish(&mut self) -> (Arc<Snapshot>, Vec<DestId>) {
         let mut snapshot = support::snapshot(self.services.clone());
         self.epoch += 1;
         snapshot.epoch = self.epoch;
