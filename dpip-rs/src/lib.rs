@@ -7,6 +7,7 @@
 
 mod addr;
 mod args;
+mod capture;
 mod cls;
 mod completion;
 mod drops;
@@ -23,6 +24,7 @@ mod lldp;
 mod maddr;
 mod neigh;
 mod out;
+mod pcapng;
 mod qsch;
 mod route;
 mod route6;
@@ -49,7 +51,7 @@ use table::{Command, Object};
 const VERSION: &str = "1.10-2";
 
 /// The objects; where a beginning fits several, the first is meant.
-const OBJECTS: [&Object; 17] = [
+const OBJECTS: [&Object; 18] = [
     &link::OBJECT,
     &addr::OBJECT,
     &route::OBJECT,
@@ -67,6 +69,7 @@ const OBJECTS: [&Object; 17] = [
     &lldp::OBJECT,
     &drops::OBJECT,
     &limit::OBJECT,
+    &capture::OBJECT,
 ];
 
 /// What a command works with.
@@ -154,6 +157,13 @@ fn object(prog: &str, line: Line, client: Client, mut out: Out) -> u8 {
         Some(object) => object.command(word),
         None => Command::from_word(word),
     });
+    // What stands behind this one is its filter; there is but one command.
+    let (parsed, ahead) = match (found, parsed) {
+        (Some(object), Some(None)) if object.name == capture::OBJECT.name => {
+            (Some(Some(Command::Show)), command.clone())
+        }
+        (_, parsed) => (parsed, None),
+    };
     if let (false, Some(None), Some(word)) = (options.help, parsed, &command) {
         // DIFFERS: C dpip says only this.
         out.complain(&format!("invalid command {word}"));
@@ -176,7 +186,7 @@ fn object(prog: &str, line: Line, client: Client, mut out: Out) -> u8 {
             0
         }
         Some(command) if !options.help => {
-            let words: Vec<String> = words.collect();
+            let words: Vec<String> = ahead.into_iter().chain(words).collect();
             let mut cx = Cx {
                 options,
                 client,

@@ -18,6 +18,7 @@ use crate::idle::{Backoff, Idle, Rest, exact_sleeps};
 use crate::port::{Batch, Clock, Mbuf, Pool, Receiver, RxQueue, SharedSender, TxQueue, mem};
 use crate::wake::{Napper, Peer, Reports};
 use crate::wiring::{DeviceCounters, Seqs, Wiring};
+use crate::watch::{Sampler, Watch};
 
 /// Everything an lcore is given at start.
 #[derive(Debug)]
@@ -58,6 +59,8 @@ pub struct Plan {
     pub stop: Arc<AtomicBool>,
     /// What to do while nothing comes.
     pub idle: Idle,
+    /// Who looks on.
+    pub watch: Arc<Watch>,
 }
 
 /// One counter: written by one lcore, read by all.
@@ -164,15 +167,30 @@ struct LcoreIo {
     inboxes: Vec<Option<Peer>>,
     outbox: Reports,
     counters: Arc<LcoreCounters>,
+    watch: Arc<Watch>,
+    sampler: Sampler,
 }
 
 impl LcoreIo {
     #[inline]
     fn flush_tx(&mut self) {
+        if self.watch.is_on() {
+            self.show();
+        }
         for (queue, batch) in &mut self.tx {
             if let (Some(queue), false) = (queue, batch.is_empty()) {
                 send(queue, batch, &self.counters);
             }
+        }
+    }
+
+    /// What is about to be sent, for who looks on.
+    #[cold]
+    fn show(&mut self) {
+        for ((_, batch), port) in self.tx.iter().zip(0..) {
+            let frames = batch.frames();
+            self.watch
+                .look(self.id.0, PortId(port), true, frames, &mut self.sampler);
         }
     }
 
@@ -300,6 +318,11 @@ impl Io for LcoreIo {
                 if self.shaped {
                     self.spill.push((port, batch.take()));
                 } else {
+                    if self.watch.is_on() {
+                        let frames = batch.frames();
+                        self.watch
+                            .look(self.id.0, port, true, frames, &mut self.sampler);
+                    }
                     send(tx, batch, &self.counters);
                 }
             }),
@@ -463,6 +486,8 @@ pub fn run(plan: Plan) {
         inboxes: plan.inboxes,
         outbox: plan.outbox,
         counters: Arc::clone(&counters),
+        watch: plan.watch,
+        sampler: Sampler::default(),
     };
     let worker = Worker::advised(plan.worker, clock.now(), &|region| {
         let _ = mem::advise_huge(region);
@@ -578,6 +603,12 @@ impl Lcore {
             let bytes: usize = self.slots.iter().flatten().map(Frame::total_len).sum();
             counters.ipackets.add(n as u64);
             counters.ibytes.add(bytes as u64);
+            if self.io.watch.is_on() {
+                let frames = self.slots.iter().flatten();
+                self.io
+                    .watch
+                    .look(self.io.id.0, *port, false, frames, &mut self.io.sampler);
+            }
             let let_in = if self.io.shaped {
                 schedule_in(&mut self.worker, *port, &mut self.slots, n, now)
             } else {

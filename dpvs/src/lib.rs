@@ -15,4 +15,5 @@ pub mod port;
 pub mod ports;
 pub mod start;
 pub mod wake;
+pub mod watch;
 pub mod wiring;

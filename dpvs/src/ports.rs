@@ -20,6 +20,7 @@ use crate::lcore::LcoreCounters;
 use crate::made::Made;
 use crate::master::{Affinity, Link, Netif, PortChange};
 use crate::port::{Pool, Port, PortInfo, Rule};
+use crate::watch::Watch;
 
 /// A started port.
 #[derive(Debug)]
@@ -63,6 +64,8 @@ pub struct Ports {
     pub bonds: usize,
     /// VLAN devices and tunnels.
     pub made: Made,
+    /// Who looks on.
+    pub watch: Arc<Watch>,
 }
 
 impl Device {
@@ -350,6 +353,10 @@ impl Netif for Ports {
 
     fn socket_of(&self, lcore: u8) -> u8 {
         self.sockets.get(&lcore).copied().unwrap_or(0)
+    }
+
+    fn watch(&self) -> Option<&Watch> {
+        Some(&self.watch)
     }
 
     fn laddrs(&mut self, wanted: &[(PortId, IpAddr)]) -> Returns {

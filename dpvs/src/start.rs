@@ -29,6 +29,7 @@ use crate::port::mem::Ahead;
 use crate::port::{self, Eal, HostBridge, Pool, SharedSender, ring};
 use crate::ports::{Device, Ports};
 use crate::wake::{Napper, Peer, Reports, Waker};
+use crate::watch::Watch;
 
 /// Why the daemon cannot start.
 #[derive(Debug)]
@@ -109,6 +110,7 @@ pub fn start(conf: &Conf, plan: &Plan, eal: Eal) -> Result<(Running, Parts), Sta
     let mut bound = bind(conf, plan, &eal, &pools, &mut bridges)?;
 
     let stop = Arc::new(AtomicBool::new(false));
+    let watch: Arc<Watch> = Arc::default();
     let (outbox, events) = mpsc::channel();
     let waker = Waker::new().map_err(|e| StartError(format!("waking the master: {e}")))?;
     let waker = Arc::new(waker);
@@ -232,6 +234,7 @@ pub fn start(conf: &Conf, plan: &Plan, eal: Eal) -> Result<(Running, Parts), Sta
                 ahead: ahead.clone(),
                 stop: Arc::clone(&stop),
                 idle,
+                watch: Arc::clone(&watch),
             },
         ));
     }
@@ -292,6 +295,7 @@ pub fn start(conf: &Conf, plan: &Plan, eal: Eal) -> Result<(Running, Parts), Sta
                 counters,
                 sockets,
                 ways,
+                watch,
             },
             topology,
             links,

@@ -154,6 +154,7 @@ fn worker_lcore_moves_frames_every_way() {
         counters: Arc::clone(&counters),
         ahead: Ahead::start().unwrap(),
         stop: Arc::clone(&stop),
+        watch: Arc::default(),
         idle: Idle {
             pause_turns: 8,
             sleep_after: Duration::from_micros(200),

@@ -116,7 +116,7 @@ fn example(object: &Object, value: &'static str) -> &'static str {
         "SET[,src|dst]" => "deny",
         "PATTERN" => "tcp",
         "NET|PORTS" => "10.0.0.0/24",
-        "ADDR" | "ADDR[/PLEN]" | "ADDR|any" => "10.0.0.1",
+        "ADDRESS" | "ADDR" | "ADDR[/PLEN]" | "ADDR|any" => "10.0.0.1",
         "ENTRY" | "SERVICE" => "10.0.0.1",
         "NAME" | "TEXT" | "BOND" | "DEV" | "DEV|all" => "x0",
         other => choices(object, other).first().copied().unwrap_or("x0"),

@@ -62,6 +62,7 @@ impl<F: Frame> Worker<F> {
                     self.snap = Some(snap);
                 }
             }
+            ToWorker::Send { port, frame } => self.send_bytes(port, &frame, io),
             ToWorker::Zero { dests } => {
                 if dests.is_empty() {
                     self.dests.iter_mut().for_each(|d| zero(&mut d.counters));

@@ -22,6 +22,13 @@ use crate::worker::Worker;
 /// OSPF goes to the kernel before anything else looks at it.
 const OSPF: u8 = 89;
 
+/// Ethernet type of LLDP (IEEE 802.1AB).
+const LLDP: [u8; 2] = [0x88, 0xcc];
+/// Longest frame of it.
+const LLDP_MAX: usize = 1514;
+/// Frames of it that the master is told of in a second.
+const LLDP_PER_SECOND: u32 = 64;
+
 /// Neighbours the others are told of in a millisecond at most.
 const TOLD_PER_MS: u32 = 16;
 
@@ -41,8 +48,28 @@ impl<F: Frame> Worker<F> {
             Kind::Arp => self.arp(snap, from, frame, now, io),
             Kind::Ip4 | Kind::Flow4 => self.ip4(snap, from, frame, head, now, io),
             Kind::Ip6 | Kind::Flow6 => self.ip6(snap, from, frame, head, now, io),
+            Kind::Other if snap.settings.lldp && frame.data()[12..14] == LLDP => {
+                self.lldp(from.port, &frame, now, io);
+            }
             Kind::Other => self.give_host(snap, from.port, frame, io),
             Kind::Bad => self.drop(head.reason),
+        }
+    }
+
+    /// A neighbour on the link says who it is.
+    fn lldp<I: Io<Frame = F>>(&mut self, port: PortId, frame: &F, now: Now, io: &mut I) {
+        self.drop(Reason::Consumed);
+        let mut bytes = vec![0; frame.total_len().min(LLDP_MAX)];
+        // A neighbour says it twice a minute: more is not meant for us.
+        if self.heard.0 != now.millis() / 1000 {
+            self.heard = (now.millis() / 1000, 0);
+        }
+        self.heard.1 += 1;
+        if self.heard.1 <= LLDP_PER_SECOND && frame.read(0, &mut bytes) {
+            io.report(crate::message::FromWorker::Lldp {
+                port,
+                frame: bytes.into(),
+            });
         }
     }
 

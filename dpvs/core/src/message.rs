@@ -76,6 +76,13 @@ pub enum ToWorker {
         /// Own address to announce.
         addr: IpAddr,
     },
+    /// Sends a whole frame.
+    Send {
+        /// Device.
+        port: PortId,
+        /// Ethernet header first.
+        frame: Box<[u8]>,
+    },
     /// Sets the counters of these servers to zero.
     Zero {
         /// Servers; empty = every one, which is a long look on a worker with
@@ -243,6 +250,13 @@ pub enum Piece {
 /// From a worker to the master.
 #[derive(Debug)]
 pub enum FromWorker {
+    /// A frame of LLDP was received ([`crate::snapshot::Settings::lldp`]).
+    Lldp {
+        /// Device.
+        port: PortId,
+        /// Ethernet header first.
+        frame: Box<[u8]>,
+    },
     /// The worker forwards by that epoch; the old snapshot is given back so that
     /// freeing it is the master's work.
     Installed {

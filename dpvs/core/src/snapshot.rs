@@ -246,6 +246,8 @@ pub struct Settings {
     pub defence_udp_drop: bool,
     /// Drop TCP non-SYN packets to a VIP that match no connection.
     pub defence_tcp_drop: bool,
+    /// Frames of LLDP are the master's, not the kernel's.
+    pub lldp: bool,
     /// How clients' addresses go to the servers of UDP services.
     pub uoa_mode: UoaMode,
     /// How many first datagrams of a flow carry them; 0 = none.
@@ -339,6 +341,7 @@ impl Default for Settings {
             fast_xmit: true,
             defence_udp_drop: false,
             defence_tcp_drop: false,
+            lldp: false,
             uoa_mode: UoaMode::Opp,
             uoa_max_trail: 0,
             expire_quiescent_template: false,

@@ -158,6 +158,8 @@ pub struct Worker<F: Frame> {
     pub(crate) limits: Limits,
     /// Frames that wait for another worker's answer.
     pub(crate) held: Held<F>,
+    /// Second, and frames of LLDP reported in it.
+    pub(crate) heard: (u64, u32),
     /// The burst in work came from another worker.
     pub(crate) handed: bool,
     /// Counts up for identifications of packets.
@@ -216,6 +218,7 @@ impl<F: Frame> Worker<F> {
             isn: IsnMaker::new(a.rotate_left(23) ^ c, b.rotate_left(41) ^ d),
             icmp_sent: (0, 0),
             told: (0, 0),
+            heard: (0, 0),
             handed: false,
             ident: a as u32,
             frags: None,

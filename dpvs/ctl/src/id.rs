@@ -154,6 +154,9 @@ ids! {
     GET_DEST_EXTS = 7533, "Ours: lists the dests that [`crate::msg::DestExt`] adds to.";
     SET_LIMIT = 7540, "Ours: limits rates of a service or address: [`crate::msg::RateLimit`].";
     GET_LIMITS = 7541, "Ours: lists rate limits.";
+    SET_CAPTURE_START = 7560, "Ours: begins a capture: [`crate::msg::CaptureConf`].";
+    SET_CAPTURE_STOP = 7561, "Ours: ends it.";
+    GET_CAPTURE = 7570, "Ours: frames captured: [`crate::msg::CaptureFrame`].";
 }
 
 /// One module's ids: get range, set range, only with the agent switch.
@@ -197,6 +200,7 @@ const RANGES: &[Range] = &[
     range((7501, 7503), (1, 0), false),
     range((7530, 7533), (7520, 7526), false),
     range((7541, 7541), (7540, 7540), false),
+    range((7570, 7570), (7560, 7561), false),
 ];
 
 /// Whether a daemon has a handler for `id` under `kind`. One that has none

@@ -2,6 +2,7 @@
 //! they are checked when the crate is compiled.
 
 mod acl;
+mod capture;
 mod conn;
 mod eal;
 mod ifaddr;
@@ -20,6 +21,10 @@ mod tc;
 mod tunnel;
 
 pub use acl::AclConf;
+pub use capture::{
+    CaptureConf, CaptureFrame, CaptureHead, CapturedFrames, capture_dir, decode_capture,
+    encode_capture,
+};
 pub use conn::{ConnArray, ConnEntry, ConnReq, SockPair, conn_get, conn_result};
 pub use eal::{EalPool, EalRing, EalSeg, EalZone, decode_eal_wide, encode_eal_wide};
 pub use ifaddr::{

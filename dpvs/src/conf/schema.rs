@@ -279,7 +279,7 @@ static GLOBAL: &[Keyword] = &[
     num!(I "log_async_pool_size", 1023..=1_073_741_823, conf.global.log_async_pool_size, Pow2Less1)
         .pending("asynchronous logging"),
     switch!(I "kni", conf.global.kni),
-    switch!(N "lldp", conf.global.lldp).pending("the LLDP agent"),
+    switch!(N "lldp", conf.global.lldp),
     switch!(I "pdump", conf.global.pdump).pending("packet capture by dpdk-pdump"),
 ];
 

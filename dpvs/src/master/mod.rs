@@ -10,6 +10,7 @@ pub mod error;
 mod jobs;
 mod kept;
 mod listings;
+mod lldp;
 mod netif;
 pub mod process;
 mod publish;
@@ -18,6 +19,7 @@ mod serve;
 mod server;
 mod settings;
 mod state;
+mod traffic;
 mod waste;
 mod workers;
 
@@ -82,6 +84,11 @@ pub struct Master {
     waste: Waste,
     rates: Rates,
     checks: checks::Checks,
+    lldp: lldp::Agent,
+    /// The capture that runs: its client's token, and when that read last.
+    capture: Option<(u64, Instant)>,
+    /// Traffic statistics, while they are switched on.
+    traffic: Option<traffic::Traffic>,
     next_second: Instant,
     /// Devices that are gone, and the epoch from which on no worker has them.
     unplugging: Vec<(u64, PortId)>,
@@ -117,6 +124,9 @@ impl Master {
             waste: Waste::start(),
             rates: Rates::new(Instant::now()),
             checks: checks::Checks::default(),
+            lldp: lldp::Agent::default(),
+            capture: None,
+            traffic: None,
             next_second: Instant::now(),
             unplugging: Vec::new(),
             link_locals: !conf.ipv6.disable && conf.ipv6.addr_gen_mode != AddrGen::None,
@@ -132,6 +142,10 @@ impl Master {
     pub fn apply(&mut self, conf: &Conf) {
         self.publisher.set_settings(settings(conf));
         self.state.guards.sets.pool = conf.misc.ipset_hash_pool_size as usize;
+        if self.lldp.on != conf.global.lldp {
+            self.lldp.on = conf.global.lldp;
+            self.state.net_changed = true;
+        }
         self.state
             .services
             .set_mh_list_order(conf.conn.mh_list_order);
@@ -172,6 +186,7 @@ impl Master {
             self.state.expire_addrs(now);
             self.listings.expire(now);
             self.netif.every_second();
+            self.look_on(now);
         }
         if !self.unplugging.is_empty() {
             self.unplug_gone();
@@ -223,6 +238,9 @@ impl Master {
                     self.waste.extend(retired);
                     self.publisher.installed(worker, epoch);
                     self.reached(server);
+                }
+                FromWorker::Lldp { port, frame } => {
+                    self.lldp.heard(port, &frame, now);
                 }
                 FromWorker::Spent { snapshot, .. } => self.waste.extend(snapshot),
                 FromWorker::DestDrained { dest, .. } => {

@@ -10,6 +10,7 @@ use dpvs_core::snapshot::Tag;
 use dpvs_ctl::msg::{BondSet, BondStatus, LcoreStats, NicBasic, NicDev, NicStats};
 
 use super::state::link::Link;
+use crate::watch::Watch;
 
 /// A change of a port asked for by `dpip link set`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -100,6 +101,10 @@ pub trait Netif {
     }
     /// How replies find their worker; `None` for a port that is not there.
     fn affinity(&self, _port: PortId) -> Option<Affinity> {
+        None
+    }
+    /// Where frames can be looked at; `None` where there are none.
+    fn watch(&self) -> Option<&Watch> {
         None
     }
     /// Called once a second, for what has to be looked at again.

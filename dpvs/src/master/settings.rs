@@ -35,6 +35,7 @@ pub fn settings(conf: &Conf) -> Settings {
         fast_xmit: !conf.conn.fast_xmit_close,
         defence_udp_drop: conf.udp.defence_drop,
         defence_tcp_drop: conf.tcp.defence_drop,
+        lldp: conf.global.lldp,
         uoa_mode: match conf.udp.uoa_mode {
             conf::UoaMode::Opp => UoaMode::Opp,
             conf::UoaMode::Ipo => UoaMode::Ipo,

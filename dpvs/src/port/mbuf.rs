@@ -428,6 +428,11 @@ impl Batch {
         }
     }
 
+    /// The packets that wait.
+    pub fn frames(&self) -> impl Iterator<Item = &Mbuf> {
+        self.slots[..self.len].iter().flatten()
+    }
+
     /// Bytes of all packets that wait.
     #[inline]
     #[must_use]

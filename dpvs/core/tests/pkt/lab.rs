@@ -320,7 +320,8 @@ impl Lab {
                 FromWorker::SynFlood { rate, .. } => self.floods.push(rate.is_some()),
                 FromWorker::DestDown { dest, .. } => self.reported.push((dest, false)),
                 FromWorker::DestUp { dest, .. } => self.reported.push((dest, true)),
-                FromWorker::Installed { .. }
+                FromWorker::Lldp { .. }
+                | FromWorker::Installed { .. }
                 | FromWorker::Spent { .. }
                 | FromWorker::Reply { .. } => {}
             }

@@ -370,7 +370,7 @@ impl Director {
                     None => panic!("{}: told {text}", self.at),
                 }
             }
-            FromWorker::Installed { .. } | FromWorker::Spent { .. } => {}
+            FromWorker::Installed { .. } | FromWorker::Spent { .. } | FromWorker::Lldp { .. } => {}
             other => panic!("{}: unexpected {other:?}", self.at),
         }
     }

@@ -6,9 +6,9 @@ use super::{Client, malformed};
 use crate::error::CtlError;
 use crate::id;
 use crate::msg::{
-    DropCount, EalPool, EalRing, EalSeg, EalZone, IfTraf, IpsetInfo, IpsetMember, IpsetParam,
-    KniFlow, LldpMessage, LldpParam, PortAffinity, RateLimit, TcConf, Tunnel, WorkerTurns,
-    decode_eal_wide, decode_ipsets,
+    CaptureConf, CapturedFrames, DropCount, EalPool, EalRing, EalSeg, EalZone, IfTraf, IpsetInfo,
+    IpsetMember, IpsetParam, KniFlow, LldpMessage, LldpParam, PortAffinity, RateLimit, TcConf,
+    Tunnel, WorkerTurns, decode_capture, decode_eal_wide, decode_ipsets,
 };
 use crate::types::{Blob, Name};
 use crate::wire::{Tail, Wire, decode_counted};
@@ -205,6 +205,31 @@ impl Client {
     /// See [`CtlError`]; `ShortReply` without a byte from one that does not tell.
     pub fn limits(&self) -> Result<Vec<RateLimit>, CtlError> {
         self.counted(id::GET_LIMITS, &[], Tail::Exact)
+    }
+
+    /// Begins a capture. Only our daemon can.
+    ///
+    /// # Errors
+    /// See [`CtlError`]; `EXIST` while another one captures.
+    pub fn capture_start(&self, conf: &CaptureConf) -> Result<(), CtlError> {
+        self.set(id::SET_CAPTURE_START, &conf.encode())
+    }
+
+    /// What has been captured since the last time, and how many frames were lost.
+    ///
+    /// # Errors
+    /// See [`CtlError`]; `NOTEXIST` if the capture has ended.
+    pub fn capture_read(&self, conf: &CaptureConf) -> Result<(u64, CapturedFrames), CtlError> {
+        let reply = self.get(id::GET_CAPTURE, &conf.encode())?;
+        decode_capture(&reply).map_err(|e| malformed(id::GET_CAPTURE, e))
+    }
+
+    /// Ends a capture.
+    ///
+    /// # Errors
+    /// See [`CtlError`].
+    pub fn capture_stop(&self, conf: &CaptureConf) -> Result<(), CtlError> {
+        self.set(id::SET_CAPTURE_STOP, &conf.encode())
     }
 
     fn counted<T: Wire>(&self, id: u32, body: &[u8], tail: Tail) -> Result<Vec<T>, CtlError> {

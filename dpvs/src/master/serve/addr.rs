@@ -274,6 +274,7 @@ impl Master {
                 let groups = self.groups(id).into_iter();
                 macs.extend(groups.map(|(g, _)| group_mac(g)));
             }
+            macs.extend(self.lldp_group(port));
             macs.sort_unstable();
             macs.dedup();
             self.netif.join(port, &macs);

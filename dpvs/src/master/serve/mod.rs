@@ -19,6 +19,7 @@ mod service;
 mod tc;
 mod tunnel;
 mod vlan;
+mod watch;
 
 use dpvs_core::frame::{PortId, WorkerId};
 use dpvs_core::message::{Query, Reply};
@@ -131,6 +132,10 @@ impl Master {
             id::TUNNEL_CHANGE | id::TUNNEL_REPLACE => self.tunnel_change(body),
             id::SET_VLAN_ADD => self.vlan_add(body),
             id::SET_VLAN_DEL => self.vlan_del(body),
+            id::SET_IFTRAF_ADD => self.traffic_switch(true),
+            id::SET_IFTRAF_DEL => self.traffic_switch(false),
+            id::SET_CAPTURE_START => self.capture_start(body),
+            id::SET_CAPTURE_STOP => self.capture_stop(body),
             id::SET_NEIGH_ADD => self.neigh_change(body, true),
             id::SET_NEIGH_DEL => self.neigh_change(body, false),
             id::SET_BLKLST_ADD => self.acl_change(body, Colour::Black, true),
@@ -178,6 +183,9 @@ impl Master {
             id::GET_CONN_ALL => self.conn_list(body),
             id::GET_CONN_SPECIFIED => self.conn_find(body),
             id::IP6_STATS => self.ip6_stats(),
+            id::GET_LLDP_SHOW => self.lldp_show(body),
+            id::GET_IFTRAF_SHOW => self.traffic_list(body),
+            id::GET_CAPTURE => self.capture_read(body),
             id::GET_DROPS => Ok(self.drops()),
             id::GET_PORT_AFFINITY => self.port_affinity(body),
             id::GET_TURNS => Ok(self.turns()),

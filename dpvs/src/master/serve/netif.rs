@@ -161,6 +161,9 @@ impl Master {
         if self.state.links.get(port).is_some_and(|l| l.forward2kni) {
             basic.flags |= dpvs_ctl::msg::nic_flag::FWD2KNI;
         }
+        if self.speaks(port) {
+            basic.flags |= dpvs_ctl::msg::nic_flag::LLDP;
+        }
         if let Some(tc) = self.state.tcs.port(port) {
             if tc.on[Side::Egress as usize] {
                 basic.flags |= dpvs_ctl::msg::nic_flag::TC_EGRESS;
@@ -334,8 +337,13 @@ impl Master {
                 self.state.tcs.switch(port, side, on);
             }
         }
-        if set.flags & nic_set::LLDP_ON != 0 {
-            self.inert("LLDP of a port");
+        if let Some(on) = on(nic_set::LLDP_ON, nic_set::LLDP_OFF) {
+            self.lldp.off.retain(|p| *p != port);
+            if !on {
+                self.lldp.off.push(port);
+            }
+            self.lldp.hurry();
+            self.join_groups();
         }
         if self.state.links.over(port).is_some() {
             for change in pairs.into_iter().flatten() {
