@@ -184,6 +184,18 @@ _dpip_words() {
     limit::src-cps) offer='-' ;;
     limit::percent) offer='-' ;;
     limit::burst) offer='-' ;;
+    capture) offer='show help' ;;
+    capture:show) offer='dev host port proto dir count seconds snaplen file' ;;
+    capture:list) offer='dev host port proto dir count seconds snaplen file' ;;
+    capture::dev) offer='device' ;;
+    capture::host) offer='-' ;;
+    capture::port) offer='-' ;;
+    capture::proto) offer='tcp udp sctp icmp icmp6' ;;
+    capture::dir) offer='in out both' ;;
+    capture::count) offer='-' ;;
+    capture::seconds) offer='-' ;;
+    capture::snaplen) offer='-' ;;
+    capture::file) offer='-' ;;
   esac
 }
 
@@ -202,6 +214,7 @@ _dpip_next() {
   done
   if [ -n "$skip" ]; then offer=; return; fi
   if [ -z "$object" ]; then offer='link addr route neigh vlan tunnel qsch cls ipv6 iftraf eal-mem ipset flow maddr lldp drop limit'; return; fi
+  if [ -z "$object" ]; then offer='link addr route neigh vlan tunnel qsch cls ipv6 iftraf eal-mem ipset flow maddr lldp drop capture'; return; fi
   if [ -z "$command" ]; then _dpip_words "$object"; return; fi
   if [ -n "$last" ]; then
     _dpip_words "$object::$last"
