@@ -19,6 +19,7 @@ use crate::port::{Batch, Clock, Mbuf, Pool, Receiver, RxQueue, SharedSender, TxQ
 use crate::wake::{Napper, Peer, Reports};
 use crate::wiring::{DeviceCounters, Seqs, Wiring};
 use crate::watch::{Sampler, Watch};
+use crate::wiring::{DeviceCounters, Seqs, Wiring};
 
 /// Everything an lcore is given at start.
 #[derive(Debug)]

@@ -166,6 +166,10 @@ fn copy(message: &ToWorker) -> ToWorker {
             port: *port,
             addr: *addr,
         },
+        T::Send { port, frame } => T::Send {
+            port: *port,
+            frame: frame.clone(),
+        },
         T::Zero { dests } => T::Zero {
             dests: dests.clone(),
         },
