@@ -17,7 +17,6 @@ use dpvs_core::worker::{Worker, WorkerConf};
 use crate::idle::{Backoff, Idle, Rest, exact_sleeps};
 use crate::port::{Batch, Clock, Mbuf, Pool, Receiver, RxQueue, SharedSender, TxQueue, mem};
 use crate::wake::{Napper, Peer, Reports};
-use crate::wiring::{DeviceCounters, Seqs, Wiring};
 use crate::watch::{Sampler, Watch};
 use crate::wiring::{DeviceCounters, Seqs, Wiring};
 

@@ -217,7 +217,8 @@ impl Master {
         let Some(worker) = self.workers.ids().next() else {
             return;
         };
-        for port in self.state.links.ids() {
+        let ports: Vec<PortId> = self.state.links.ids().collect();
+        for port in ports {
             if self.speaks(port)
                 && let Some(frame) = self.lldp_frame(port, now)
             {
