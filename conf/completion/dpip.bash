@@ -213,8 +213,6 @@ _dpip_next() {
     else last=$word; fi
   done
   if [ -n "$skip" ]; then offer=; return; fi
-  if [ -z "$object" ]; then offer='link addr route neigh vlan tunnel qsch cls ipv6 iftraf eal-mem ipset flow maddr lldp drop limit'; return; fi
-  if [ -z "$object" ]; then offer='link addr route neigh vlan tunnel qsch cls ipv6 iftraf eal-mem ipset flow maddr lldp drop capture'; return; fi
   if [ -z "$object" ]; then offer='link addr route neigh vlan tunnel qsch cls ipv6 iftraf eal-mem ipset flow maddr lldp drop limit capture'; return; fi
   if [ -z "$command" ]; then _dpip_words "$object"; return; fi
   if [ -n "$last" ]; then
