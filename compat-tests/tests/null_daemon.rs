@@ -360,7 +360,7 @@ fn a_reload_keeps_the_services() -> Result<()> {
     Ok(())
 }
 
-/// Every form of dpip's listings, and what the daemon does not do yet.
+/// Every form of dpip's listings.
 #[test]
 fn dpip_shows_everything_in_every_form() -> Result<()> {
     let daemon = start()?;
@@ -409,9 +409,8 @@ fn dpip_shows_everything_in_every_form() -> Result<()> {
     for line in ["qsch show dev dpdk0", "ipset list", "lldp show dev dpdk0"] {
         let words: Vec<&str> = line.split_whitespace().collect();
         let out = tool(daemon.dir.path(), "dpip", &words)?;
-        assert_eq!(out.code(), 1, "{line}");
         assert!(
-            out.stderr.contains("this dpvs does not support `"),
+            !out.stderr.contains("does not support"),
             "{line}: {}",
             out.stderr
         );
