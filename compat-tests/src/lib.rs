@@ -9,6 +9,7 @@ pub mod bench;
 pub mod bins;
 pub mod decap;
 pub mod error;
+pub mod flood;
 pub mod frames;
 pub mod lab;
 pub mod netns;

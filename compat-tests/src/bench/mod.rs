@@ -21,6 +21,7 @@ pub mod program;
 pub mod report;
 pub mod sample;
 pub mod setup;
+pub mod synflood;
 pub mod telemetry;
 pub mod testpmd;
 pub mod wake;
@@ -36,7 +37,7 @@ use crate::error::{Context, Error, Result};
 pub type Measurement = fn(&Options) -> Result<bool>;
 
 /// Every measurement, in the order in which they run.
-pub const MEASUREMENTS: [(&str, Measurement); 7] = [
+pub const MEASUREMENTS: [(&str, Measurement); 8] = [
     ("core", core::run),
     ("setup", setup::run),
     ("memory", memory::run),
@@ -44,6 +45,7 @@ pub const MEASUREMENTS: [(&str, Measurement); 7] = [
     ("control", control::run),
     ("workers", workers::run),
     ("latency", latency::run),
+    ("synflood", synflood::run),
 ];
 
 /// How long and how often to measure.

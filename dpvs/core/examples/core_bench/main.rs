@@ -2,7 +2,7 @@
 //! `Worker::process`, without EAL, driver or generator.
 //!
 //!     core_bench forward proto=udp af=4 flows=100000 dir=both runs=5 seconds=1
-//!     core_bench setup   kind=udp|syn|life|expire af=4 flows=1000000 runs=5
+//!     core_bench setup   kind=udp|syn|life|expire|flood af=4 flows=1000000 runs=5
 //!     core_bench churn   flows=10000000 percent=1
 //!     core_bench memory  flows=10000000
 //!     core_bench workers count=8 | threads count=2
@@ -98,6 +98,7 @@ mod tests {
             "churn proto=udp flows=4000 percent=10 silence=1 mpps=0.05 packets=20000",
             "setup kind=udp af=6 flows=3000",
             "setup kind=syn af=4 flows=3000",
+            "setup kind=flood af=6 flows=5000 runs=2",
             "setup kind=expire af=4 flows=20000",
             "setup kind=life af=4 flows=20000",
             "memory af=4 flows=5000",

@@ -12,6 +12,7 @@ use crate::flows::{CLIENT_ACK, CLIENT_SYN, SERVER_SYN};
 use crate::frames::{ACK, Chosen, FIN, Packet, SERVER_ISN};
 use crate::report::{Args, Line};
 use crate::rig::{FRAMES, Rig, Spent};
+use crate::world::World;
 
 /// Opens flows `from..from + count` by one packet each, while whatever the rig
 /// has begun goes on.
@@ -89,7 +90,7 @@ pub(crate) fn wave(rig: &mut Rig, from: u32, chosen: &mut Vec<Chosen>) -> u32 {
 pub(crate) fn run(args: &Args) -> Result<(), String> {
     let kind = args.text("kind", "udp");
     let mut world = args.world()?;
-    world.tcp = matches!(kind, "syn" | "life");
+    world.tcp = matches!(kind, "syn" | "life" | "flood");
     let count: u32 = args.number("flows", 1_000_000)?;
     let runs: u64 = args.number("runs", 1)?;
     match kind {
@@ -110,6 +111,7 @@ pub(crate) fn run(args: &Args) -> Result<(), String> {
                     .print();
             }
         }
+        "flood" => flood(world, count, runs),
         "expire" => steady(
             &mut Rig::new(world, (0, 1), 6 * count as usize, quick(1)),
             kind,
@@ -122,9 +124,31 @@ pub(crate) fn run(args: &Args) -> Result<(), String> {
             count,
             runs,
         ),
-        other => return Err(format!("kind={other}: udp, syn, life or expire")),
+        other => return Err(format!("kind={other}: udp, syn, life, expire or flood")),
     }
     Ok(())
+}
+
+/// SYNs nobody means, answered by cookies: the service is proxied from the second on.
+fn flood(world: World, count: u32, runs: u64) {
+    let mut settings = Settings::default();
+    settings.synproxy.auto_syn_rate = 1;
+    let mut rig = Rig::new(world, (0, 1), 1 << 16, settings);
+    rig.begin_aside();
+    fill(&mut rig, 0, FRAMES as u32);
+    rig.finish();
+    for run in 0..runs {
+        let before = rig.worker.stats().synproxy.syn;
+        rig.begin();
+        fill(&mut rig, (run as u32 + 1) * count, count);
+        let spent = rig.finish();
+        assert_eq!(
+            rig.worker.stats().synproxy.syn - before,
+            u64::from(count),
+            "each got a cookie"
+        );
+        line(&rig, "flood", count, run, &spent, 1).print();
+    }
 }
 
 /// Datagrams' connections end after so many seconds.

@@ -1,8 +1,8 @@
 //! SYN cookies: what a SYN said, in the sequence number of the answer.
 //!
 //! cookie = H(0) + client's number + minute << 24 + (H(minute) + offer) mod 2^24,
-//! all modulo 2^32 (DPVS facts §15.1). H is SipHash-1-3 of the four-tuple, keyed by
-//! a secret that is derived anew every half an hour; a cookie is good for three to
+//! all modulo 2^32 (DPVS facts §15.1). H is SipHash-1-3 of the four-tuple and the
+//! client's number, keyed by a secret that is derived anew every half an hour; a cookie is good for three to
 //! four minutes. Nothing is kept of the SYN. Knows addresses and numbers, no packet.
 
 use std::hash::Hasher;
@@ -129,8 +129,8 @@ impl Cookies {
         let minute = self.minute(now);
         self.last = minute + 1;
         let key = self.key(minute / ERA);
-        let low = hash(key, tuple, minute + 1).wrapping_add(offer.bits()) & LOW;
-        hash(key, tuple, 0)
+        let low = hash(key, tuple, seq, minute + 1).wrapping_add(offer.bits()) & LOW;
+        hash(key, tuple, seq, 0)
             .wrapping_add(seq)
             .wrapping_add((minute as u32) << 24)
             .wrapping_add(low)
@@ -172,13 +172,15 @@ fn open<A: Net>(
     cookie: u32,
     (minute, era): (u64, u64),
 ) -> Option<Offer> {
-    let rest = cookie.wrapping_sub(hash(key, tuple, 0)).wrapping_sub(seq);
+    let rest = cookie
+        .wrapping_sub(hash(key, tuple, seq, 0))
+        .wrapping_sub(seq);
     let age = (minute as u32).wrapping_sub(rest >> 24) & 0xff;
     let made = minute.checked_sub(u64::from(age))?;
     if age >= AGE || made / ERA != era {
         return None;
     }
-    Offer::from_bits((rest & LOW).wrapping_sub(hash(key, tuple, made + 1)) & LOW)
+    Offer::from_bits((rest & LOW).wrapping_sub(hash(key, tuple, seq, made + 1)) & LOW)
 }
 
 fn word((k0, k1): Key, words: &[u64]) -> u64 {
@@ -189,8 +191,11 @@ fn word((k0, k1): Key, words: &[u64]) -> u64 {
     hash.finish()
 }
 
+/// DIFFERS: the client's number is hashed, too. In DPVS (and Linux) it is only added,
+/// so that an ACK is good again whenever both sides have sent as many bytes: the last
+/// one of such a connection would begin another.
 #[inline(always)]
-fn hash<A: Net>((k0, k1): Key, tuple: &Tuple<A>, count: u64) -> u32 {
+fn hash<A: Net>((k0, k1): Key, tuple: &Tuple<A>, seq: u32, count: u64) -> u32 {
     let mut hash = SipHasher13::new_with_keys(k0, k1);
     match (tuple.src.ip(), tuple.dst.ip()) {
         (IpAddr::V4(src), IpAddr::V4(dst)) => {
@@ -205,7 +210,8 @@ fn hash<A: Net>((k0, k1): Key, tuple: &Tuple<A>, count: u64) -> u32 {
         }
     }
     let ports = u64::from(tuple.sport) << 48 | u64::from(tuple.dport) << 32;
-    hash.write_u64(ports ^ count);
+    hash.write_u64(ports | u64::from(seq));
+    hash.write_u64(count);
     hash.finish() as u32
 }
 

@@ -116,6 +116,13 @@ fn belongs_to_its_syn() {
     }
     assert_eq!(cookies.check(&t, 101, cookie, now), None);
     assert_eq!(cookies.check(&t, 100, cookie ^ 1, now), None);
+    // Later, when both sides have sent as much.
+    for n in 1..5000 {
+        assert_eq!(
+            cookies.check(&t, 100 + n, cookie.wrapping_add(n), now),
+            None
+        );
+    }
     assert_eq!(Cookies::new(3, 5).check(&t, 100, cookie, now), None);
     // Another instance with the same secret.
     let same = Cookies::new(3, 4).check(&t, 100, cookie, now);

@@ -224,17 +224,6 @@ pub(super) fn listed_dest(d: &Server, c: &DestCounters, rates: Stats) -> Dest {
     out
 }
 
-/// The SYN proxy translates numbers in both directions.
-/// DIFFERS: DPVS takes other forwarding modes, whose connections then fail.
-fn may_proxy(entry: &Entry, server: &Server) -> Result<()> {
-    if entry.options.flags & svc_flag::SYNPROXY == 0 || server.mode == FwdMode::FullNat {
-        return Ok(());
-    }
-    Err(Fault::Unsupported(
-        "SYN proxy with servers in another mode than FullNAT: it sees one direction only",
-    ))
-}
-
 /// Head, then the servers with what the workers counted.
 fn dests_body(mut head: Vec<u8>, dests: &[Server], rates: &[Stats], parts: Vec<Part>) -> Vec<u8> {
     let mut sums = vec![DestCounters::default(); dests.len()];
@@ -352,7 +341,7 @@ impl Master {
         let options = options(s, pe_sip)?;
         self.state.services.edit(&key, |entry| {
             entry.options = options;
-            entry.dests.iter().try_for_each(|d| may_proxy(entry, d))
+            entry.dests.iter().try_for_each(|d| entry.may_proxy(d))
         })?;
         self.limit_service(key, s);
         Ok(Answer::Done)
@@ -419,9 +408,6 @@ impl Master {
                 ));
             }
             _ => {}
-        }
-        if let Some(entry) = self.state.services.get(&key) {
-            may_proxy(entry, &server)?;
         }
         change(&mut self.state.services, &key, server).map_err(invalid_if_missing)?;
         Ok(Answer::Done)

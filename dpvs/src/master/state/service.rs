@@ -83,6 +83,17 @@ impl Entry {
             .find(|d| d.addr == addr && d.port == port)
     }
 
+    /// The SYN proxy translates numbers in both directions.
+    /// DIFFERS: DPVS takes other forwarding modes, whose connections then fail.
+    pub(crate) fn may_proxy(&self, server: &Server) -> Result<()> {
+        if self.options.flags & svc_flag::SYNPROXY == 0 || server.mode == FwdMode::FullNat {
+            return Ok(());
+        }
+        let why = "SYN proxy with servers in another mode than FullNAT: it sees one direction only";
+        tracing::warn!("{why}: refused");
+        Err(Fault::Unsupported(why))
+    }
+
     /// Adds a server. Thresholds the wrong way round are refused as DPVS does.
     pub(crate) fn add_dest(&mut self, server: Server) -> Result<()> {
         if server.min_conn > server.max_conn {
@@ -91,6 +102,7 @@ impl Entry {
         if self.dest(server.addr, server.port).is_some() {
             return Err(Fault::Exists);
         }
+        self.may_proxy(&server)?;
         self.dests.insert(0, server);
         Ok(())
     }
@@ -99,6 +111,7 @@ impl Entry {
         if server.min_conn > server.max_conn {
             return Err(Fault::Invalid("lower threshold above the upper one"));
         }
+        self.may_proxy(&server)?;
         let old = self.dest(server.addr, server.port).ok_or(Fault::Missing)?;
         *old = Server {
             id: old.id,
