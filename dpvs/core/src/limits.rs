@@ -31,8 +31,10 @@ pub(crate) struct Limit {
     turn: u8,
     /// In the list of those that are short.
     short: bool,
-    /// Somebody was asked last time, and will answer.
+    /// Somebody was asked and has not answered.
     asked: bool,
+    /// Nobody had anything; asked again by and by.
+    dry: bool,
     /// Full until there are less than the lower threshold.
     full: bool,
     /// For the keeper: connections of each worker.
@@ -131,12 +133,13 @@ impl<F: Frame> Worker<F> {
         let Some(limit) = self.limits.of.get_mut(&dest) else {
             return;
         };
-        if limit.short || limit.full {
+        if limit.asked || limit.dry || limit.full {
             return;
         }
-        limit.short = true;
+        if !std::mem::replace(&mut limit.short, true) {
+            self.limits.short.push(dest);
+        }
         limit.refused = 0;
-        self.limits.short.push(dest);
         self.ask_limit(dest, io);
     }
 
@@ -215,6 +218,8 @@ impl<F: Frame> Worker<F> {
             let Some(limit) = self.limits.of.get_mut(&dest) else {
                 continue;
             };
+            limit.dry = false;
+            limit.refused = 0;
             if limit.full || left > limit.quota(me, workers) / 8 {
                 limit.short = false;
             } else {
@@ -263,8 +268,10 @@ impl<F: Frame> Worker<F> {
                     return;
                 };
                 limit.loan += i64::from(number);
+                limit.asked = false;
                 limit.refused = if number > 0 { 0 } else { limit.refused + 1 };
                 let dry = limit.refused + 1 >= workers;
+                limit.dry = dry;
                 if dry && limit.min > 0 && !limit.full && self.left(dest) == 0 {
                     self.declare_full(dest, io);
                 }

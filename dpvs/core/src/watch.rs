@@ -1,10 +1,11 @@
 //! Passive check of servers: connections that fail or succeed are told to the
 //! master, which takes a server out and back (DPVS facts §11).
 //!
-//! DIFFERS: a reset counts against a server only if the server sent it; with DPVS a
-//! client that resets half-open connections takes servers out.
+//! DIFFERS: a reset counts against a server only if the server sent it, and a
+//! handshake that is never finished only if the server did not answer; with DPVS
+//! clients that leave connections half open take servers out.
 
-use crate::conn::Handle;
+use crate::conn::{Handle, flags};
 use crate::conn::table::Family;
 use crate::frame::{Frame, Io};
 use crate::message::FromWorker;
@@ -22,14 +23,15 @@ impl<F: Frame> Worker<F> {
         conn: Handle,
         io: &mut I,
     ) {
-        let (dest, proto, state) = if conn.is_v6() {
+        let (dest, proto, state, bits) = if conn.is_v6() {
             let e = <u128 as Family>::entry(&self.conns, conn);
-            (e.dest, e.proto, e.state)
+            (e.dest, e.proto, e.state, e.flags)
         } else {
             let e = <u32 as Family>::entry(&self.conns, conn);
-            (e.dest, e.proto, e.state)
+            (e.dest, e.proto, e.state, e.flags)
         };
-        if self.dests.get(dest as usize).is_some_and(|d| d.checked) && unanswered(proto, state) {
+        let watched = self.dests.get(dest as usize).is_some_and(|d| d.checked);
+        if watched && unanswered(proto, state) && (proto != TCP || bits & flags::RS_SEEN == 0) {
             self.failed(snap, DestId(dest), io);
         }
     }

@@ -32,7 +32,14 @@ scripts! {
     icmp_errors
     icmp_modes
     kernel
+    lower_threshold
     max_conn
+    max_conn_workers
+    ops
+    passive_check
+    persistence
+    persistence_workers
+    sip
     limits
     lists
     mtu_v4

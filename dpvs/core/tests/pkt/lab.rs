@@ -800,6 +800,7 @@ impl Lab {
             "defence-tcp-drop" => s.defence_tcp_drop = on(value)?,
             "defence-udp-drop" => s.defence_udp_drop = on(value)?,
             "synproxy" => Self::set_synproxy(&mut s.synproxy, values, vars)?,
+            "expire-quiescent-template" => s.expire_quiescent_template = on(value)?,
             "neigh-timeout" => s.neigh_timeout = vars.field(value, 31)?,
             "uoa" => match value {
                 "opp" => s.uoa_mode = UoaMode::Opp,

@@ -124,6 +124,16 @@ impl Run {
                 self.lab.drained.remove(at);
             }
             "gather" => self.gather = rest == "on",
+            "forget" => self.vars.forget(rest),
+            "reported" => {
+                self.lab.pass(0);
+                let said = std::mem::take(&mut self.lab.reported);
+                let said: Vec<&str> = said
+                    .iter()
+                    .map(|(_, up)| if *up { "up" } else { "down" })
+                    .collect();
+                return self.same("reported", rest, &said.join(" "));
+            }
             "flood" => {
                 let got: Vec<_> = std::mem::take(&mut self.lab.floods)
                     .iter()

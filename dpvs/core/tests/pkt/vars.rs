@@ -48,6 +48,11 @@ impl Vars {
         total.ok_or_else(|| "a number is missing".into())
     }
 
+    /// Forgets a variable.
+    pub fn forget(&mut self, name: &str) {
+        self.0.remove(name);
+    }
+
     /// A sum that has to fit in a field of so many bits; it wraps at 32.
     pub fn field(&self, text: &str, bits: u32) -> Result<u32, String> {
         let value = self.number(text)?;
