@@ -5,8 +5,8 @@
 //! handshake that is never finished only if the server did not answer; with DPVS
 //! clients that leave connections half open take servers out.
 
-use crate::conn::{Handle, flags};
 use crate::conn::table::Family;
+use crate::conn::{Handle, flags};
 use crate::frame::{Frame, Io};
 use crate::message::FromWorker;
 use crate::proto::{tcp, udp};
