@@ -239,7 +239,7 @@ fn bring_up(
                 (to_host, from_host) = (Some(tx), Some(wire_rx));
             }
             Err(e) => {
-                tracing::warn!("device {name}: no host port, the kernel is not on this wire: {e}")
+                tracing::warn!("device {name}: no host port, the kernel is not on this wire: {e}");
             }
         }
     }
