@@ -159,8 +159,35 @@ fn refusals_about_services_have_the_codes_of_dpvs() {
             af: Af::INET,
             ..Service::default()
         })),
-        ErrCode::NOTSUPP
+        ErrCode::INVAL
     );
+    // A match service is known by its match, byte for byte.
+    let by_match = Service {
+        matched,
+        af: Af::INET,
+        proto: 17,
+        sched_name: s.sched_name,
+        ..Service::default()
+    };
+    c.add_service(&by_match).unwrap();
+    assert_eq!(code(c.add_service(&by_match)), ErrCode::EXIST);
+    let mut wan = dest("192.0.2.20:0", 1);
+    wan.set_fwd_mode(6);
+    c.add_dest(&by_match, &wan).unwrap();
+    let listed = c.service(&by_match).unwrap();
+    assert_eq!((listed.matched, listed.port.get()), (matched, 0));
+    assert_eq!(listed.num_dests, 1);
+    let narrower = Match {
+        oifname: Name::truncated("dpdk1"),
+        ..matched
+    };
+    let other = Service {
+        matched: narrower,
+        ..by_match
+    };
+    assert_eq!(code(c.del_service(&other)), ErrCode::INVAL);
+    c.del_service(&by_match).unwrap();
+    assert_eq!(code(c.del_service(&by_match)), ErrCode::INVAL);
     let six = service("[2001:db8::1]:80", "rr");
     c.add_service(&six).unwrap();
     assert_eq!(
