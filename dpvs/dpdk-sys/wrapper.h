@@ -180,6 +180,7 @@ static inline void dpvs_pktmbuf_free(struct rte_mbuf *m)
 struct dpvs_steer {
 	uint8_t v6;
 	uint8_t tcp; /* else UDP */
+	uint8_t whole; /* all packets for the address */
 	uint8_t fuzzy; /* signature mode of ixgbe's flow director */
 	uint8_t addr[16];
 	uint16_t port;
@@ -240,7 +241,9 @@ static inline int dpvs_flow_steer(uint16_t port, const struct dpvs_steer *s,
 		items[n].spec = &ip4;
 		items[n++].mask = &ip4_mask;
 	}
-	if (s->tcp) {
+	if (s->whole) {
+		/* nothing more is looked at */
+	} else if (s->tcp) {
 		tcp.hdr.dst_port = s->port;
 		tcp_mask.hdr.dst_port = s->port_mask;
 		items[n].type = RTE_FLOW_ITEM_TYPE_TCP;

@@ -15,7 +15,8 @@ use dpvs_core::tc::Side;
 use dpvs_core::worker::{Worker, WorkerConf};
 
 use crate::idle::{Backoff, Idle, Rest, exact_sleeps};
-use crate::port::{Batch, Clock, Mbuf, Pool, Receiver, RxQueue, SharedSender, TxQueue, mem};
+use crate::isolated::Source;
+use crate::port::{Batch, Clock, Mbuf, Pool, Receiver, SharedSender, TxQueue, mem};
 use crate::wake::{Napper, Peer, Reports};
 use crate::watch::{Sampler, Watch};
 use crate::wiring::{DeviceCounters, Seqs, Wiring};
@@ -26,7 +27,7 @@ pub struct Plan {
     /// Its worker.
     pub worker: WorkerConf,
     /// Receive queues to poll, in order.
-    pub rx: Vec<(PortId, RxQueue)>,
+    pub rx: Vec<(PortId, Source)>,
     /// Its transmit queue on each port (index = [`PortId`]).
     pub tx: Vec<Option<TxQueue>>,
     /// Towards the kernel, for each port that has a host port.
@@ -126,6 +127,19 @@ pub struct LcoreCounters {
 }
 
 impl LcoreCounters {
+    /// Counts a receive call that gave `n` of at most `most` packets.
+    #[inline]
+    pub(crate) fn received(&self, n: usize, most: usize) {
+        self.bursts.add(1);
+        let size = match n {
+            0 => &self.zero,
+            _ if n == most => &self.full,
+            _ if n <= most / 2 => &self.to_half,
+            _ => &self.over_half,
+        };
+        size.add(1);
+    }
+
     #[inline]
     fn turn(&self, micros: u64) {
         let place = (u64::BITS - micros.leading_zeros()) as usize;
@@ -517,7 +531,7 @@ struct Lcore {
     growth: Arc<mem::Growth>,
     worker: Worker<Mbuf>,
     io: LcoreIo,
-    rx: Vec<(PortId, RxQueue)>,
+    rx: Vec<(PortId, Source)>,
     from_host: Vec<(PortId, Receiver)>,
     handed: Receiver,
     wiring: Inbox<Wiring>,
@@ -587,19 +601,10 @@ impl Lcore {
         let mut total = 0;
         for (port, queue) in &mut self.rx {
             let n = queue.burst(&mut self.slots);
-            counters.bursts.add(1);
+            counters.received(n, BURST);
             if n == 0 {
-                counters.zero.add(1);
                 continue;
             }
-            let size = if n == BURST {
-                &counters.full
-            } else if n <= BURST / 2 {
-                &counters.to_half
-            } else {
-                &counters.over_half
-            };
-            size.add(1);
             let bytes: usize = self.slots.iter().flatten().map(Frame::total_len).sum();
             counters.ipackets.add(n as u64);
             counters.ibytes.add(bytes as u64);

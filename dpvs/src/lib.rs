@@ -7,6 +7,7 @@ mod bind;
 mod bonds;
 pub mod conf;
 pub mod idle;
+pub mod isolated;
 pub mod lcore;
 pub mod log;
 pub mod made;

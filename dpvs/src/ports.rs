@@ -41,6 +41,10 @@ pub struct Device {
     pub fast_free: bool,
     /// Everything goes to the host port too.
     pub forward2kni: bool,
+    /// The queue whose packets are the kernel's.
+    pub kni_queue: Option<u16>,
+    /// Flow rules of addresses whose packets go there.
+    pub kni_flows: BTreeMap<IpAddr, Rule>,
     /// MAC addresses of devices on it, heard besides its own.
     pub heard: Vec<[u8; 6]>,
     /// Multicast MACs of our own addresses.
@@ -81,6 +85,8 @@ impl Device {
             host: None,
             fast_free: false,
             forward2kni: false,
+            kni_queue: None,
+            kni_flows: BTreeMap::new(),
             heard: Vec::new(),
             joined: Vec::new(),
             kernel: Vec::new(),
@@ -145,6 +151,26 @@ impl Netif for Ports {
                 forward2kni: d.forward2kni,
             })
             .collect()
+    }
+
+    fn kni_flow(&mut self, port: PortId, addr: IpAddr) -> Result<(), String> {
+        let d = self.devices.get_mut(usize::from(port.0)).ok_or("no port")?;
+        let queue = d.kni_queue.ok_or("the kni worker has no queue of it")?;
+        let rule = d
+            .port
+            .steer_address(addr, queue)
+            .map_err(|e| e.to_string())?;
+        d.kni_flows.insert(addr, rule);
+        Ok(())
+    }
+
+    fn kni_unflow(&mut self, port: PortId, addr: IpAddr) {
+        if let Some(d) = self.devices.get_mut(usize::from(port.0))
+            && let Some(rule) = d.kni_flows.remove(&addr)
+            && let Err(e) = d.port.unsteer(rule)
+        {
+            tracing::debug!("{e}");
+        }
     }
 
     fn bonds(&self) -> usize {

@@ -22,11 +22,12 @@ use crate::affinity::{Ways, Wish};
 use crate::bind::{Bound, bind};
 use crate::conf::{Conf, FdirMode, IdleDefs, Plan, WorkerPlan};
 use crate::idle::Idle;
+use crate::isolated::{Isolated, Source};
 use crate::lcore::{self, LcoreCounters};
 use crate::made::Made;
 use crate::master::{LcoreQueues, Topology, WorkerLink};
 use crate::port::mem::Ahead;
-use crate::port::{self, Eal, HostBridge, Pool, SharedSender, ring};
+use crate::port::{self, Eal, HostBridge, Pool, RxQueue, Sender, SharedSender, ring};
 use crate::ports::{Device, Ports};
 use crate::wake::{Napper, Peer, Reports, Waker};
 use crate::watch::Watch;
@@ -120,6 +121,7 @@ pub fn start(conf: &Conf, plan: &Plan, eal: Eal) -> Result<(Running, Parts), Sta
     let idle = idle(&conf.idle, naps(&bound));
     let seed = random_seed()?;
     let mut wires = Vec::new();
+    let mut receiving: BTreeMap<u32, Vec<(RxQueue, Sender)>> = BTreeMap::new();
     let count = u8::try_from(plan.workers.len()).map_err(|_| {
         StartError(format!(
             "{} workers; at most 255 are possible",
@@ -184,16 +186,26 @@ pub fn start(conf: &Conf, plan: &Plan, eal: Eal) -> Result<(Running, Parts), Sta
                 from_host.push((port_id(at), receiver));
             }
         }
-        let rx = worker
-            .rx
-            .iter()
-            .filter_map(|(p, q)| {
-                Some((
-                    port_id(*p),
-                    bound.get_mut(*p)?.rx.get_mut(usize::from(*q))?.take()?,
-                ))
-            })
-            .collect();
+        let mut rx = Vec::new();
+        for (p, q) in &worker.rx {
+            let queue = bound
+                .get_mut(*p)
+                .and_then(|b| b.rx.get_mut(usize::from(*q)));
+            let Some(queue) = queue.and_then(Option::take) else {
+                continue;
+            };
+            let source = match worker.isolated.iter().find(|i| i.queue == (*p, *q)) {
+                None => Source::Queue(queue),
+                Some(isolated) => {
+                    let name = format!("isolated_{p}_{q}");
+                    let (sender, ring) = ring::channel(&eal, &name, isolated.ring, socket)?;
+                    let queues: &mut Vec<_> = receiving.entry(isolated.lcore).or_default();
+                    queues.push((queue, sender));
+                    Source::Ring(ring)
+                }
+            };
+            rx.push((port_id(*p), source));
+        }
         plans.push((
             worker.lcore,
             lcore::Plan {
@@ -256,6 +268,45 @@ pub fn start(conf: &Conf, plan: &Plan, eal: Eal) -> Result<(Running, Parts), Sta
         lcores.push(lcore);
     }
     let mut host_thread = None;
+    for (lcore, queues) in receiving {
+        let shared = Arc::new(LcoreCounters::default());
+        counters.insert(u8::try_from(lcore).unwrap_or(u8::MAX), Arc::clone(&shared));
+        let isolated = Isolated {
+            queues,
+            counters: shared,
+            clock: eal.clock(),
+            idle,
+            stop: Arc::clone(&stop),
+        };
+        eal.launch(lcore, move || isolated.run())?;
+        lcores.push(lcore);
+    }
+    if let Some(kni) = &plan.kni {
+        let queues = |b: &Bound| b.device.host.is_some();
+        for (p, q) in &kni.rx {
+            let Some(b) = bound.get_mut(*p).filter(|b| queues(b)) else {
+                continue;
+            };
+            let rx = b.rx.get_mut(usize::from(*q)).and_then(Option::take);
+            let mine = kni.tx.iter().find(|(port, _)| port == p);
+            let tx = mine.and_then(|(_, q)| b.tx.get_mut(usize::from(*q))?.take());
+            let name = b.device.host.as_deref().unwrap_or_default();
+            let bridge = bridges
+                .iter_mut()
+                .find(|bridge| bridge.host().name() == name);
+            if let (Some(bridge), Some(rx)) = (bridge, rx) {
+                tracing::info!("device {}: queue {q} is the kernel's alone", b.device.name);
+                if b.device.info.reta_size == 0 {
+                    tracing::warn!(
+                        "device {}: its driver spreads packets to all queues; those on queue {q} go to the kernel",
+                        b.device.name
+                    );
+                }
+                b.device.kni_queue = Some(*q);
+                bridge.own_queues(rx, tx);
+            }
+        }
+    }
     let (host, changes) = mpsc::channel();
     if conf.global.kni {
         let stop = Arc::clone(&stop);
@@ -317,6 +368,18 @@ fn check_lcores(plan: &Plan, eal: &Eal) -> Result<(), StartError> {
             .collect::<Vec<_>>()
             .join(" ")
     };
+    for worker in &plan.workers {
+        for isolated in &worker.isolated {
+            if isolated.lcore == eal.main_lcore() || !eal.lcores().contains(&isolated.lcore) {
+                return fail(format!(
+                    "worker `{}`: isol_rx_cpu_ids names lcore {}, which EAL has not enabled as a worker (enabled: {}); name it in --lcores after `--`",
+                    worker.name,
+                    isolated.lcore,
+                    enabled()
+                ));
+            }
+        }
+    }
     for worker in plan.workers.iter().chain(&plan.kni) {
         if worker.lcore == eal.main_lcore() {
             return fail(format!(
@@ -403,7 +466,21 @@ fn topology(plan: &Plan, eal: &Eal) -> Topology {
         rx: w.rx.iter().map(|(p, q)| (port_id(*p), *q)).collect(),
         tx: w.tx.iter().map(|(p, q)| (port_id(*p), *q)).collect(),
     };
+    let mut isolated: Vec<LcoreQueues> = Vec::new();
+    for i in plan.workers.iter().flat_map(|w| &w.isolated) {
+        let lcore = u8::try_from(i.lcore).unwrap_or(u8::MAX);
+        let queue = (port_id(i.queue.0), i.queue.1);
+        match isolated.iter_mut().find(|l| l.lcore == lcore) {
+            Some(known) => known.rx.push(queue),
+            None => isolated.push(LcoreQueues {
+                lcore,
+                rx: vec![queue],
+                tx: vec![],
+            }),
+        }
+    }
     Topology {
+        isolated,
         master: u8::try_from(eal.main_lcore()).unwrap_or(0),
         kni: plan.kni.as_ref().map(queues),
         workers: plan.workers.iter().map(queues).collect(),

@@ -138,7 +138,7 @@ fn worker_lcore_moves_frames_every_way() {
             conns: 1000,
             seed: [1, 2, 3, 4],
         },
-        rx: vec![(PortId(0), into.rx.remove(0))],
+        rx: vec![(PortId(0), into.rx.remove(0).into())],
         tx: vec![Some(out.tx.remove(0))],
         to_host: vec![Some(to_host)],
         from_host: vec![(PortId(0), from_host)],

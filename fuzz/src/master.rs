@@ -174,6 +174,7 @@ impl Lab {
             master: 1,
             kni: None,
             workers: vec![queues(0), queues(1)],
+            isolated: vec![],
         };
         let ports = Box::new(Ports {
             macs: [frames::MAC0, frames::MAC1],

@@ -31,6 +31,19 @@ pub struct WorkerPlan {
     pub rx: Vec<(usize, u16)>,
     /// Transmit queues as (index into [`Plan::ports`], queue id).
     pub tx: Vec<(usize, u16)>,
+    /// Receive queues that other lcores poll for it.
+    pub isolated: Vec<Isolated>,
+}
+
+/// A receive queue that an lcore polls for a worker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Isolated {
+    /// Index into [`Plan::ports`], and queue id.
+    pub queue: (usize, u16),
+    /// EAL lcore id.
+    pub lcore: u32,
+    /// Entries of the ring between.
+    pub ring: u32,
 }
 
 /// The checked mapping.
@@ -144,6 +157,7 @@ pub fn plan(conf: &Conf) -> Result<Plan, Vec<PlanError>> {
             lcore: worker.cpu,
             rx: vec![],
             tx: vec![],
+            isolated: vec![],
         };
         for port in &worker.ports {
             let Some(&at) = index.get(&port.name) else {
@@ -200,6 +214,33 @@ pub fn plan(conf: &Conf) -> Result<Plan, Vec<PlanError>> {
                     }
                     into.push((at, u16::try_from(id).unwrap_or(u16::MAX)));
                 }
+            }
+        }
+        for port in worker
+            .ports
+            .iter()
+            .filter(|_| worker.kind == WorkerType::Slave)
+        {
+            let Some(&at) = index.get(&port.name) else {
+                continue;
+            };
+            // The i-th lcore is for the i-th queue.
+            for (&id, lcore) in port.rx.iter().zip(&port.isol_rx) {
+                let Some(lcore) = *lcore else { continue };
+                if conf.workers.iter().any(|w| w.cpu == lcore) {
+                    fail(
+                        -1,
+                        format!(
+                            "worker `{}`: isol_rx_cpu_ids of port `{}` names lcore {lcore}, which is a worker's own",
+                            worker.name, port.name
+                        ),
+                    );
+                }
+                made.isolated.push(Isolated {
+                    queue: (at, u16::try_from(id).unwrap_or(u16::MAX)),
+                    lcore,
+                    ring: port.isol_ring,
+                });
             }
         }
         lists.insert(worker.cpu, made);

@@ -302,8 +302,7 @@ static NETIF: &[Keyword] = &[
         open_bond,
         |d| d.conf.netif.bonds.push(d.bond.clone()),
         BOND
-    )
-    .pending("the bonding driver"),
+    ),
 ];
 
 static DEVICE: &[Keyword] = &[
@@ -387,10 +386,8 @@ static WORKER_PORT: &[Keyword] = &[
     list!("isol_rx_cpu_ids", parse_isol, |d| format!(
         "{:?}",
         d.port.isol_rx
-    ))
-    .pending("isolated receive lcores"),
-    num!(I "isol_rxq_ring_sz", 1024..=2_147_483_648, port.isol_ring, Pow2)
-        .pending("isolated receive lcores"),
+    )),
+    num!(I "isol_rxq_ring_sz", 1024..=2_147_483_648, port.isol_ring, Pow2),
 ];
 
 static TIMER: &[Keyword] = &[

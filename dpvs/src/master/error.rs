@@ -30,6 +30,8 @@ pub enum Fault {
     NoMemory,
     /// Ids are used up.
     NoRoom,
+    /// Not configured.
+    Disabled,
 }
 
 impl Fault {
@@ -48,6 +50,7 @@ impl Fault {
             Fault::Busy => ErrCode::BUSY,
             Fault::NoMemory => ErrCode::NOMEM,
             Fault::NoRoom => ErrCode::NOROOM,
+            Fault::Disabled => ErrCode::DISABLED,
         }
     }
 }

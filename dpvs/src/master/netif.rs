@@ -84,6 +84,15 @@ pub trait Netif {
     fn unplug(&mut self, _device: PortId) {}
     /// A port hears these unicast MAC addresses besides its own.
     fn hear(&mut self, _port: PortId, _macs: &[[u8; 6]]) {}
+    /// Has the NIC send packets for an address to the queue of the host ports.
+    ///
+    /// # Errors
+    /// Why it cannot.
+    fn kni_flow(&mut self, _port: PortId, _addr: IpAddr) -> Result<(), String> {
+        Err("no queue for it".into())
+    }
+    /// Ends that.
+    fn kni_unflow(&mut self, _port: PortId, _addr: IpAddr) {}
     /// Counters of an lcore.
     fn lcore_stats(&self, lcore: u8) -> LcoreStats;
     /// Turns with something to do an lcore made, by length in powers of two of
@@ -131,4 +140,6 @@ pub struct Topology {
     pub kni: Option<LcoreQueues>,
     /// Forwarding workers in ascending lcore order.
     pub workers: Vec<LcoreQueues>,
+    /// Lcores that only receive, for workers.
+    pub isolated: Vec<LcoreQueues>,
 }

@@ -214,6 +214,10 @@ impl Publisher {
                 }
             }
         }
+        // A rule of the NIC would come before everything else, too.
+        for (port, addr) in &state.kni_flows {
+            locals.insert(*addr, Local::Host { port: *port });
+        }
         // Only what differs, so that the rest is shared with the last snapshot.
         let gone: Vec<IpAddr> = self
             .current

@@ -69,7 +69,36 @@ impl Port {
         check(ret, || self.what("remove a flow rule")).map(drop)
     }
 
+    /// Makes a rule for all packets to an address.
+    ///
+    /// # Errors
+    /// The driver's reason why not.
+    pub fn steer_address(&self, addr: IpAddr, queue: u16) -> Result<Rule> {
+        let steer = Steer {
+            addr,
+            tcp: false,
+            port: 0,
+            mask: 0,
+            queue,
+            fuzzy: false,
+        };
+        let mut made = ptr::null_mut();
+        self.call(&steer, true, Some(&mut made))?;
+        NonNull::new(made)
+            .map(Rule)
+            .ok_or_else(|| Error::new(self.what("make a flow rule"), libc::EIO))
+    }
+
     fn call_steer(&self, steer: &Steer, made: Option<&mut *mut sys::rte_flow>) -> Result<()> {
+        self.call(steer, false, made)
+    }
+
+    fn call(
+        &self,
+        steer: &Steer,
+        whole: bool,
+        made: Option<&mut *mut sys::rte_flow>,
+    ) -> Result<()> {
         let mut addr = [0; 16];
         match steer.addr {
             IpAddr::V4(a) => addr[..4].copy_from_slice(&a.octets()),
@@ -78,6 +107,7 @@ impl Port {
         let raw = sys::dpvs_steer {
             v6: steer.addr.is_ipv6().into(),
             tcp: steer.tcp.into(),
+            whole: whole.into(),
             fuzzy: steer.fuzzy.into(),
             addr,
             port: steer.port.to_be(),

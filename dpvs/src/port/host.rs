@@ -201,6 +201,8 @@ pub struct HostBridge {
     to_kernel: Receiver,
     /// To the worker that sends the kernel's frames.
     to_wire: Sender,
+    /// Queues of the port that belong to the kernel.
+    own: Option<(RxQueue, Option<TxQueue>)>,
     slots: Burst<Mbuf>,
     batch: Batch,
 }
@@ -213,6 +215,7 @@ impl HostBridge {
             host,
             to_kernel,
             to_wire,
+            own: None,
             slots: empty_burst(),
             batch: Batch::new(),
         }
@@ -224,15 +227,30 @@ impl HostBridge {
         &self.host
     }
 
+    /// Receives from a queue of the port itself, and sends by one if there is one, so
+    /// that the kernel's packets pass no worker.
+    pub fn own_queues(&mut self, rx: RxQueue, tx: Option<TxQueue>) {
+        self.own = Some((rx, tx));
+    }
+
     /// Moves a burst each way; says how many frames that were.
     pub fn turn(&mut self) -> usize {
         let mut moved = self.to_kernel.burst(&mut self.slots);
         self.collect(moved);
         self.host.send(&mut self.batch);
 
+        if let Some((rx, _)) = &mut self.own {
+            let own = rx.burst(&mut self.slots);
+            self.collect(own);
+            self.host.send(&mut self.batch);
+            moved += own;
+        }
         let received = self.host.receive(&mut self.slots);
         self.collect(received);
-        self.to_wire.burst(&mut self.batch);
+        match &mut self.own {
+            Some((_, Some(tx))) => tx.flush(&mut self.batch),
+            _ => self.to_wire.burst(&mut self.batch),
+        };
         // A full ring: the worker is gone or far behind.
         self.batch.clear();
         moved += received;

@@ -232,6 +232,7 @@ impl Lab {
                     tx: vec![(PortId(0), n as u16)],
                 })
                 .collect(),
+            isolated: Vec::new(),
         };
         let mut server = Server::bind(&path).unwrap();
         let (c, j, s) = (Arc::clone(&changes), Arc::clone(&joined), Arc::clone(&stop));

@@ -8,6 +8,7 @@ mod acl;
 mod addr;
 mod conn;
 mod encap;
+mod flow;
 mod ipset;
 mod kept;
 mod laddr;
@@ -130,6 +131,9 @@ impl Master {
             id::TUNNEL_ADD => self.tunnel_add(body),
             id::TUNNEL_DEL => self.tunnel_del(body),
             id::TUNNEL_CHANGE | id::TUNNEL_REPLACE => self.tunnel_change(body),
+            id::SET_KNI_ADD => self.kni_add(body),
+            id::SET_KNI_DEL => self.kni_del(body),
+            id::SET_KNI_FLUSH => self.kni_flush(body),
             id::SET_VLAN_ADD => self.vlan_add(body),
             id::SET_VLAN_DEL => self.vlan_del(body),
             id::SET_IFTRAF_ADD => self.traffic_switch(true),
@@ -178,6 +182,7 @@ impl Master {
             id::NETIF_GET_BOND_STATUS => self.bond_status(body),
             id::NETIF_GET_MADDR => self.port_maddr(body),
             id::TUNNEL_SHOW => self.tunnel_list(body),
+            id::GET_KNI_LIST => self.kni_list(body),
             id::GET_VLAN_SHOW => self.vlan_list(body),
             id::GET_NEIGH_SHOW => self.neigh_list(body),
             id::GET_CONN_ALL => self.conn_list(body),

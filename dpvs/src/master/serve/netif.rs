@@ -43,12 +43,15 @@ impl Master {
             master_lcore_id: t.master,
             kni_lcore_id: t.kni.as_ref().map_or(0, |k| k.lcore),
             slave_lcore_num: u8::try_from(t.workers.len()).unwrap_or(u8::MAX),
-            isol_rx_lcore_num: 0,
+            isol_rx_lcore_num: u8::try_from(t.isolated.len()).unwrap_or(u8::MAX),
             slave_lcore_mask: t
                 .workers
                 .iter()
                 .fold(0, |m, w| m | 1u64.checked_shl(w.lcore.into()).unwrap_or(0)),
-            isol_rx_lcore_mask: 0,
+            isol_rx_lcore_mask: t
+                .isolated
+                .iter()
+                .fold(0, |m, w| m | 1u64.checked_shl(w.lcore.into()).unwrap_or(0)),
         };
         Ok(Answer::Body(mask.encode()))
     }
@@ -61,7 +64,8 @@ impl Master {
         if *id == self.topology.master {
             return Ok((*id, None));
         }
-        let mut known = self.topology.workers.iter().chain(&self.topology.kni);
+        let t = &self.topology;
+        let mut known = t.workers.iter().chain(&t.kni).chain(&t.isolated);
         let queues = known
             .find(|w| w.lcore == *id)
             .ok_or(Fault::Invalid("lcore without a task"))?;

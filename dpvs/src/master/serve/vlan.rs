@@ -90,6 +90,7 @@ impl Master {
     /// Removes a device made by command with its addresses and routes.
     pub(super) fn del_device(&mut self, port: PortId) {
         self.state.flush_addrs(port);
+        self.state.kni_flows.retain(|(p, _)| *p != port);
         self.state.routes.flush(port, true);
         self.state.routes.flush(port, false);
         self.state.links.remove(port, self.publisher.next_epoch());

@@ -37,6 +37,8 @@ pub(crate) struct State {
     pub(crate) services: Services,
     pub(crate) guards: Guards,
     pub(crate) tcs: Tcs,
+    /// Addresses whose packets go to the host port of a device.
+    pub(crate) kni_flows: Vec<(PortId, IpAddr)>,
     /// Devices, addresses or routes changed since the last snapshot.
     pub(crate) net_changed: bool,
 }
