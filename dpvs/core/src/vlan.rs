@@ -14,6 +14,9 @@ use crate::worker::Worker;
 const NOBODY: PortId = PortId(u16::MAX);
 
 /// The device a frame with that tag is for.
+///
+/// DIFFERS: a frame is for the device's MAC address then; DPVS takes the port's as
+/// well where the device has another.
 fn device(port: &Port, own: PortId, tag: Option<u16>) -> Option<PortId> {
     match tag.map(vlan::id) {
         // Without a tag, or with one that says a priority only (802.1Q 9.6).

@@ -95,7 +95,8 @@ impl Master {
             .saturating_sub(tunnel.overhead())
     }
 
-    /// Two tunnels with the same ends could not be told apart.
+    /// DIFFERS: two tunnels with the same ends could not be told apart and are
+    /// refused; DPVS compares the names only.
     fn same_ends(&self, tunnel: &Tunnel, but: Option<PortId>) -> bool {
         let ends = |t: &Tunnel| (t.kind, t.local, t.remote, t.input.key);
         self.state
