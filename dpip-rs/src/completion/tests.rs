@@ -33,7 +33,7 @@ fn offered(line: &str) -> Option<Vec<String>> {
 #[test]
 fn bash_offers_what_may_come_next() {
     for (line, wanted) in [
-        ("dpip l", "link lldp"),
+        ("dpip l", "limit link lldp"),
         ("dpip -s -i 2 ad", "addr"),
         ("dpip iftraf ", "disable enable help show"),
         ("dpip addr add 10.0.0.1/24 sc", "scope"),
