@@ -316,19 +316,12 @@ enum {
 	DPVS_BOND_MODE,
 	DPVS_BOND_PRIMARY,
 	DPVS_BOND_XMIT_POLICY,
+	/* set only: the library has the other half, and the delays of links, in its
+	 * headers and does not export them */
 	DPVS_BOND_MONITOR_MS,
-	DPVS_BOND_DOWN_DELAY_MS,
-	DPVS_BOND_UP_DELAY_MS,
 	/* set only; mode 4 */
 	DPVS_BOND_DEDICATED_QUEUES,
 };
-
-/* Declared by every release, exported by some only. */
-#pragma weak rte_eth_bond_link_monitoring_get
-#pragma weak rte_eth_bond_link_down_prop_delay_get
-#pragma weak rte_eth_bond_link_up_prop_delay_get
-#pragma weak rte_eth_bond_link_down_prop_delay_set
-#pragma weak rte_eth_bond_link_up_prop_delay_set
 
 static inline int dpvs_bond_get(uint16_t bond, int what)
 {
@@ -336,9 +329,6 @@ static inline int dpvs_bond_get(uint16_t bond, int what)
 	case DPVS_BOND_MODE: return rte_eth_bond_mode_get(bond);
 	case DPVS_BOND_PRIMARY: return rte_eth_bond_primary_get(bond);
 	case DPVS_BOND_XMIT_POLICY: return rte_eth_bond_xmit_policy_get(bond);
-	case DPVS_BOND_MONITOR_MS: return rte_eth_bond_link_monitoring_get ? rte_eth_bond_link_monitoring_get(bond) : -ENOTSUP;
-	case DPVS_BOND_DOWN_DELAY_MS: return rte_eth_bond_link_down_prop_delay_get ? rte_eth_bond_link_down_prop_delay_get(bond) : -ENOTSUP;
-	case DPVS_BOND_UP_DELAY_MS: return rte_eth_bond_link_up_prop_delay_get ? rte_eth_bond_link_up_prop_delay_get(bond) : -ENOTSUP;
 	default: return -EINVAL;
 	}
 }
@@ -350,8 +340,6 @@ static inline int dpvs_bond_set(uint16_t bond, int what, uint32_t value)
 	case DPVS_BOND_PRIMARY: return rte_eth_bond_primary_set(bond, value);
 	case DPVS_BOND_XMIT_POLICY: return rte_eth_bond_xmit_policy_set(bond, value);
 	case DPVS_BOND_MONITOR_MS: return rte_eth_bond_link_monitoring_set(bond, value);
-	case DPVS_BOND_DOWN_DELAY_MS: return rte_eth_bond_link_down_prop_delay_set ? rte_eth_bond_link_down_prop_delay_set(bond, value) : -ENOTSUP;
-	case DPVS_BOND_UP_DELAY_MS: return rte_eth_bond_link_up_prop_delay_set ? rte_eth_bond_link_up_prop_delay_set(bond, value) : -ENOTSUP;
 	case DPVS_BOND_DEDICATED_QUEUES:
 		return value ? rte_eth_bond_8023ad_dedicated_queues_enable(bond) :
 			       rte_eth_bond_8023ad_dedicated_queues_disable(bond);

@@ -109,11 +109,15 @@ pub(crate) fn bind(
             let name = bond.kni_name.clone();
             name.unwrap_or_else(|| format!("{}.kni", bond.name))
         });
-        let up = bring_up(eal, &bond.name, at, port, &settings, pool, kni, bridges)?;
+        let mut up = bring_up(eal, &bond.name, at, port, &settings, pool, kni, bridges)?;
+        up.device.monitor_ms = MONITOR_MS;
         bound.push(up);
     }
     Ok(bound)
 }
+
+/// Time between looks at the links of a bond's members.
+const MONITOR_MS: u32 = 100;
 
 /// A port that belongs to a bond, which configures and starts it.
 fn member(d: &DeviceConf, port: Port, pool: Pool, bond: &str) -> Result<Bound, StartError> {
@@ -164,6 +168,9 @@ fn join<'c>(
         port.add_member(device(name)?).map_err(told)?;
     }
     port.set_primary(device(primary)?).map_err(told)?;
+    // As DPVS shows it.
+    port.set_bond_option(BondOption::MonitorMs, MONITOR_MS)
+        .map_err(told)?;
     let mac = device(primary)?.mac().map_err(told)?;
     if let Err(e) = port.set_mac(mac) {
         tracing::info!("bonding {}: {e}", bond.name);

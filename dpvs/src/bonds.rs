@@ -51,14 +51,15 @@ pub(crate) fn status(devices: &[Device], at: usize) -> Option<BondStatus> {
         slaves,
         macaddr: mac_text(bond),
         xmit_policy: Name::truncated(policy.copied().unwrap_or_default()),
-        link_monitor_interval: bond.port.bond_option(BondOption::MonitorMs),
-        link_down_prop_delay: bond.port.bond_option(BondOption::DownDelayMs),
-        link_up_prop_delay: bond.port.bond_option(BondOption::UpDelayMs),
+        link_monitor_interval: i32::try_from(bond.monitor_ms).unwrap_or(i32::MAX),
+        // The driver's, which cannot be changed.
+        link_down_prop_delay: 0,
+        link_up_prop_delay: 0,
     })
 }
 
 /// Changes a bond.
-pub(crate) fn set(devices: &[Device], at: usize, set: &BondSet) -> Result<(), String> {
+pub(crate) fn set(devices: &mut [Device], at: usize, set: &BondSet) -> Result<(), String> {
     let bond = devices.get(at).ok_or("no such bond")?;
     let text = || Name::<32>(set.param.0);
     let named = || {
@@ -88,9 +89,17 @@ pub(crate) fn set(devices: &[Device], at: usize, set: &BondSet) -> Result<(), St
             let policy = policy.ok_or_else(|| format!("no policy {name}"))?;
             option(BondOption::XmitPolicy, u32::try_from(policy).unwrap_or(0))
         }
-        (bond_act::SET, bond_opt::MONITOR_INTERVAL) => option(BondOption::MonitorMs, number()),
-        (bond_act::SET, bond_opt::DOWN_PROP) => option(BondOption::DownDelayMs, number()),
-        (bond_act::SET, bond_opt::UP_PROP) => option(BondOption::UpDelayMs, number()),
+        (bond_act::SET, bond_opt::MONITOR_INTERVAL) => {
+            let ms = number();
+            let done = bond.port.set_bond_option(BondOption::MonitorMs, ms);
+            if let (Ok(()), Some(bond)) = (&done, devices.get_mut(at)) {
+                bond.monitor_ms = ms;
+            }
+            done
+        }
+        (bond_act::SET, bond_opt::DOWN_PROP | bond_opt::UP_PROP) => {
+            return Err("DPDK does not let the delays of links be set".into());
+        }
         _ => return Err("no such option of a bond".into()),
     };
     done.map_err(|e| e.to_string())

@@ -41,6 +41,8 @@ pub struct Device {
     pub fast_free: bool,
     /// Everything goes to the host port too.
     pub forward2kni: bool,
+    /// Of a bond: milliseconds between looks at its members' links.
+    pub monitor_ms: u32,
     /// The queue whose packets are the kernel's.
     pub kni_queue: Option<u16>,
     /// Flow rules of addresses whose packets go there.
@@ -85,6 +87,7 @@ impl Device {
             host: None,
             fast_free: false,
             forward2kni: false,
+            monitor_ms: 0,
             kni_queue: None,
             kni_flows: BTreeMap::new(),
             heard: Vec::new(),
@@ -182,7 +185,7 @@ impl Netif for Ports {
     }
 
     fn set_bond(&mut self, port: PortId, set: &BondSet) -> Result<(), String> {
-        bonds::set(&self.devices, usize::from(port.0), set)
+        bonds::set(&mut self.devices, usize::from(port.0), set)
     }
 
     fn plug(&mut self, device: PortId, link: &Link, tag: Option<Tag>) -> bool {

@@ -8,9 +8,10 @@ mod ctl_lab;
 use ctl_lab::{Lab, code};
 use dpvs_core::frame::PortId;
 use dpvs_core::inet::tunnel::{Kind, Options};
-use dpvs_core::snapshot::Tag;
-use dpvs_ctl::msg::{IfAddr, NicSet, Tunnel, Vlan, nic_set};
-use dpvs_ctl::{Af, Be16, Be32, ErrCode, Ip16, Name, id};
+use dpvs_core::snapshot::{Local, Tag};
+use dpvs_ctl::msg::{IfAddr, KniFlow, NicSet, Tunnel, Vlan, nic_set};
+use dpvs_ctl::wire::{Tail, decode_counted};
+use dpvs_ctl::{Af, Be16, Be32, ErrCode, Ip16, Name, Wire, id};
 
 fn vlan(name: &str, dev: &str, id: u16) -> Vlan {
     Vlan {
@@ -269,4 +270,43 @@ fn tunnels_come_change_and_go() {
         ErrCode::NODEV
     );
     assert_eq!(code(c.set(id::TUNNEL_ADD, &[0; 79])), ErrCode::INVAL);
+}
+
+#[test]
+fn addresses_of_the_kernel_by_flow() {
+    let lab = Lab::start();
+    let c = &lab.client;
+    let flow = |dev: &str, ip: [u8; 4]| KniFlow {
+        kind: 1,
+        ifname: Name::truncated(dev),
+        af: Af::INET,
+        addr: Ip16::from_ip(ip.into()),
+    };
+    let set = |id, flow: &KniFlow| c.set(id, &flow.encode());
+    let list = |dev: &str| {
+        let reply = c
+            .get(id::GET_KNI_LIST, &flow(dev, [0; 4]).encode())
+            .unwrap();
+        decode_counted::<KniFlow>(&reply, Tail::Exact).unwrap()
+    };
+    let one = flow("dpdk0", [192, 0, 2, 2]);
+    set(id::SET_KNI_ADD, &one).unwrap();
+    set(id::SET_KNI_ADD, &flow("dpdk0", [192, 0, 2, 3])).unwrap();
+    assert_eq!(list("dpdk0"), [one, flow("dpdk0", [192, 0, 2, 3])]);
+    let port = PortId(0);
+    let local = |ip: [u8; 4]| lab.snapshot(0).locals.get(&ip.into()).copied();
+    assert_eq!(local([192, 0, 2, 2]), Some(Local::Host { port }));
+    assert_eq!(code(set(id::SET_KNI_ADD, &one)), ErrCode::EXIST);
+    // Without host port, without device, something else than an address.
+    let refused = |f: &KniFlow| code(set(id::SET_KNI_ADD, f));
+    assert_eq!(refused(&flow("dpdk1", [1; 4])), ErrCode::NOTSUPP);
+    assert_eq!(refused(&flow("dpdk9", [1; 4])), ErrCode::NOTEXIST);
+    assert_eq!(refused(&KniFlow { kind: 2, ..one }), ErrCode::NOTSUPP);
+    assert_eq!(refused(&flow("dpdk0", [0; 4])), ErrCode::INVAL);
+    set(id::SET_KNI_DEL, &one).unwrap();
+    assert_eq!(local([192, 0, 2, 2]), None);
+    assert_eq!(code(set(id::SET_KNI_DEL, &one)), ErrCode::NOTEXIST);
+    set(id::SET_KNI_FLUSH, &flow("dpdk0", [0; 4])).unwrap();
+    assert!(list("dpdk0").is_empty());
+    assert_eq!(local([192, 0, 2, 3]), None);
 }

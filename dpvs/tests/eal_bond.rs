@@ -96,20 +96,10 @@ fn active_backup_uses_the_primary() {
     assert_eq!(bond.ready.port.primary(), Some(b));
     assert_eq!(bond.send(10), [0, 10]);
     assert_eq!(bond.received(), 20);
-    for (option, value) in [
-        (BondOption::MonitorMs, 50),
-        (BondOption::DownDelayMs, 100),
-        (BondOption::UpDelayMs, 200),
-        (BondOption::XmitPolicy, 2),
-    ] {
-        let set = bond.ready.port.set_bond_option(option, value);
-        assert!(set.is_ok(), "{option:?}: {set:?}");
-        assert_eq!(
-            bond.ready.port.bond_option(option),
-            value as i32,
-            "{option:?}"
-        );
-    }
+    let port = &bond.ready.port;
+    port.set_bond_option(BondOption::MonitorMs, 50).unwrap();
+    port.set_bond_option(BondOption::XmitPolicy, 2).unwrap();
+    assert_eq!(port.bond_option(BondOption::XmitPolicy), 2);
 }
 
 #[test]

@@ -12,6 +12,7 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use dpvs::idle::Idle;
+use dpvs::isolated::{Isolated, Source};
 use dpvs::lcore::{self, LcoreCounters, Plan};
 use dpvs::port::mem::Ahead;
 use dpvs::port::{Batch, Mbuf, Pool, Port, PortConf, Ready, ring};
@@ -115,10 +116,66 @@ fn wait_frame(what: &str, mut burst: impl FnMut(&mut Burst<Mbuf>) -> usize) -> V
     frames[0].data().to_vec()
 }
 
+/// An lcore that only receives: what comes waits in the ring, in order, and what
+/// has no room there is counted.
+fn isolated_lcore(pool: Pool) {
+    let eal = &lab().eal;
+    let mut port = start("net_ring2", pool);
+    let (sender, ring) = ring::channel(eal, "isolated", 64, 0).unwrap();
+    let counters = Arc::new(LcoreCounters::default());
+    let stop = Arc::new(AtomicBool::new(false));
+    let isolated = Isolated {
+        queues: vec![(port.rx.remove(0), sender)],
+        counters: Arc::clone(&counters),
+        clock: eal.clock(),
+        idle: Idle {
+            pause_turns: 8,
+            sleep_after: Duration::from_micros(200),
+            sleep: Duration::from_micros(50),
+        },
+        stop: Arc::clone(&stop),
+    };
+    let worker = eal.worker_lcores().next().unwrap();
+    eal.launch(worker, move || isolated.run()).unwrap();
+    for n in 0..100u8 {
+        let mut batch = one(&pool, &[n; 60], 0);
+        while port.tx[0].burst(&mut batch) == 0 {
+            std::thread::sleep(Duration::from_micros(100));
+        }
+    }
+    let end = std::time::Instant::now() + Duration::from_secs(5);
+    while counters.ipackets.get() < 100 {
+        assert!(
+            std::time::Instant::now() < end,
+            "{}",
+            counters.ipackets.get()
+        );
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    stop.store(true, Ordering::SeqCst);
+    eal.wait(worker);
+    // A ring of 64 places holds 63.
+    assert_eq!(
+        (counters.dropped.get(), counters.ibytes.get()),
+        (100 - 63, 6000)
+    );
+    let mut source = Source::Ring(ring);
+    let mut next = 0;
+    let mut slots = empty_burst();
+    while source.burst(&mut slots) > 0 {
+        for frame in slots.iter_mut().filter_map(Option::take) {
+            assert_eq!(frame.data()[0], next);
+            next += 1;
+        }
+    }
+    assert_eq!(next, 63);
+}
+
 #[test]
 fn worker_lcore_moves_frames_every_way() {
     let eal = &lab().eal;
     let pool = Pool::create(eal, "lcore", 4095, 64, 0).unwrap();
+    isolated_lcore(pool);
     // What the lcore sends leaves by net_ring0 and comes back to the test;
     // what the test sends on net_ring1 the lcore receives.
     let mut out = start("net_ring0", pool);

@@ -19,12 +19,8 @@ pub enum BondOption {
     Mode,
     /// What sending hashes: 0 layer 2, 1 layers 2 and 3, 2 layers 3 and 4.
     XmitPolicy,
-    /// Time between looks at the members' links, in milliseconds.
+    /// Time between looks at the members' links, in milliseconds; cannot be read.
     MonitorMs,
-    /// How long a link has to be down before it counts, in milliseconds.
-    DownDelayMs,
-    /// How long a link has to be up before it counts, in milliseconds.
-    UpDelayMs,
     /// Mode 4: a queue of the members for LACP alone.
     DedicatedQueues,
 }
@@ -35,8 +31,6 @@ impl BondOption {
             Self::Mode => sys::DPVS_BOND_MODE,
             Self::XmitPolicy => sys::DPVS_BOND_XMIT_POLICY,
             Self::MonitorMs => sys::DPVS_BOND_MONITOR_MS,
-            Self::DownDelayMs => sys::DPVS_BOND_DOWN_DELAY_MS,
-            Self::UpDelayMs => sys::DPVS_BOND_UP_DELAY_MS,
             Self::DedicatedQueues => sys::DPVS_BOND_DEDICATED_QUEUES,
         };
         raw as i32
@@ -121,7 +115,7 @@ impl Port {
         check(ret, || self.what(&format!("prefer {}", member.name()))).map(drop)
     }
 
-    /// A number of the bond; -1 if the port is none.
+    /// A number of the bond; -1 if the port is none or it cannot be read.
     #[must_use]
     pub fn bond_option(&self, option: BondOption) -> i32 {
         // SAFETY: the call checks the port.
