@@ -143,13 +143,9 @@ fn isolated_lcore(pool: Pool) {
             std::thread::sleep(Duration::from_micros(100));
         }
     }
-    let end = std::time::Instant::now() + Duration::from_secs(5);
+    let end = Instant::now() + Duration::from_secs(5);
     while counters.ipackets.get() < 100 {
-        assert!(
-            std::time::Instant::now() < end,
-            "{}",
-            counters.ipackets.get()
-        );
+        assert!(Instant::now() < end, "{}", counters.ipackets.get());
         std::thread::sleep(Duration::from_millis(1));
     }
     stop.store(true, Ordering::SeqCst);
