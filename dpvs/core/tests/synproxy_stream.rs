@@ -7,7 +7,6 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::type_complexity)]
 
-#[allow(dead_code)]
 mod support;
 
 use std::collections::VecDeque;
