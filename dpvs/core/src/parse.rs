@@ -317,12 +317,13 @@ fn parse4<F: Frame>(frame: &mut F, total: usize, conns: &ConnTable, head: &mut H
     let fragment = u16::from_be_bytes([data[L3 + 6], data[L3 + 7]]) & 0x3fff != 0;
     head.kind = Kind::Ip4;
     if matches!(proto, TCP | UDP | SCTP) && head.cast == Cast::Host && !fragment {
-        if !ports(data, L3 + ihl, L3 + len, head) {
+        if ports(data, L3 + ihl, L3 + len, head) {
+            head.kind = Kind::Flow4;
+            head.hash = u32::hash(conns, &head.tuple4());
+            conns.prefetch_index(head.hash);
+        } else if proto != SCTP {
             return bad(head, Reason::Truncated);
         }
-        head.kind = Kind::Flow4;
-        head.hash = u32::hash(conns, &head.tuple4());
-        conns.prefetch_index(head.hash);
     }
     if total > L3 + len {
         frame.truncate(L3 + len);
@@ -334,7 +335,7 @@ fn parse4<F: Frame>(frame: &mut F, total: usize, conns: &ConnTable, head: &mut H
 fn ports(data: &[u8], l4: usize, end: usize, head: &mut Head) -> bool {
     let room = data.len().min(end);
     let whole = match head.proto {
-        // Its header and a chunk's.
+        // Its header and a chunk's; what is shorter is nobody's flow.
         SCTP => l4 + 16 <= room,
         proto => sound(data, l4, room, end, proto),
     };
@@ -386,12 +387,13 @@ fn parse6<F: Frame>(frame: &mut F, total: usize, conns: &ConnTable, head: &mut H
     head.l4 = l4 as u16;
     if matches!(proto, TCP | UDP | SCTP) && head.cast == Cast::Host {
         let data = frame.data();
-        if !ports(data, l4, L3 + len, head) {
+        if ports(data, l4, L3 + len, head) {
+            head.kind = Kind::Flow6;
+            head.hash = u128::hash(conns, &head.tuple6(data));
+            conns.prefetch_index(head.hash);
+        } else if proto != SCTP {
             return bad(head, Reason::Truncated);
         }
-        head.kind = Kind::Flow6;
-        head.hash = u128::hash(conns, &head.tuple6(data));
-        conns.prefetch_index(head.hash);
     }
     trim(frame, total, len);
 }

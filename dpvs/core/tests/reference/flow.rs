@@ -228,8 +228,12 @@ impl Director {
         o: &mut dyn Other,
     ) -> Result<u64, Reason> {
         let dest = self.schedule(service)?;
-        if dest.mode != FwdMode::FullNat || dest.addr.is_ipv4() != tuple.dst.is_ipv4() {
+        if dest.mode != FwdMode::FullNat {
             return Err(Reason::ModeUnsupported);
+        }
+        // Between the families, and no local address of the server's here.
+        if dest.addr.is_ipv4() != tuple.dst.is_ipv4() {
+            return Err(Reason::NoLaddr);
         }
         let v4 = tuple.dst.is_ipv4();
         let local: Vec<_> = service.laddrs.iter().map(|l| l.addr).collect();

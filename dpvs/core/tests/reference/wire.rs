@@ -194,10 +194,16 @@ pub fn upper(f: &[u8]) -> Option<Upper> {
 
 /// Notes the ports; false if the transport header is not whole.
 fn flow(f: &[u8], ip: &mut Ip) -> bool {
-    if !ip.to_host || (ip.proto != TCP && ip.proto != UDP) {
+    // SCTP with a chunk's header; nobody here has a service of it.
+    let sctp = ip.proto == 132 && ip.end - ip.l4 >= 16;
+    if !ip.to_host || (ip.proto != TCP && ip.proto != UDP && !sctp) {
         return true;
     }
     let l4 = &f[ip.l4..ip.end];
+    if sctp {
+        ip.ports = Some((be16(l4, 0), be16(l4, 2)));
+        return true;
+    }
     let whole = if ip.proto == TCP {
         l4.len() >= 20 && usize::from(l4[12] >> 4) >= 5 && usize::from(l4[12] >> 4) * 4 <= l4.len()
     } else {
