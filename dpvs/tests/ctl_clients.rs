@@ -44,13 +44,7 @@ fn raw(lab: &Lab, bytes: &[u8]) -> Vec<u8> {
 fn what_is_not_served() {
     let lab = Lab::start();
     for (id, kind) in [
-        (73, Kind::Set),
-        (81, Kind::Set),
-        (84, Kind::Set),
-        (88, Kind::Get),
-        (94, Kind::Set),
         (99, Kind::Set),
-        (103, Kind::Set),
         (106, Kind::Set),
         (7401, Kind::Get),
         (4, Kind::Get),
@@ -63,6 +57,19 @@ fn what_is_not_served() {
         let head = ReplyHead::decode(&reply).unwrap();
         assert_eq!((head.id, head.code, head.len), (id, ErrCode::NOTSUPP, 0));
         assert_eq!(head.text.text(), "not support");
+    }
+    // What is served refuses a body of nothing.
+    for (id, kind, code) in [
+        (73, Kind::Set, ErrCode::INVAL),
+        (81, Kind::Set, ErrCode::NODEV),
+        (84, Kind::Set, ErrCode::NODEV),
+        (88, Kind::Get, ErrCode::NODEV),
+        (94, Kind::Set, ErrCode::INVAL),
+        (103, Kind::Set, ErrCode::INVAL),
+    ] {
+        let reply = raw(&lab, &encode_request(id, kind, &[0; 300]));
+        let head = ReplyHead::decode(&reply).unwrap();
+        assert_eq!((head.id, head.code, head.len), (id, code, 0));
     }
     // No reply at all: unknown ids, wrong kinds, versions, lengths.
     let head = |version, id, kind, len| {

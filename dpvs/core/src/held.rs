@@ -54,6 +54,13 @@ impl<F: Frame> Worker<F> {
         !self.held.answered && self.held.frames.len() < FRAMES
     }
 
+    /// Frames that wait for something other than a neighbour: for another worker's
+    /// answer, or for the first fragment of their datagram.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.held.frames.len() + self.frags.as_ref().map_or(0, |f| f.waiting())
+    }
+
     /// Whether the packet in work has waited.
     pub(crate) fn is_again(&self) -> bool {
         self.held.answered

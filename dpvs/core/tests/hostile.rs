@@ -102,6 +102,7 @@ fn books(b: &mut Bench) -> BTreeMap<&'static str, i64> {
         Reply::Neighbours(all) => all.iter().map(|n| n.queued).sum(),
         _ => 0,
     };
+    let waiting = b.worker.waiting() as i64;
     let s = b.worker.stats();
     let errors = s.dropped(Reason::TooBig) + s.dropped(Reason::TtlExceeded);
     let dropped: u64 = s.drops.iter().sum();
@@ -113,7 +114,7 @@ fn books(b: &mut Bench) -> BTreeMap<&'static str, i64> {
         ("handed", s.handed_over as i64),
         ("ended", s.conns_gone as i64),
         ("pieces", s.ip4.frag_creates as i64),
-        ("queued", i64::from(queued)),
+        ("queued", i64::from(queued) + waiting),
     ])
 }
 
@@ -124,6 +125,7 @@ fn all_ends(b: &mut Bench) {
         b.io.sent.clear();
     }
     assert_eq!(b.worker.conns(), 0, "connections that never end");
+    assert_eq!(b.worker.waiting(), 0, "frames that wait for ever");
     let Reply::Laddrs(all) = b.query(Query::Laddrs) else {
         panic!()
     };

@@ -100,7 +100,7 @@ impl Ring {
         &self,
         flow: &Flow,
         policy: &Policy,
-        open: impl Fn(usize) -> bool,
+        mut open: impl FnMut(usize) -> bool,
     ) -> Option<usize> {
         let object = match (policy.hash_target, flow.qid) {
             (HashTarget::None, _) => return None,

@@ -22,7 +22,7 @@ impl Buckets {
     }
 
     /// The server of an address; `None` if it may not be used.
-    pub(super) fn pick(&self, vip: IpAddr, open: impl Fn(usize) -> bool) -> Option<usize> {
+    pub(super) fn pick(&self, vip: IpAddr, mut open: impl FnMut(usize) -> bool) -> Option<usize> {
         let place = self.0[usize::from(to_byte(folded(vip)))] as usize;
         open(place).then_some(place)
     }

@@ -106,7 +106,7 @@ impl Slots {
         &self,
         flow: &Flow,
         policy: &Policy,
-        open: impl Fn(usize) -> bool,
+        mut open: impl FnMut(usize) -> bool,
     ) -> Option<usize> {
         let size = self.slots.len() as u32;
         let port = if policy.with_port { flow.cport } else { 0 };

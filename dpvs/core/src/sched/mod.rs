@@ -98,7 +98,7 @@ impl Table {
         self.quic.as_ref()?.find(payload)
     }
 
-    fn pick(&self, flow: &Flow, policy: &Policy, open: impl Fn(usize) -> bool) -> Option<usize> {
+    fn pick(&self, flow: &Flow, policy: &Policy, open: impl FnMut(usize) -> bool) -> Option<usize> {
         match &self.hash {
             Hash::None => None,
             Hash::Dh(dh) => dh.pick(flow.vip, open),
@@ -245,11 +245,11 @@ fn pick_hashed(
     let table = policy.table.as_ref()?;
     while open.top() > 0 {
         // One found full is left out until it has fewer connections.
-        let found = std::cell::Cell::new(None);
+        let mut found = None;
         let picked = table.pick(flow, policy, |place| match dests.get(place) {
             Some(dest) if open.get(place) == 0 || !dest.usable() => false,
-            Some(dest) if found.get().is_none() && full(dest) => {
-                found.set(Some(place));
+            Some(dest) if found.is_none() && full(dest) => {
+                found = Some(place);
                 false
             }
             Some(dest) => !full(dest),
@@ -258,7 +258,7 @@ fn pick_hashed(
         if picked.is_some() {
             return picked;
         }
-        open.set(found.get()?, 0);
+        open.set(found?, 0);
     }
     None
 }

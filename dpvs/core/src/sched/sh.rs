@@ -30,7 +30,7 @@ impl Buckets {
         &self,
         flow: &Flow,
         policy: &Policy,
-        open: impl Fn(usize) -> bool,
+        mut open: impl FnMut(usize) -> bool,
     ) -> Option<usize> {
         let port = if policy.with_port { flow.cport } else { 0 };
         let hash = to_byte(u32::from(port).wrapping_add(folded(flow.client)));
