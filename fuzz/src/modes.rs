@@ -288,12 +288,14 @@ impl Lab {
             }
             while let Some((to, port, bytes)) = self.sides[n].out.handed.pop_front() {
                 let other = &mut self.sides[usize::from(to.0)];
+                let before = other.out.handed.len();
                 let mut burst = empty_burst();
                 burst[0] = Some(Counted::received(&bytes, false, &other.out.tally));
                 other.received += 1;
                 let (worker, out) = (&mut other.worker, &mut other.out);
                 worker.process_handed(port, &mut burst, 1, self.now, out);
-                assert!(other.out.handed.is_empty(), "handed over twice");
+                let now = other.out.handed.len();
+                assert_eq!(now, before, "handed over twice: {bytes:02x?}");
             }
         }
         for side in &mut self.sides {
