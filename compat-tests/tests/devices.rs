@@ -96,7 +96,7 @@ fn a_tagged_client_is_served_on_its_vlan() -> Result<()> {
         served(lab, "203.0.113.10")?;
         let seen = lab.client.ip(&["neigh", "show", "dev", "v100"])?;
         assert!(seen.contains("02:00:00:00:64:01"), "{seen}");
-        // The kernel's end of the VLAN.
+        // The kernel's end of the VLAN, which has the new MAC address, too.
         let kni = ["addr", "add", "203.0.113.2/24", "dev", "dpdk0.100.kni"];
         lab.director.ip(&kni)?;
         dpip(lab, "route add 203.0.113.2/32 scope kni_host dev dpdk0.100")?;
@@ -119,6 +119,15 @@ fn a_tagged_client_is_served_on_its_vlan() -> Result<()> {
         dpip(lab, "addr add 203.0.113.1/24 dev dpdk0.100")?;
         dpip(lab, "addr add 203.0.113.10/32 dev dpdk0.100")?;
         lab.client.ip(&["neigh", "flush", "dev", "v100"])?;
+        served(lab, "203.0.113.10")?;
+        served(lab, addr::VIP4)?;
+        // The port's own MAC address: the device without one follows, and the kernel.
+        dpip(lab, "link set dpdk0 addr 02:00:00:00:64:02")?;
+        for host in ["dpdk0.kni", "dpdk0.100.kni"] {
+            let shown = lab.director.ip(&["link", "show", host])?;
+            assert!(shown.contains("02:00:00:00:64:02"), "{shown}");
+        }
+        lab.client.ip(&["neigh", "flush", "all"])?;
         served(lab, "203.0.113.10")?;
         served(lab, addr::VIP4)?;
         lab.still_running()
@@ -181,8 +190,8 @@ fn tunnels_carry_real_clients() -> Result<()> {
 
 /// The sample with two taps, whose kernel ends are ports of one bridge.
 #[test]
-fn a_bond_goes_on_by_the_other_link() -> Result<()> {
-    if !root_or_skip("a_bond_goes_on_by_the_other_link")? {
+fn a_bond_answers_by_the_link_it_is_told() -> Result<()> {
+    if !root_or_skip("a_bond_answers_by_the_link_it_is_told")? {
         return Ok(());
     }
     let _turn = Slot::wait()?;
@@ -264,14 +273,27 @@ fn bonded(ns: &Netns, id: u32) -> Result<()> {
         for name in ["dpdk0", "dpdk1", "bond0", "bond0.100"] {
             assert!(shown.contains(&format!(": {name}: ")), "{shown}");
         }
-        // The first link fails, the other one carries on; and back.
-        ns.ip(&["link", "set", "bt0", "down"])?;
-        wait::until_true("dpdk0 to be out of use", SOON, || Ok(!active("dpdk0(")()?))?;
-        wait::until_true("the bond to answer by dpdk1", SOON, answers)?;
-        ns.ip(&["link", "set", "bt0", "up"])?;
-        wait::until_true("dpdk0 to be in use again", SOON, active("dpdk0("))?;
-        ns.ip(&["link", "set", "bt1", "down"])?;
-        wait::until_true("the bond to answer by dpdk0", SOON, answers)?;
+        // By the other link, and back. (A tap does not tell DPDK that its link is down:
+        // which of them is in use changes by command here, by a lost link in dpvs's
+        // eal_bond.)
+        let frames = |link: &str| -> Result<u64> {
+            let file = format!("/sys/class/net/{link}/statistics/rx_packets");
+            let text = ns.must("cat", &[file.as_str()])?;
+            text.trim().parse().what(|| file)
+        };
+        for (member, link) in [("dpdk1", "bt1"), ("dpdk0", "bt0")] {
+            dpip(&format!("link set bond0 bond-primary {member}"))?.success()?;
+            let status = dpip("link show bond0 status")?.success()?;
+            assert!(status.contains(&format!("{member}(")), "{status}");
+            // The bridge learns where the bond is from its answer to a broadcast.
+            ns.ip(&["neigh", "flush", "dev", "br0"])?;
+            wait::until_true(&format!("the bond to answer by {member}"), SOON, answers)?;
+            let before = frames(link)?;
+            for _ in 0..5 {
+                assert!(answers()?, "by {member}");
+            }
+            assert!(frames(link)? >= before + 5, "not by {link}");
+        }
         process.still_running()
     })();
     done.map_err(|e| Error::new(format!("{e}\n{}", tail(&file("log"), 25))))

@@ -111,6 +111,12 @@ impl Made {
         has_host
     }
 
+    /// The kernel's interface of a device, if it has one.
+    #[must_use]
+    pub fn host(&self, device: PortId) -> Option<&str> {
+        self.devices.get(&device)?.host.as_deref()
+    }
+
     /// It is gone, from the workers too.
     pub fn unplug(&mut self, device: PortId) {
         for wire in &self.wires {

@@ -19,7 +19,7 @@ use crate::bonds;
 use crate::lcore::LcoreCounters;
 use crate::made::Made;
 use crate::master::{Affinity, Link, Netif, PortChange};
-use crate::port::{Pool, Port, PortInfo, Rule};
+use crate::port::{Pool, Port, PortInfo, Rule, set_host_mac};
 use crate::watch::Watch;
 
 /// A started port.
@@ -331,6 +331,15 @@ impl Netif for Ports {
         if let Some(d) = self.devices.get_mut(usize::from(port.0)) {
             refilter(&mut d.port, &mut d.joined, groups);
         }
+    }
+
+    fn host_mac(&self, port: PortId, mac: [u8; 6]) -> Result<(), String> {
+        let host = match self.device(port) {
+            Some(d) => d.host.as_deref(),
+            None => self.made.host(port),
+        };
+        host.map_or(Ok(()), |host| set_host_mac(host, mac))
+            .map_err(|e| e.to_string())
     }
 
     fn set(&mut self, port: PortId, change: PortChange) -> Result<(), String> {

@@ -5,6 +5,8 @@
 #[allow(dead_code)]
 mod eal_lab;
 
+use std::time::{Duration, Instant};
+
 use dpvs::port::{Batch, BondOption, Pool, Port, PortConf, Ready};
 use dpvs_core::frame::{Frame, empty_burst};
 use eal_lab::lab;
@@ -100,6 +102,34 @@ fn active_backup_uses_the_primary() {
     port.set_bond_option(BondOption::MonitorMs, 50).unwrap();
     port.set_bond_option(BondOption::XmitPolicy, 2).unwrap();
     assert_eq!(port.bond_option(BondOption::XmitPolicy), 2);
+}
+
+#[test]
+fn a_member_that_loses_its_link_is_not_used() {
+    let mut bond = bond("bond2", 1, ["net_ring4", "net_ring5"]);
+    let [a, b] = [bond.members[0].id(), bond.members[1].id()];
+    let port = &bond.ready.port;
+    port.set_bond_option(BondOption::MonitorMs, 10).unwrap();
+    bond.members[0].set_link(false).unwrap();
+    in_use(&bond, &[b]);
+    assert_eq!(bond.send(10), [0, 10]);
+    bond.members[0].set_link(true).unwrap();
+    in_use(&bond, &[b, a]);
+    // The primary is preferred again.
+    assert_eq!(bond.send(10), [10, 0]);
+    bond.members[1].set_link(false).unwrap();
+    in_use(&bond, &[a]);
+    assert_eq!(bond.send(10), [10, 0]);
+    assert_eq!(bond.received(), 30);
+}
+
+/// Waits until exactly these members are in use.
+fn in_use(bond: &Bond, members: &[u16]) {
+    let end = Instant::now() + Duration::from_secs(10);
+    while bond.ready.port.members(true) != members {
+        assert!(Instant::now() < end, "{:?}", bond.ready.port.members(true));
+        std::thread::sleep(Duration::from_millis(10));
+    }
 }
 
 #[test]

@@ -330,7 +330,15 @@ impl Master {
     fn refresh_links(&mut self) {
         let links = self.netif.links();
         if links != self.state.links.wires {
-            self.state.links.wires = links;
+            let old = std::mem::replace(&mut self.state.links.wires, links);
+            let both = (0..).map(PortId).zip(old.iter().zip(&self.state.links.wires));
+            let changed: Vec<PortId> = both
+                .filter(|(_, (old, new))| old.mac != new.mac)
+                .map(|(port, _)| port)
+                .collect();
+            for port in changed {
+                self.tell_host_mac(port);
+            }
             self.follow_macs();
             self.state.net_changed = true;
         }

@@ -61,6 +61,13 @@ pub trait Netif {
     /// # Errors
     /// The driver's reason.
     fn set(&mut self, port: PortId, change: PortChange) -> Result<(), String>;
+    /// The kernel's interface of a device, if it has one, takes its MAC address.
+    ///
+    /// # Errors
+    /// The kernel's reason.
+    fn host_mac(&self, _device: PortId, _mac: [u8; 6]) -> Result<(), String> {
+        Ok(())
+    }
     /// How many of the ports, the last, are bonds.
     fn bonds(&self) -> usize {
         0

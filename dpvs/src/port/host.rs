@@ -5,9 +5,11 @@
 //! are DPDK devices made at run time. Frames are whole Ethernet frames. A
 //! director works without one, its own kernel is then not on that wire.
 
-use std::ffi::CString;
+use std::ffi::{CString, c_char};
 use std::fmt;
+use std::net::{Ipv4Addr, UdpSocket};
 use std::ops::RangeInclusive;
+use std::os::fd::AsRawFd as _;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError, mpsc};
@@ -286,6 +288,43 @@ impl HostBridge {
             }
         }
     }
+}
+
+/// Gives the kernel interface of a host port another MAC address. Only frames to that
+/// one are the kernel's, and it is what the kernel answers ARP with.
+///
+/// # Errors
+/// The kernel's refusal.
+pub fn set_host_mac(name: &str, mac: [u8; 6]) -> Result<()> {
+    let what = || format!("cannot change the MAC address of {name}");
+    let mut addr = libc::sockaddr {
+        sa_family: libc::ARPHRD_ETHER,
+        sa_data: [0; 14],
+    };
+    for (to, from) in addr.sa_data.iter_mut().zip(mac) {
+        *to = c_char::from_ne_bytes([from]);
+    }
+    let mut request = libc::ifreq {
+        ifr_name: [0; libc::IFNAMSIZ],
+        ifr_ifru: libc::__c_anonymous_ifr_ifru { ifru_hwaddr: addr },
+    };
+    // Its NUL stays.
+    let room = request.ifr_name.iter_mut().take(libc::IFNAMSIZ - 1);
+    for (to, from) in room.zip(name.bytes()) {
+        *to = c_char::from_ne_bytes([from]);
+    }
+    let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))
+        .map_err(|e| Error::new(what(), e.raw_os_error().unwrap_or(libc::EIO)))?;
+    // SAFETY: a socket and a request that is filled in, and is read by the call.
+    let ret = unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFHWADDR, &raw mut request) };
+    if ret == 0 {
+        return Ok(());
+    }
+    let error = std::io::Error::last_os_error();
+    Err(Error::new(
+        what(),
+        error.raw_os_error().unwrap_or(libc::EIO),
+    ))
 }
 
 /// Devices come and go from several threads; EAL does not sort that out.

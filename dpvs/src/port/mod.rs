@@ -29,7 +29,7 @@ pub use dev::{Port, PortConf, PortInfo, PortStats, Ready};
 pub use eal::{Clock, Eal};
 pub use error::{Error, Result};
 pub use flow::{Rule, Steer};
-pub use host::{BridgeChange, HostBridge, HostPort};
+pub use host::{BridgeChange, HostBridge, HostPort, set_host_mac};
 pub use mbuf::{Batch, Mbuf};
 pub use pool::Pool;
 pub use queue::{RxQueue, TxQueue};

@@ -397,6 +397,7 @@ impl Master {
             (PortChange::Mac(mac), Over::Vlan { own_mac, .. }) => {
                 link.mac = mac;
                 *own_mac = true;
+                self.tell_host_mac(port);
             }
             // As DPVS: the client is not told.
             _ => return tracing::warn!("{}: {change:?}: not for this kind of device", link.name),

@@ -136,8 +136,23 @@ impl Master {
             if let (Some(mac), Some((link, Over::Vlan { own_mac: false, .. }))) =
                 (below, self.state.links.made_mut(id))
             {
+                if link.mac == mac {
+                    continue;
+                }
                 link.mac = mac;
+                self.tell_host_mac(id);
             }
+        }
+    }
+
+    /// The kernel's interface of a device takes its MAC address: frames for the device
+    /// are the kernel's only if they are to that one.
+    pub(in crate::master) fn tell_host_mac(&self, device: PortId) {
+        let link = self.state.links.get(device).filter(|link| link.has_host);
+        if let Some(link) = link
+            && let Err(why) = self.netif.host_mac(device, link.mac)
+        {
+            tracing::warn!("{}: {why}", link.name);
         }
     }
 
