@@ -247,7 +247,10 @@ fn bonded(ns: &Netns, id: u32) -> Result<()> {
             Ok(dpip("link show")?.ok())
         })?;
         ns.ip(&["link", "add", "br0", "type", "bridge", "forward_delay", "0"])?;
-        for link in ["bt0", "bt1"] {
+        for (link, mac) in [("bt0", "02:00:00:00:b0:00"), ("bt1", "02:00:00:00:b0:01")] {
+            // A switch's port does not have the address of what is plugged in; the driver
+            // gave it that one, and the bridge would never look for it elsewhere.
+            ns.ip(&["link", "set", link, "address", mac])?;
             ns.ip(&["link", "set", link, "master", "br0"])?;
             ns.ip(&["link", "set", link, "up"])?;
         }

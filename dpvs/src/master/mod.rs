@@ -331,7 +331,9 @@ impl Master {
         let links = self.netif.links();
         if links != self.state.links.wires {
             let old = std::mem::replace(&mut self.state.links.wires, links);
-            let both = (0..).map(PortId).zip(old.iter().zip(&self.state.links.wires));
+            let both = (0..)
+                .map(PortId)
+                .zip(old.iter().zip(&self.state.links.wires));
             let changed: Vec<PortId> = both
                 .filter(|(_, (old, new))| old.mac != new.mac)
                 .map(|(port, _)| port)
