@@ -8,7 +8,6 @@ mod eal_lab;
 use std::time::{Duration, Instant};
 
 use dpvs::port::{Batch, BondOption, Pool, Port, PortConf, Ready};
-use dpvs_core::frame::{Frame, empty_burst};
 use eal_lab::lab;
 
 struct Bond {
@@ -17,7 +16,8 @@ struct Bond {
     pool: Pool,
 }
 
-/// A started bond of two rings, each of which gives back what is sent into it.
+/// A started bond of two ports that count what is sent. (DPDK 22.11 takes only members
+/// whose MAC address can be set, which leaves rings out.)
 fn bond(name: &str, mode: u8, members: [&str; 2]) -> Bond {
     let eal = &lab().eal;
     let pool = Pool::create(eal, name, 4095, 64, 0).unwrap();
@@ -57,32 +57,16 @@ impl Bond {
     fn sent(&self) -> [u64; 2] {
         [0, 1].map(|n| self.members[n].stats().unwrap().opackets)
     }
-
-    /// Receives until nothing comes any more.
-    fn received(&mut self) -> usize {
-        let (mut slots, mut total, mut idle) = (empty_burst(), 0, 0);
-        while idle < 10 {
-            let n = self.ready.rx[0].burst(&mut slots);
-            for slot in &mut slots {
-                if let Some(frame) = slot.take() {
-                    assert_eq!(frame.total_len(), 60);
-                }
-            }
-            total += n;
-            idle = if n == 0 { idle + 1 } else { 0 };
-        }
-        total
-    }
 }
 
 #[test]
 fn round_robin_uses_both() {
-    let mut bond = bond("bond0", 0, ["net_ring0", "net_ring1"]);
+    let mut bond = bond("bond0", 0, ["net_null4", "net_null5"]);
+    both_in_use(&bond);
     assert_eq!(bond.ready.port.bond_option(BondOption::Mode), 0);
     assert_eq!(bond.ready.port.members(false).len(), 2);
     assert_eq!(bond.ready.port.members(true).len(), 2);
     assert_eq!(bond.send(16), [8, 8]);
-    assert_eq!(bond.received(), 16);
     // The members have the bond's MAC address.
     let mac = bond.ready.port.mac().unwrap();
     assert_eq!(bond.members[0].mac().unwrap(), mac);
@@ -90,14 +74,14 @@ fn round_robin_uses_both() {
 
 #[test]
 fn active_backup_uses_the_primary() {
-    let mut bond = bond("bond1", 1, ["net_ring2", "net_ring3"]);
+    let mut bond = bond("bond1", 1, ["net_null6", "net_null7"]);
+    both_in_use(&bond);
     let [a, b] = [bond.members[0].id(), bond.members[1].id()];
     assert_eq!(bond.ready.port.primary(), Some(a));
     assert_eq!(bond.send(10), [10, 0]);
     bond.ready.port.set_primary(&bond.members[1]).unwrap();
     assert_eq!(bond.ready.port.primary(), Some(b));
     assert_eq!(bond.send(10), [0, 10]);
-    assert_eq!(bond.received(), 20);
     let port = &bond.ready.port;
     port.set_bond_option(BondOption::MonitorMs, 50).unwrap();
     port.set_bond_option(BondOption::XmitPolicy, 2).unwrap();
@@ -106,21 +90,26 @@ fn active_backup_uses_the_primary() {
 
 #[test]
 fn a_member_that_loses_its_link_is_not_used() {
-    let mut bond = bond("bond2", 1, ["net_ring4", "net_ring5"]);
+    let mut bond = bond("bond2", 1, ["net_null8", "net_null9"]);
+    both_in_use(&bond);
     let [a, b] = [bond.members[0].id(), bond.members[1].id()];
     let port = &bond.ready.port;
     port.set_bond_option(BondOption::MonitorMs, 10).unwrap();
-    bond.members[0].set_link(false).unwrap();
+    // A stopped port of this driver has no link.
+    bond.members[0].stop().unwrap();
     in_use(&bond, &[b]);
     assert_eq!(bond.send(10), [0, 10]);
-    bond.members[0].set_link(true).unwrap();
+    bond.members[0].start(&PortConf::default()).unwrap();
     in_use(&bond, &[b, a]);
     // The primary is preferred again.
     assert_eq!(bond.send(10), [10, 0]);
-    bond.members[1].set_link(false).unwrap();
+    bond.members[1].stop().unwrap();
     in_use(&bond, &[a]);
     assert_eq!(bond.send(10), [10, 0]);
-    assert_eq!(bond.received(), 30);
+}
+
+fn both_in_use(bond: &Bond) {
+    in_use(bond, &[bond.members[0].id(), bond.members[1].id()]);
 }
 
 /// Waits until exactly these members are in use.

@@ -74,8 +74,8 @@ fn start() -> Lab {
     .into();
     let prefix = format!("dpvs_eal_test_{}", std::process::id());
     args.push(format!("--file-prefix={prefix}"));
-    args.extend((0..4).map(|i| format!("--vdev=net_null{i}")));
-    args.extend((0..6).map(|i| format!("--vdev=net_ring{i}")));
+    args.extend((0..10).map(|i| format!("--vdev=net_null{i}")));
+    args.extend((0..4).map(|i| format!("--vdev=net_ring{i}")));
     args.push(format!(
         "--vdev=net_pcap0,rx_pcap={},tx_pcap={}",
         path("rx.pcap"),
