@@ -2,7 +2,7 @@
 //! written for a server, and read where a client has sent one itself.
 //!
 //! Bytes only: when a packet gets a header, and what becomes of one that is there
-//! already, is the business of [`super::client`].
+//! already, is the business of `client`.
 
 use std::fmt::Write;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};

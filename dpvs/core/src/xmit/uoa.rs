@@ -3,7 +3,7 @@
 //! Two forms: an IPv4 option (`ipo`), or a header of its own between IP and UDP
 //! under protocol number 248 (`opp`). Either goes into the client's datagram, or,
 //! where that has no room, into an empty one that is sent before it. When one is
-//! due is the business of [`super::client`].
+//! due is the business of `client`.
 
 use std::net::IpAddr;
 
