@@ -9,7 +9,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use compat_tests::frames::Wire;
-use compat_tests::lab::{Lab, START, addr};
+use compat_tests::lab::{Lab, START, addr, end};
 use compat_tests::privilege::root_or_skip;
 use compat_tests::spawn::{Lifetime, Process};
 use compat_tests::{Context, Error, Result, run, wait};
@@ -33,14 +33,6 @@ fn lab(test: &str, edit: impl FnOnce(String) -> String) -> Result<Lab> {
         .success()?;
     }
     Ok(lab)
-}
-
-fn end(host: &str, port: u16) -> String {
-    if host.contains(':') {
-        format!("[{host}]:{port}")
-    } else {
-        format!("{host}:{port}")
-    }
 }
 
 /// A service of one server in both families.

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use compat_tests::lab::{Lab, addr, url};
+use compat_tests::lab::{Lab, addr, end, url};
 use compat_tests::privilege::root_or_skip;
 use compat_tests::spawn::Lifetime;
 use compat_tests::{Result, wait};
@@ -33,14 +33,6 @@ fn lab(test: &str) -> Result<Lab> {
         lab.dpip(&args)?.success()?;
     }
     Ok(lab)
-}
-
-fn end(host: &str, port: u16) -> String {
-    if host.contains(':') {
-        format!("[{host}]:{port}")
-    } else {
-        format!("{host}:{port}")
-    }
 }
 
 fn ipvsadm(lab: &Lab, args: &[&str]) -> Result<()> {

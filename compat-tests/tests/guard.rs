@@ -4,7 +4,7 @@
 use std::process::Command;
 use std::time::Duration;
 
-use compat_tests::lab::{Lab, START, addr, url};
+use compat_tests::lab::{Lab, START, addr, end, url};
 use compat_tests::privilege::root_or_skip;
 use compat_tests::spawn::{Lifetime, Process};
 use compat_tests::{Context, Result, run, wait};
@@ -38,11 +38,7 @@ fn lab(test: &str) -> Result<(Lab, Process)> {
         ("-4", addr::VIP4, 32, addr::RS4[0], "10.0.1.201"),
         ("-6", addr::VIP6, 128, addr::RS6[0], "2001:db8:2::201"),
     ] {
-        let (at, to) = if family == "-6" {
-            (format!("[{vip}]:80"), format!("[{rs}]:80"))
-        } else {
-            (format!("{vip}:80"), format!("{rs}:80"))
-        };
+        let (at, to) = (end(vip, 80), end(rs, 80));
         let addr = format!("{vip}/{mask}");
         dpip(&lab, &[family, "addr", "add", &addr, "dev", "dpdk0"])?;
         ipvsadm(&lab, &["-A", "-t", &at, "-s", "rr"])?;
@@ -91,11 +87,7 @@ fn lists_keep_clients_out_and_let_them_in() -> Result<()> {
             (addr::VIP6, addr::CLIENT6, "2001:db8:1::/64"),
         ] {
             let six = vip.contains(':');
-            let at = if six {
-                format!("[{vip}]:80")
-            } else {
-                format!("{vip}:80")
-            };
+            let at = end(vip, 80);
             let at = at.as_str();
             let family = if six { "-6" } else { "-4" };
             assert!(reaches(lab, vip)?);

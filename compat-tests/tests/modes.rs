@@ -9,7 +9,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use compat_tests::decap::{Decap, GUE_PORT};
-use compat_tests::lab::{Lab, START, addr, url};
+use compat_tests::lab::{Lab, START, addr, end, url};
 use compat_tests::netns::{Netns, veth};
 use compat_tests::privilege::root_or_skip;
 use compat_tests::spawn::{Lifetime, Process};
@@ -42,14 +42,6 @@ fn lab(test: &str) -> Result<Lab> {
 fn family<'a>(addr: &str, args: &[&'a str]) -> Vec<&'a str> {
     let flag = if addr.contains(':') { "-6" } else { "-4" };
     [&[flag], args].concat()
-}
-
-fn end(host: &str, port: u16) -> String {
-    if host.contains(':') {
-        format!("[{host}]:{port}")
-    } else {
-        format!("{host}:{port}")
-    }
 }
 
 fn ipvsadm(lab: &Lab, args: &[&str]) -> Result<()> {

@@ -3,7 +3,7 @@
 //! where a driver says how it hashes, local ports are matched to that; where it
 //! takes flow rules and then does not, the address does without.
 
-use compat_tests::lab::{Lab, START, Slot, addr, url};
+use compat_tests::lab::{Lab, START, Slot, addr, end, url};
 use compat_tests::privilege::root_or_skip;
 use compat_tests::run::{LIMIT, Output, run_with};
 use compat_tests::spawn::{Lifetime, Process};
@@ -127,11 +127,7 @@ fn nat_connections_of_two_workers_get_their_answers() -> Result<()> {
             lab.dpip(&[flag, "addr", "add", vip, "dev", "dpdk0"])?
                 .success()?;
             let (host, _) = vip.split_once('/').unwrap_or((vip, ""));
-            let at = if flag == "-6" {
-                format!("[{host}]:80")
-            } else {
-                format!("{host}:80")
-            };
+            let at = end(host, 80);
             lab.ipvsadm(&["-A", "-t", &at, "-s", "rr"])?.success()?;
             lab.ipvsadm(&["-a", "-t", &at, "-r", rs, "-m"])?.success()?;
             wait::until_true(&format!("an answer through {host}"), START, || {

@@ -390,6 +390,16 @@ impl Tally {
     }
 }
 
+/// An address and a port as the tools take them.
+#[must_use]
+pub fn end(host: &str, port: u16) -> String {
+    if host.contains(':') {
+        format!("[{host}]:{port}")
+    } else {
+        format!("{host}:{port}")
+    }
+}
+
 /// `http://host path`, with the brackets of an IPv6 address.
 #[must_use]
 pub fn url(host: &str, path: &str) -> String {
