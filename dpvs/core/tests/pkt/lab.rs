@@ -11,7 +11,7 @@ use std::ops::RangeInclusive;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use dpvs_core::frame::{Frame, HeapFrame, Io, Now, PortId, WorkerId, empty_burst};
+use dpvs_core::frame::{Frame, Io, Now, PortId, WorkerId, empty_burst};
 use dpvs_core::inet::route::{Fib, Route};
 use dpvs_core::inet::tunnel::{self as device, Kind, Options, Tunnels};
 use dpvs_core::ipset::IpSet;
@@ -30,6 +30,7 @@ use dpvs_core::worker::{Worker, WorkerConf};
 use dpvs_core::xmit::proxy::Proxy;
 use dpvs_core::xmit::uoa::UoaMode;
 
+use super::Buffer;
 use super::packet::mac;
 use super::vars::Vars;
 
@@ -39,6 +40,24 @@ pub enum Way {
     Out(u16),
     Host(u16),
     Hand(u8, u16),
+}
+
+/// What was done to a director, for doing it again.
+#[derive(Clone, Debug)]
+pub enum Step {
+    /// A line of configuration.
+    Line(String),
+    /// A burst into a worker by a port.
+    In(u8, u16, Vec<Vec<u8>>),
+    /// Microseconds.
+    Wait(u64),
+}
+
+/// All of a frame.
+fn whole(frame: &Buffer) -> Vec<u8> {
+    let mut bytes = vec![0; frame.total_len()];
+    frame.read(0, &mut bytes);
+    bytes
 }
 
 /// What comes out of one worker.
@@ -55,9 +74,9 @@ pub struct Sink {
 }
 
 impl Io for Sink {
-    type Frame = HeapFrame;
-    fn alloc(&mut self) -> Option<HeapFrame> {
-        (!self.empty).then(|| HeapFrame::new(&[]))
+    type Frame = Buffer;
+    fn alloc(&mut self) -> Option<Buffer> {
+        (!self.empty).then(|| Buffer::new(&[]))
     }
     fn next_seq(&mut self, tunnel: PortId) -> u32 {
         let seqs = self.seqs.entry(tunnel.0).or_default();
@@ -72,17 +91,15 @@ impl Io for Sink {
         }
         good
     }
-    fn send(&mut self, port: PortId, frame: HeapFrame) {
-        self.out
-            .push_back((Way::Out(port.0), frame.data().to_vec()));
+    fn send(&mut self, port: PortId, frame: Buffer) {
+        self.out.push_back((Way::Out(port.0), whole(&frame)));
     }
-    fn to_host(&mut self, port: PortId, frame: HeapFrame) {
-        self.out
-            .push_back((Way::Host(port.0), frame.data().to_vec()));
+    fn to_host(&mut self, port: PortId, frame: Buffer) {
+        self.out.push_back((Way::Host(port.0), whole(&frame)));
     }
-    fn hand_over(&mut self, worker: WorkerId, port: PortId, frame: HeapFrame) {
+    fn hand_over(&mut self, worker: WorkerId, port: PortId, frame: Buffer) {
         self.out
-            .push_back((Way::Hand(worker.0, port.0), frame.data().to_vec()));
+            .push_back((Way::Hand(worker.0, port.0), whole(&frame)));
     }
     fn tell(&mut self, worker: WorkerId, word: PeerMessage) -> bool {
         if !self.deaf {
@@ -97,20 +114,22 @@ impl Io for Sink {
 
 /// The director.
 pub struct Lab {
-    pub workers: Vec<Worker<HeapFrame>>,
+    pub workers: Vec<Worker<Buffer>>,
     pub sink: Sink,
     pub now: Now,
     /// Servers that were reported unused, in order.
     pub drained: Vec<String>,
     /// The same by number, one entry for each worker.
-    left: Vec<DestId>,
+    pub left: Vec<DestId>,
     /// Services that got the SYN proxy (or no longer have it), in order.
     pub floods: Vec<bool>,
     /// What the passive check was told: up or down.
     pub reported: Vec<(DestId, bool)>,
+    /// What is done is written down here.
+    pub log: Option<Vec<Step>>,
     conns: usize,
     count: u8,
-    pub(super) snap: Snapshot,
+    pub snap: Snapshot,
     pub(super) sets: Vec<(String, IpSet)>,
     pub(super) limits: u64,
     routes: Vec<Route>,
@@ -201,6 +220,7 @@ impl Lab {
             left: Vec::new(),
             floods: Vec::new(),
             reported: Vec::new(),
+            log: None,
             conns: 10_000,
             count: 1,
             snap: Snapshot {
@@ -277,19 +297,20 @@ impl Lab {
     }
 
     /// What is published is not what was.
-    pub(super) fn touch(&mut self) {
+    pub fn touch(&mut self) {
         self.dirty = true;
     }
 
     /// Sends a message to every worker.
-    fn tell(&mut self, message: impl Fn() -> ToWorker) {
+    pub fn tell(&mut self, message: impl Fn() -> ToWorker) {
         for worker in &mut self.workers {
             worker.handle(message(), self.now, &mut self.sink);
         }
         self.events();
     }
 
-    fn events(&mut self) {
+    /// Carries what the workers said, to each other and to the master.
+    pub fn events(&mut self) {
         while let Some((to, word)) = self.sink.told.pop_front() {
             if let Some(worker) = self.workers.get_mut(usize::from(to.0)) {
                 worker.handle(ToWorker::Peer(word), self.now, &mut self.sink);
@@ -330,16 +351,20 @@ impl Lab {
 
     /// One burst into a worker.
     pub fn input(&mut self, worker: u8, port: u16, frames: &[Vec<u8>]) -> Result<(), String> {
+        if let Some(log) = &mut self.log {
+            log.push(Step::In(worker, port, frames.to_vec()));
+        }
         let worker = self
             .workers
             .get_mut(usize::from(worker))
             .ok_or("no such worker")?;
         let mut burst = empty_burst();
         for (slot, bytes) in burst.iter_mut().zip(frames) {
-            *slot = Some(HeapFrame::new(bytes));
+            *slot = Some(Buffer::new(bytes));
         }
         let (port, n, now, io) = (PortId(port), frames.len(), self.now, &mut self.sink);
         worker.process(port, &mut burst, n, now, io);
+        assert!(burst.iter().all(Option::is_none), "a burst is taken whole");
         self.events();
         Ok(())
     }
@@ -351,7 +376,7 @@ impl Lab {
             .get_mut(usize::from(worker))
             .ok_or("no such worker")?;
         let mut burst = empty_burst();
-        burst[0] = Some(HeapFrame::new(frame));
+        burst[0] = Some(Buffer::new(frame));
         worker.process_handed(PortId(port), &mut burst, 1, self.now, &mut self.sink);
         self.events();
         Ok(())
@@ -374,6 +399,9 @@ impl Lab {
 
     /// Lets time pass, in the steps of a busy loop.
     pub fn pass(&mut self, micros: u64) {
+        if let Some(log) = &mut self.log {
+            log.push(Step::Wait(micros));
+        }
         let end = self.now.0 + micros;
         while self.now.0 < end {
             self.now.0 = (self.now.0 + 20_000).min(end);
@@ -457,6 +485,9 @@ impl Lab {
 
     /// Changes the configuration; false if the line is about something else.
     pub fn config(&mut self, words: &[&str], vars: &Vars) -> Result<bool, String> {
+        if let Some(log) = &mut self.log {
+            log.push(Step::Line(words.join(" ")));
+        }
         let number = |text: &str| vars.number(text);
         match *words {
             ["workers", n] if self.workers.is_empty() => self.count = number(n)? as u8,

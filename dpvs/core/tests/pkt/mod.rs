@@ -5,6 +5,9 @@
 //! before the next thing happens. tests/scripts/README.md is the manual.
 #![allow(unreachable_pub)]
 
+/// The packet buffer.
+pub use dpvs_core::frame::HeapFrame as Buffer;
+
 pub mod build;
 pub mod decode;
 mod guard;

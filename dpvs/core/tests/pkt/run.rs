@@ -28,8 +28,13 @@ struct Run {
 
 /// Runs a script; `Err` says what is wrong and where.
 pub fn run(name: &str, script: &str) -> Result<(), String> {
+    play(name, script, Lab::new()).map(|_| ())
+}
+
+/// The same with a director of the caller's, which is returned.
+pub fn play(name: &str, script: &str, lab: Lab) -> Result<Lab, String> {
     let mut run = Run {
-        lab: Lab::new(),
+        lab,
         vars: Vars::default(),
         seen: BTreeMap::new(),
         burst: None,
@@ -67,7 +72,8 @@ pub fn run(name: &str, script: &str) -> Result<(), String> {
             run.last_input,
             format!("{e}\n    (at the end of the script)"),
         )
-    })
+    })?;
+    Ok(run.lab)
 }
 
 fn clean(line: &str) -> &str {
