@@ -25,6 +25,13 @@ use crate::synproxy::Step;
 use crate::worker::Worker;
 use crate::xmit::fullnat::SYN;
 
+/// Client's ports tried for one NAT connection whose own is taken, and ports looked
+/// at for each until one is this worker's.
+const PORT_TRIES: usize = 16;
+const PORT_LOOKS: usize = 2048;
+/// Below are ports that clients have no right to.
+const FIRST_PORT: u16 = 1024;
+
 /// Local addresses tried for one connection.
 const LADDR_TRIES: usize = 16;
 
@@ -90,7 +97,7 @@ impl<F: Frame> Worker<F> {
                 if let Some(owner) = self.owner_elsewhere(snap, &tuple) {
                     return Admitted::HandOver(owner);
                 }
-                let opens = syn || head.proto != TCP;
+                let opens = syn || head.proto == UDP || others::opens(data, head);
                 if found.is_none()
                     && opens
                     && !snap.services.matches().is_empty()
@@ -101,7 +108,8 @@ impl<F: Frame> Worker<F> {
                     }
                     return match self.create_snat(snap, service, head, &tuple, now, io) {
                         Ok(conn) => Admitted::Conn(conn),
-                        Err(reason) => Admitted::Drop(reason),
+                        Err(Refusal::Drop(reason)) => Admitted::Drop(reason),
+                        Err(Refusal::Hold(what)) => Admitted::Hold(what),
                     };
                 }
                 return self.no_service(snap, &key, found.is_some());
@@ -222,6 +230,10 @@ impl<F: Frame> Worker<F> {
                 };
                 (server, pool + 1)
             }
+            FwdMode::Masq => {
+                let server = others::server_side(&dest, &client)?;
+                (self.untaken(snap, server, head.hash as u16)?, 0)
+            }
             _ => (others::server_side(&dest, &client)?, 0),
         };
         let mut entry = Entry::<A>::new_zeroed();
@@ -299,6 +311,44 @@ impl<F: Frame> Worker<F> {
         counters.inactive += 1;
         self.stats.conns_made += 1;
         Ok(conn)
+    }
+
+    /// The server's side of a NAT connection as no other has it: two services may
+    /// send one client's port to the same server, which could not tell them apart.
+    ///
+    /// DIFFERS: the second one gets another client's port towards the server, as
+    /// netfilter does; DPVS and LVS send its answers to the first one's service.
+    #[cold]
+    #[inline(never)]
+    fn untaken<A: Net>(
+        &mut self,
+        snap: &Snapshot,
+        mut server: Tuple<A>,
+        start: u16,
+    ) -> Result<Tuple<A>, Reason> {
+        let workers = self.conf.workers;
+        let mut port = start;
+        for _ in 0..PORT_TRIES {
+            let hash = A::hash(&self.conns, &server);
+            if self.conns.is_pending(hash) {
+                self.conns.settle();
+            }
+            if self.conns.find(hash, &server).is_none() {
+                return Ok(server);
+            }
+            // The next one whose answers this worker gets.
+            let end = (server.src.ip(), u16::from_be(server.sport));
+            let next = (0..PORT_LOOKS).find_map(|_| {
+                port = port.wrapping_add(1);
+                let client = (server.dst.ip(), port);
+                let meetings = snap.services.meetings();
+                let owner = meetings.owner(server.proto, end, client, workers);
+                let ours = workers < 2 || owner.is_none_or(|owner| owner == self.conf.id);
+                (port >= FIRST_PORT && ours).then_some(port)
+            });
+            server.dport = next.ok_or(Reason::NoLport)?.to_be();
+        }
+        Err(Reason::NoLport)
     }
 
     /// A local address, a port of it (host order), and the pool's number.

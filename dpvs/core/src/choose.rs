@@ -138,21 +138,6 @@ impl<F: Frame> Worker<F> {
         }
     }
 
-    /// By the scheduler, without waiting for anybody.
-    pub(crate) fn schedule_now<I: Io<Frame = F>>(
-        &mut self,
-        service: &Arc<Service>,
-        flow: &Flow,
-        io: &mut I,
-    ) -> Result<Dest, Reason> {
-        self.know(service);
-        match self.schedule(service, flow, &[], io) {
-            Ok(chosen) => Ok(chosen.dest),
-            Err(Refusal::Drop(reason)) => Err(reason),
-            Err(Refusal::Hold(_)) => Err(Reason::Overload),
-        }
-    }
-
     /// All servers are at their threshold, as far as this worker may go: others may
     /// have something left.
     #[cold]

@@ -147,10 +147,16 @@ impl<F: Frame> Worker<F> {
             addr: tuple.dst.ip(),
             port: u16::from_be(tuple.dport),
         };
-        if self.conf.workers < 2 || snap.services.get(&key).is_none() {
+        if self.conf.workers < 2 {
             return Some(frame);
         }
-        // About a packet to a client: the client's packets say whose it is.
+        let known = snap.services.get(&key).is_some()
+            || !snap.services.matches().is_empty() && self.matched(snap, from, tuple).is_some();
+        if !known {
+            return Some(frame);
+        }
+        // About a packet to a client, or to a host inside that source NAT serves:
+        // that one's packets say whose it is.
         let ports = (u16::from_be(tuple.sport), key.port);
         match snap.returns.nic(from.port) {
             Some(nic) => {

@@ -205,7 +205,7 @@ impl<F: Frame> Worker<F> {
     ) {
         let Some(snap) = self.snap.take() else { return };
         let mut found = None;
-        if let Some(s) = snap.services.get(service)
+        if let Some(s) = snap.services.any(service)
             && let Some(p) = s.policy.persistence
             && s.uid == key.service
         {
@@ -242,7 +242,7 @@ impl<F: Frame> Worker<F> {
         now: Now,
     ) {
         let Some(snap) = self.snap.take() else { return };
-        if let Some(s) = snap.services.get(service)
+        if let Some(s) = snap.services.any(service)
             && let Some(p) = s.policy.persistence
             && s.uid == key.service
         {

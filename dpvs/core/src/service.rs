@@ -498,6 +498,13 @@ impl ServiceTable {
         self.services.get(key)
     }
 
+    /// The service of a key, which may be one that is found by what a packet is.
+    #[must_use]
+    pub fn any(&self, key: &ServiceKey) -> Option<&Arc<Service>> {
+        let matching = || self.matches.iter().find(|s| s.key == *key);
+        self.get(key).or_else(matching)
+    }
+
     /// A server that is gone, or has weight 0, or is inhibited: connections of
     /// services that want it end.
     #[inline]

@@ -56,6 +56,9 @@ scripts! {
     sched
     sctp
     snat
+    snat_addresses
+    snat_errors
+    snat_sctp
     snat_workers
     synproxy
     synproxy_server

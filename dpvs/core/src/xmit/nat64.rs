@@ -18,7 +18,7 @@ use crate::neigh::Egress;
 use crate::parse::{Head, Kind};
 use crate::proto::Dir;
 use crate::raw::{L3, Net, be16, ld32, map4, unmap4};
-use crate::service::{Dest, FwdMode, Service, TCP, UDP};
+use crate::service::{Dest, FwdMode, SCTP, Service, TCP, UDP};
 use crate::snapshot::Snapshot;
 use crate::stats::Reason;
 use crate::worker::Worker;
@@ -93,7 +93,7 @@ impl<F: Frame> Worker<F> {
         now: Now,
         io: &mut I,
     ) -> Result<Handle, Reason> {
-        if head.proto != TCP && head.proto != UDP {
+        if !matches!(head.proto, TCP | UDP | SCTP) {
             return Err(Reason::ModeUnsupported);
         }
         let (laddr, lport, pool) = if A::V6 {

@@ -6,10 +6,12 @@
 //! the host inside the server's (DPVS facts §16), so packets from inside are `Out`
 //! ones. Which packet is sent on how is not decided here.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use zerocopy::FromZeros;
 
+use crate::choose::{Chosen, Refusal};
 use crate::conn::table::Tuple;
 use crate::conn::{Entry, Handle, flags};
 use crate::frame::{Frame, Io, Now};
@@ -27,6 +29,14 @@ use crate::xmit::echo;
 /// WAN addresses tried for one connection.
 const TRIES: usize = 16;
 
+/// Whether an address is no single host's.
+fn no_host(addr: IpAddr) -> bool {
+    match addr {
+        IpAddr::V4(a) => a.is_multicast() || a.is_broadcast() || a.is_unspecified(),
+        IpAddr::V6(a) => a.is_multicast() || a.is_unspecified() || a.is_unicast_link_local(),
+    }
+}
+
 impl<F: Frame> Worker<F> {
     /// The match service a packet belongs to: the newest that wants it. None has
     /// what ends here or has no route.
@@ -39,7 +49,7 @@ impl<F: Frame> Worker<F> {
         t: &Tuple<A>,
     ) -> Option<&'a Arc<Service>> {
         let (src, dst) = (t.src.ip(), t.dst.ip());
-        if dst.is_multicast() || snap.locals.get(&dst).is_some() {
+        if no_host(dst) || snap.locals.get(&dst).is_some() {
             return None;
         }
         let route = snap.fib.lookup(dst)?;
@@ -68,7 +78,7 @@ impl<F: Frame> Worker<F> {
         inside: &Tuple<A>,
         now: Now,
         io: &mut I,
-    ) -> Result<Handle, Reason> {
+    ) -> Result<Handle, Refusal> {
         let remote = (inside.dst.ip(), u16::from_be(inside.dport));
         let flow = Flow {
             client: inside.src.ip(),
@@ -79,10 +89,16 @@ impl<F: Frame> Worker<F> {
         };
         let mut reason = Reason::NoDest;
         let mut found = None;
-        for _ in 0..service.dests.len().clamp(1, TRIES) {
-            let dest = self.schedule_now(service, &flow, io)?;
+        for again in 0..service.dests.len().clamp(1, TRIES) {
+            // A host keeps its address as long as that has ports.
+            let chosen = if again == 0 {
+                self.choose(snap, service, flow, &[], now, io)?
+            } else {
+                self.schedule(service, &flow, &[], io)?
+            };
+            let dest = &chosen.dest;
             if dest.mode != FwdMode::Snat {
-                return Err(Reason::ModeUnsupported);
+                return Err(Refusal::Drop(Reason::ModeUnsupported));
             }
             let (Some(wan), Some(pool)) = (A::from_ip(dest.addr), self.pools.number(dest.addr))
             else {
@@ -93,13 +109,13 @@ impl<F: Frame> Worker<F> {
             // never clash and replies find their worker; DPVS keeps it.
             match self.pools.take(pool, head.proto, remote.0, remote.1) {
                 Some(port) => {
-                    found = Some((dest, wan, pool, port));
+                    found = Some((chosen, wan, pool, port));
                     break;
                 }
                 None => reason = Reason::NoLport,
             }
         }
-        let (dest, wan, pool, port) = found.ok_or(reason)?;
+        let (Chosen { dest, template }, wan, pool, port) = found.ok_or(Refusal::Drop(reason))?;
         let outside = Tuple {
             src: inside.dst,
             dst: wan,
@@ -118,7 +134,15 @@ impl<F: Frame> Worker<F> {
         }
         entry.pool = pool + 1;
         let hash = A::hash(&self.conns, &outside);
-        let conn = self.keep(snap, service, &dest, entry, hash, now, io)?;
+        let conn = self
+            .keep(snap, service, &dest, entry, hash, now, io)
+            .map_err(Refusal::Drop)?;
+        if template != 0 {
+            self.bind_template::<A, I>(conn, template, now, io);
+        }
+        if dest.max_conn != 0 {
+            self.count_limit(dest.id, io);
+        }
         Ok(conn.turned())
     }
 }
@@ -126,7 +150,7 @@ impl<F: Frame> Worker<F> {
 impl<A: Net> Entry<A> {
     /// Whose port pool, and for whom: the far end's address and port, then the port
     /// that was taken. In host order.
-    pub(crate) fn pooled(&self) -> (std::net::IpAddr, u16, u16) {
+    pub(crate) fn pooled(&self) -> (IpAddr, u16, u16) {
         let (far, own) = if self.mode() == FwdMode::Snat {
             ((self.caddr(), self.cport()), self.vport())
         } else {
