@@ -19,7 +19,7 @@ use crate::parse::{Head, Kind};
 use crate::pipeline::Came;
 use crate::proto::Dir;
 use crate::raw::{L3, Net, be16, ld16, ld32, map4};
-use crate::service::{ServiceKey, TCP, UDP};
+use crate::service::{SCTP, ServiceKey, TCP, UDP};
 use crate::snapshot::Snapshot;
 use crate::stats::Reason;
 use crate::worker::Worker;
@@ -40,6 +40,8 @@ pub(crate) enum Verdict {
     Sent(WorkerId),
     /// Nobody knows whose they are: they go round, from worker to worker.
     Round,
+    /// The first one waits for another worker's answer, and comes again.
+    Later,
     Refused,
 }
 
@@ -49,6 +51,9 @@ pub(crate) type Fragments<F> = Tracker<F, Verdict>;
 /// Set in the source MAC address (nobody's has it) of a fragment that goes round.
 const ROUND: u8 = 1;
 
+/// Bytes of an SCTP header.
+const SCTP_HEADER: usize = 12;
+
 /// A fragment as its headers say.
 struct Part {
     piece: Piece,
@@ -56,6 +61,8 @@ struct Part {
     proto: u8,
     /// Offset of the transport header, in the first one.
     l4: usize,
+    /// Bytes before that of what is fragmented.
+    before: usize,
 }
 
 impl Part {
@@ -73,6 +80,7 @@ impl Part {
                 id: u32::from(be16(data, L3 + 4)),
                 proto: data[L3 + 9],
                 l4: L3 + header,
+                before: 0,
             })
         }
     }
@@ -91,6 +99,7 @@ impl Part {
             id: u32::from_be(ld32(data, header + 4)),
             proto: next,
             l4: behind,
+            before: 0,
         };
         if part.piece.at == 0 {
             // All headers are in the first one (RFC 7112).
@@ -99,7 +108,8 @@ impl Part {
                 return None;
             }
             part.proto = upper.protocol;
-            part.l4 = behind - dpvs_wire::ipv6::HEADER_LEN + upper.offset;
+            part.before = upper.offset - dpvs_wire::ipv6::HEADER_LEN;
+            part.l4 = behind + part.before;
         }
         Some(part)
     }
@@ -112,7 +122,12 @@ impl Part {
             return Ports::Short;
         };
         match self.proto {
-            UDP | 132 => {}
+            UDP => {}
+            SCTP => {
+                if h.len() < SCTP_HEADER || usize::from(self.piece.len) < SCTP_HEADER {
+                    return Ports::Short;
+                }
+            }
             TCP => {
                 let len = usize::from(h.get(12).copied().unwrap_or(0) >> 4) * 4;
                 if len < 20 || h.len() < len || usize::from(self.piece.len) < len {
@@ -266,6 +281,7 @@ impl<F: Frame> Worker<F> {
         let turn = (snap, from, &head, now);
         if part.piece.at == 0 && !part.piece.more {
             // One in one piece has nothing to do with others (RFC 6946).
+            self.begin(&part, Some(part.piece.len.into()));
             self.first::<A, I>(turn, frame, &part, place, io);
         } else if place == Place::Back {
             self.came_back::<A, I>(&mut tracker, turn, frame, &key, &part, io);
@@ -276,9 +292,17 @@ impl<F: Frame> Worker<F> {
                     self.later::<A, I>(turn, frame, verdict, io);
                     tracker.finish(slot);
                 }
+                Noted::Open(slot) if part.proto == SCTP && tracker.end_of(slot).is_none() => {
+                    tracker.hold(slot, frame);
+                }
+                Noted::Open(slot) if part.proto == SCTP && part.piece.at != 0 => {
+                    tracker.hold(slot, frame);
+                    self.all_known::<A, I>(&mut tracker, turn, slot, place, io);
+                }
                 Noted::Open(slot) if part.piece.at == 0 => {
+                    self.begin(&part, tracker.end_of(slot));
                     let verdict = self.first::<A, I>(turn, frame, &part, place, io);
-                    self.follow::<A, I>(&mut tracker, turn, slot, verdict, io);
+                    self.follow::<A, I>(&mut tracker, turn, slot, (part.piece, verdict), io);
                 }
                 // What goes round comes behind its first one, or that is lost.
                 Noted::Open(_) if place == Place::Visit => self.drop(Reason::Fragment),
@@ -287,6 +311,42 @@ impl<F: Frame> Worker<F> {
         }
         self.stats.drops[Reason::FragmentLost as usize] += std::mem::take(&mut tracker.lost);
         self.frags = Some(tracker);
+        self.whole = 0;
+    }
+
+    /// Notes how long the packet is whose first fragment goes now, of `end` bytes
+    /// that are fragmented: the checksum of SCTP cannot be changed without.
+    fn begin(&mut self, part: &Part, end: Option<u32>) {
+        let end = end.filter(|_| part.proto == SCTP);
+        self.whole = end.map_or(0, |end| (end as usize).saturating_sub(part.before));
+    }
+
+    /// The length of an SCTP packet in fragments is known; if the first one waits
+    /// for that, all go now.
+    fn all_known<A: Net, I: Io<Frame = F>>(
+        &mut self,
+        tracker: &mut Fragments<F>,
+        turn: (&Snapshot, &Egress, &Head, Now),
+        slot: Slot,
+        place: Place,
+        io: &mut I,
+    ) {
+        let read = |frame: &F| Part::read::<A>(frame.data(), ip_len::<A>(frame.data()).into());
+        let first = tracker.take_held(slot, |f| read(f).is_some_and(|part| part.piece.at == 0));
+        let Some((first, part)) = first.and_then(|f| read(&f).map(|part| (f, part))) else {
+            return;
+        };
+        let (snap, from, head, now) = turn;
+        let head = Head {
+            ip_len: ip_len::<A>(first.data()),
+            l4: part.l4 as u16,
+            proto: part.proto,
+            ..*head
+        };
+        let turn = (snap, from, &head, now);
+        self.begin(&part, tracker.end_of(slot));
+        let verdict = self.first::<A, I>(turn, first, &part, place, io);
+        self.follow::<A, I>(tracker, turn, slot, (part.piece, verdict), io);
     }
 
     /// A fragment that has been at every other worker and is nobody's.
@@ -301,12 +361,15 @@ impl<F: Frame> Worker<F> {
     ) {
         match (tracker.slot(key), tracker.verdict(key)) {
             (Some(slot), Some(Verdict::Round)) if part.piece.at == 0 => {
+                self.begin(part, tracker.end_of(slot));
                 let verdict = self.first::<A, I>(turn, frame, part, Place::Back, io);
-                self.follow::<A, I>(tracker, turn, slot, verdict, io);
+                self.follow::<A, I>(tracker, turn, slot, (part.piece, verdict), io);
             }
             (Some(_), Some(verdict)) if !matches!(verdict, Verdict::Round) => {
                 self.later::<A, I>(turn, frame, verdict, io);
             }
+            // The first one is back, too, and waits for another worker's answer.
+            (Some(slot), None) => tracker.hold(slot, frame),
             _ => self.drop(Reason::Fragment),
         }
     }
@@ -317,9 +380,15 @@ impl<F: Frame> Worker<F> {
         tracker: &mut Fragments<F>,
         turn: (&Snapshot, &Egress, &Head, Now),
         slot: Slot,
-        verdict: Verdict,
+        (first, verdict): (Piece, Verdict),
         io: &mut I,
     ) {
+        if matches!(verdict, Verdict::Later) {
+            return tracker.reopen(slot, first, turn.3.millis());
+        }
+        if matches!(verdict, Verdict::Round) {
+            tracker.keep(slot);
+        }
         tracker.decide(slot, verdict, turn.3.millis());
         while let Some(frame) = tracker.next_held(slot) {
             let head = Head {
@@ -374,6 +443,8 @@ impl<F: Frame> Worker<F> {
         }
         let round = match place {
             Place::Visit => true,
+            // One that has waited has been everywhere.
+            Place::Meeting if self.is_again() => false,
             Place::Meeting if self.conf.workers > 1 => {
                 match self.owner_of_first(snap, from, &tuple) {
                     Some(owner) if owner != self.conf.id => {
@@ -398,6 +469,7 @@ impl<F: Frame> Worker<F> {
             }
             Came::Pass => Verdict::Pass,
             Came::Sent(worker) => Verdict::Sent(worker),
+            Came::Waits => Verdict::Later,
             Came::Refused => Verdict::Refused,
         }
     }
@@ -524,7 +596,8 @@ impl<F: Frame> Worker<F> {
                 frame.data_mut()[6] |= ROUND;
                 self.hand_round::<A, I>(from, frame, head, io);
             }
-            Verdict::Refused => self.drop(Reason::Fragment),
+            // Nothing is kept as decided with that one.
+            Verdict::Later | Verdict::Refused => self.drop(Reason::Fragment),
         }
     }
 

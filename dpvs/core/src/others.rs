@@ -77,15 +77,17 @@ pub(crate) fn set_tunnel<A: Net>(entry: &mut Entry<A>, dest: &Dest) {
     }
 }
 
-/// Rewrites a packet that is neither TCP nor UDP.
+/// Rewrites a packet that is neither TCP nor UDP; it is the first fragment of one
+/// that is `whole` bytes long, if that is not 0.
 pub(crate) fn translate<F: Frame, A: Net>(
     entry: &Entry<A>,
     dir: Dir,
     frame: &mut F,
-    l4: usize,
+    (l4, whole): (usize, usize),
     proto: u8,
 ) {
     match proto {
+        SCTP if whole != 0 => xmit::sctp::translate_part(entry, dir, frame.data_mut(), l4, whole),
         SCTP => xmit::sctp::translate(entry, dir, frame.data_mut(), l4),
         _ => xmit::echo::translate(entry, dir, frame.data_mut(), l4),
     }
@@ -113,7 +115,8 @@ impl<F: Frame> Worker<F> {
             // A server's packet that passes through as through any router.
             return self.deliver(snap, from, frame, head, now, io);
         }
-        if head.proto == SCTP && !direct {
+        // The sum of a fragment is changed by its difference: wrong stays wrong.
+        if head.proto == SCTP && !direct && !head.fragment {
             let end = L3 + usize::from(head.ip_len);
             if !frame.pull_up(end) {
                 return self.drop(Reason::NoRoom);

@@ -20,6 +20,7 @@ use crate::parse::{Head, Kind, parse};
 use crate::prefetch::prefetch;
 use crate::proto::{Dir, tcp, udp};
 use crate::raw::{L3, Net};
+use crate::related::mtu_for_client;
 use crate::service::{DestId, FwdMode, TCP, UDP};
 use crate::snapshot::Snapshot;
 use crate::stats::{Reason, WorkerStats};
@@ -37,6 +38,8 @@ pub(crate) enum Came {
     Pass,
     /// It went to that worker.
     Sent(WorkerId),
+    /// It waits for another worker's answer, and comes again.
+    Waits,
     /// It was dropped, or answered.
     Refused,
 }
@@ -248,8 +251,7 @@ impl<F: Frame> Worker<F> {
             }
             Admitted::Hold(what) => {
                 self.let_wait(frame, from.port, what, now);
-                // Nothing is known for fragments that follow it.
-                Came::Refused
+                Came::Waits
             }
             Admitted::Pass => {
                 self.deliver(snap, from, frame, head, now, io);
@@ -393,7 +395,7 @@ impl<F: Frame> Worker<F> {
                 }
             }
             match dir {
-                Dir::In => toa = offers_toa(entry, &seg) && !head.fragment,
+                Dir::In => toa = offers_toa(entry, &seg),
                 Dir::Out => fullnat::note_server(entry, &seg),
             }
         } else {
@@ -434,7 +436,8 @@ impl<F: Frame> Worker<F> {
                 fullnat::translate(entry, dir, frame.data_mut(), l4, head.proto == TCP);
                 if toa {
                     let client = (entry.caddr().ip(), u16::from_be(entry.cport()));
-                    insert_toa(&mut self.stats, &mut frame, l4, client, hop.mtu);
+                    let mtu = room_for_toa(head, hop.mtu);
+                    insert_toa(&mut self.stats, &mut frame, l4, client, mtu);
                 }
                 frame.data_mut()[..12].copy_from_slice(&hop.macs);
                 io.send(hop.port, frame);
@@ -501,21 +504,17 @@ impl<F: Frame> Worker<F> {
         };
         let fragment = head.ip_len > room;
         if fragment && !pieces {
+            let grows = if dir == Dir::In { entry.growth() } else { 0 };
+            let told = mtu_for_client(A::V6, room.into(), grows) as u16;
             self.ungate::<A>(conn, &mut frame, head);
-            return self.too_big(snap, from, frame, room, now, io);
+            return self.too_big(snap, from, frame, told, now, io);
         }
         let mut l4 = usize::from(head.l4);
         if A::entry(&self.conns, conn).flags & flags::CLIENT != 0 {
-            if head.fragment && head.proto == TCP {
-                // What goes before the stream cannot go into a fragment of it.
-                return self.drop(Reason::NoRoom);
-            }
-            if !head.fragment {
-                l4 = match self.introduce::<A, I>(snap, &mut frame, l4, conn, &way, now, io) {
-                    Ok(l4) => l4,
-                    Err(reason) => return self.drop(reason),
-                };
-            }
+            l4 = match self.introduce::<A, I>(snap, &mut frame, l4, conn, &way, now, io) {
+                Ok(l4) => l4,
+                Err(reason) => return self.drop(reason),
+            };
         }
         let entry = A::entry(&self.conns, conn);
         if head.proto == TCP && entry.flags & flags::MODE == 0 && frame.data()[l4 + 13] & SYN != 0 {
@@ -523,11 +522,12 @@ impl<F: Frame> Worker<F> {
         }
         match head.proto {
             TCP | UDP => fullnat::translate(entry, dir, frame.data_mut(), l4, head.proto == TCP),
-            proto => others::translate(entry, dir, &mut frame, l4, proto),
+            proto => others::translate(entry, dir, &mut frame, (l4, self.whole), proto),
         }
         if toa && !fragment {
             let client = entry.caddr().ip().to_canonical();
             let client = (client, u16::from_be(entry.cport()));
+            let room = room_for_toa(head, room);
             insert_toa(&mut self.stats, &mut frame, l4, client, room);
         }
         if A::V6 {
@@ -555,6 +555,13 @@ fn offers_toa<A>(entry: &mut Entry<A>, seg: &Segment) -> bool {
         entry.flags &= !flags::FDATA;
     }
     seg.ack == entry.fdata
+}
+
+/// What a segment with the client's address may be at most: a fragment of one
+/// cannot grow, as others follow it.
+#[inline(always)]
+fn room_for_toa(head: &Head, mtu: u16) -> u16 {
+    if head.fragment { 0 } else { mtu }
 }
 
 /// Puts the client's address into a segment, or counts that there was no room.

@@ -6,7 +6,7 @@
 //! quoted ports and the quoted sequence number are translated back.
 
 use dpvs_wire::checksum::{self, Delta};
-use dpvs_wire::{icmp, icmpv6, proto};
+use dpvs_wire::{icmp, icmpv6, ipv6, proto};
 
 use crate::conn::table::Tuple;
 use crate::frame::{Frame, Io, Now};
@@ -39,6 +39,42 @@ fn is_translated(v6: bool, typ: u8) -> bool {
     }
 }
 
+/// Whether an error says what fits on a link.
+pub(crate) fn tells_mtu(v6: bool, data: &[u8], l4: usize) -> bool {
+    match (v6, data.get(l4), data.get(l4 + 1)) {
+        (true, Some(&typ), _) => typ == icmpv6::PACKET_TOO_BIG,
+        (false, Some(&typ), Some(&code)) => (typ, code) == (icmp::UNREACHABLE, icmp::FRAG_NEEDED),
+        _ => false,
+    }
+}
+
+/// The MTU a client is told of a link of `mtu` bytes, so that its packets fit after
+/// they have grown by `by` bytes here. Never less than every link takes, unless the
+/// router said so itself.
+///
+/// DIFFERS: DPVS passes the MTU on as it is, so that a client whose first data is
+/// large sends packets that grow out of it again and again.
+pub(crate) fn mtu_for_client(v6: bool, mtu: u32, by: u16) -> u32 {
+    let least = if v6 { 1280 } else { 68 };
+    if mtu <= least {
+        return mtu;
+    }
+    mtu.saturating_sub(by.into()).max(least)
+}
+
+/// Lowers the MTU in the header of an ICMP error; its checksum is for later.
+fn lower_mtu(v6: bool, header: &mut [u8], by: u16) {
+    if by == 0 {
+        return;
+    }
+    // The second half of an IPv4 one's word, the other is of no use (RFC 1191).
+    let at = if v6 { 4 } else { 6 };
+    let old = header[at..].iter().take(8 - at);
+    let old = old.fold(0, |n, byte| n << 8 | u32::from(*byte));
+    let new = mtu_for_client(v6, old, by).to_be_bytes();
+    header[at..8].copy_from_slice(&new[at - 4..]);
+}
+
 /// What is quoted of a packet.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Quote {
@@ -48,10 +84,15 @@ pub(crate) struct Quote {
 }
 
 /// The packet quoted at `at`, if there is enough of it to tell a connection by:
-/// eight bytes behind its header, RFC 792 promises no more.
+/// eight bytes behind its headers, RFC 792 promises no more. Of a datagram in
+/// fragments only the first one has them.
 pub(crate) fn quoted(v6: bool, data: &[u8], at: usize) -> Option<Quote> {
     let (proto, l4) = if v6 {
-        (*data.get(at + 6)?, at + 40)
+        let upper = ipv6::walk(*data.get(at + 6)?, data.get(at + ipv6::HEADER_LEN..)?).ok()?;
+        if !upper.is_start() {
+            return None;
+        }
+        (upper.protocol, at + upper.offset)
     } else {
         let first = *data.get(at)?;
         let fragment = u16::from_be_bytes([*data.get(at + 6)?, *data.get(at + 7)?]) & 0x1fff;
@@ -237,6 +278,12 @@ impl<F: Frame> Worker<F> {
                 .and_then(|s| s.synproxy.as_ref())
                 .map_or(0, Proxied::delta),
         };
+        let grows = if conn.dir() == Dir::Out && tells_mtu(A::V6, data, l4) {
+            A::entry_mut(&mut self.conns, conn).spare_room()
+        } else {
+            0
+        };
+        let entry = A::entry(&self.conns, conn);
         // As from the client, whoever sent it (as DPVS).
         self.dests[entry.dest as usize].count(Dir::In, u64::from(head.ip_len));
 
@@ -256,6 +303,7 @@ impl<F: Frame> Worker<F> {
             let seq = u32::from_be_bytes(seq).wrapping_sub(seq_delta);
             data[quote.l4 + 4..quote.l4 + 8].copy_from_slice(&seq.to_be_bytes());
         }
+        lower_mtu(A::V6, &mut data[l4..l4 + HEADER], grows);
         data[l4 + 2..l4 + 4].fill(0);
         let sum = icmp_sum::<A>(data, l4, end);
         data[l4 + 2..l4 + 4].copy_from_slice(&sum.to_be_bytes());

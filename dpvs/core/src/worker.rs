@@ -166,6 +166,8 @@ pub struct Worker<F: Frame> {
     pub(crate) ident: u32,
     /// Fragments, once there was one.
     pub(crate) frags: Option<Box<Fragments<F>>>,
+    /// Length of the SCTP packet whose first fragment is in work; else 0.
+    pub(crate) whole: usize,
     /// Identification of the last packet made here that needs one.
     pub(crate) ip_id: u16,
     /// Queues of the ports' schedulers, if there are any.
@@ -222,6 +224,7 @@ impl<F: Frame> Worker<F> {
             handed: false,
             ident: a as u32,
             frags: None,
+            whole: 0,
             ip_id: (a ^ d) as u16,
             guards: None,
             tc: None,

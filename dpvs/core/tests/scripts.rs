@@ -25,9 +25,12 @@ scripts! {
     echo_services
     expire_quiescent
     forwarding
+    fragments_edges
+    fragments_held
     fragments_v4
     fragments_v6
     fragments_workers
+    fragments_workers_late
     headers
     icmp_errors
     icmp_modes

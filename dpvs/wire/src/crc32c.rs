@@ -79,6 +79,36 @@ pub fn sctp(packet: &[u8]) -> Option<u32> {
     Some(crc.take(rest).finish())
 }
 
+/// What the checksum of a packet changes by (exclusive or) when four bytes of it do,
+/// by `bytes`, with `behind` bytes behind them. The sum is linear, so nothing else of
+/// the packet matters.
+#[must_use]
+pub fn difference(bytes: [u8; 4], behind: usize) -> u32 {
+    let mut crc = Crc32c(0).take(&bytes).0;
+    // Each zero byte multiplies by x^8: as many as n's bits say, squared as we go.
+    let (mut power, mut n) = (1 << 23, behind);
+    while n > 0 {
+        if n & 1 != 0 {
+            crc = multiply(crc, power);
+        }
+        power = multiply(power, power);
+        n >>= 1;
+    }
+    crc
+}
+
+/// The product of two polynomials modulo ours.
+fn multiply(a: u32, mut b: u32) -> u32 {
+    let mut product = 0;
+    for power in (0..32).rev() {
+        if a >> power & 1 != 0 {
+            product ^= b;
+        }
+        b = (b >> 1) ^ if b & 1 != 0 { POLY } else { 0 };
+    }
+    product
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -106,6 +136,23 @@ mod tests {
             let (a, b) = bytes.split_at(cut);
             assert_eq!(Crc32c::default().take(a).take(b).finish(), crc(&bytes));
         }
+    }
+
+    /// Of a packet of any length, wherever the bytes are.
+    #[test]
+    fn differences() {
+        for len in [12, 13, 100, 1500, 65535] {
+            let old: Vec<u8> = (0..len as u32).map(|i| (i * 73 >> 3) as u8).collect();
+            for at in [0, 1, len / 2 - 4, len - 4] {
+                let mut new = old.clone();
+                for (byte, by) in new[at..].iter_mut().zip([0x12, 0xff, 0, 0x80]) {
+                    *byte ^= by;
+                }
+                let by = difference([0x12, 0xff, 0, 0x80], len - at - 4);
+                assert_eq!(crc(&old) ^ by, crc(&new), "{len} {at}");
+            }
+        }
+        assert_eq!(difference([0; 4], 1000), 0);
     }
 
     #[test]

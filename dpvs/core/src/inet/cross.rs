@@ -10,6 +10,7 @@ use dpvs_wire::{checksum, eth, icmp, icmpv6, ipv6, proto};
 
 use crate::frame::Frame;
 use crate::raw::{L3, be16, ld16, ld32, ld128, map4, unmap4};
+use crate::xmit::toa::LEN_V6;
 
 /// IPv6 packets up to this size may be fragmented on the IPv4 side (RFC 7915 §5.1):
 /// what every IPv6 link takes.
@@ -54,7 +55,8 @@ pub(crate) fn six_to_four<F: Frame>(frame: &mut F, id: u16) -> Result<usize, Cro
             let more = if f.more { 0x2000 } else { 0 };
             (be16(data, header + 6), (f.offset / 8) | more)
         }
-        None if len > usize::from(MIN_MTU6) => (0, 0x4000),
+        // With the client's address in it.
+        None if len > usize::from(MIN_MTU6) + LEN_V6 => (0, 0x4000),
         None => (id, 0),
     };
     // Between Ethernet and transport header is more room than needed.

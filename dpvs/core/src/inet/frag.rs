@@ -69,6 +69,8 @@ struct Datagram<V> {
     verdict: Option<V>,
     /// Something did not fit: all that comes is refused.
     bad: bool,
+    /// Known until it is too old, even when all of it has been seen.
+    kept: bool,
     born: u64,
     /// Where it ends, once the last fragment has been seen.
     end: Option<u32>,
@@ -224,6 +226,24 @@ impl<F, V: Copy> Tracker<F, V> {
         self.enlist(slot.0, DECIDED);
     }
 
+    /// A datagram whose fragments come by once more: it is not ended before its time.
+    pub fn keep(&mut self, slot: Slot) {
+        self.datagrams[slot.0 as usize].kept = true;
+    }
+
+    /// The first fragment is not decided on after all: it will come again.
+    pub fn reopen(&mut self, slot: Slot, first: Piece, now_ms: u64) {
+        self.unlist(slot.0);
+        let d = &mut self.datagrams[slot.0 as usize];
+        (d.verdict, d.born) = (None, now_ms);
+        if let Some(at) = d.pieces[..d.count].iter().position(|p| p.0 == first.at) {
+            d.count -= 1;
+            d.pieces.swap(at, d.count);
+            d.seen -= u32::from(first.len);
+        }
+        self.enlist(slot.0, WAITING);
+    }
+
     /// A datagram being followed.
     #[must_use]
     pub fn slot(&self, key: &Key) -> Option<Slot> {
@@ -235,6 +255,38 @@ impl<F, V: Copy> Tracker<F, V> {
     #[must_use]
     pub fn verdict(&self, key: &Key) -> Option<V> {
         self.datagrams.get(self.find(key) as usize)?.verdict
+    }
+
+    /// Where a datagram ends, once its last fragment has been seen: the bytes that
+    /// are fragmented.
+    #[must_use]
+    pub fn end_of(&self, slot: Slot) -> Option<u32> {
+        self.datagrams[slot.0 as usize].end
+    }
+
+    /// Takes out the first of the waiting frames that `is` one.
+    pub fn take_held(&mut self, slot: Slot, is: impl Fn(&F) -> bool) -> Option<F> {
+        let (first, last) = self.datagrams[slot.0 as usize].held;
+        let (mut before, mut at) = (NIL, first);
+        loop {
+            let held = self.held.get_mut(at as usize)?;
+            let next = held.next;
+            let Some(frame) = held.frame.take_if(|f| is(f)) else {
+                (before, at) = (at, next);
+                continue;
+            };
+            self.held_free.push(at);
+            let ends = &mut self.datagrams[slot.0 as usize].held;
+            if first == at {
+                *ends = (next, if next == NIL { NIL } else { last });
+            } else {
+                self.held[before as usize].next = next;
+                if last == at {
+                    ends.1 = before;
+                }
+            }
+            return Some(frame);
+        }
     }
 
     /// The next frame that has waited.
@@ -288,7 +340,7 @@ impl<F, V: Copy> Tracker<F, V> {
     /// Ends a datagram of which everything has been seen and decided on.
     pub fn finish(&mut self, slot: Slot) {
         let d = &self.datagrams[slot.0 as usize];
-        if d.verdict.is_some() && d.held.0 == NIL && d.end == Some(d.seen) {
+        if d.verdict.is_some() && !d.kept && d.held.0 == NIL && d.end == Some(d.seen) {
             self.end(slot.0);
         }
     }
@@ -319,6 +371,7 @@ impl<F, V: Copy> Tracker<F, V> {
             key: *key,
             verdict: None,
             bad: false,
+            kept: false,
             born: now_ms,
             end: None,
             seen: 0,

@@ -26,6 +26,7 @@ use crate::worker::Worker;
 
 use super::fullnat::{self, ACK, FIN, RST, SYN};
 use super::proxy::{self, Ends, Found, Header, Proxy, Version};
+use super::toa;
 use super::uoa::{self, ip_len};
 
 const PSH: u8 = 0x08;
@@ -37,6 +38,8 @@ struct Duty {
     proxy: Option<Proxy>,
     /// TCP: the first segment has gone with its header, of this length...
     sent: bool,
+    /// The path to the server is too small for packets that grow.
+    alone: bool,
     len: u8,
     /// ... in place of so many bytes of the client.
     cut: u16,
@@ -55,7 +58,10 @@ impl Duty {
         };
         let low = u32::from(self.cut) | u32::from(self.len) << 16;
         // A connection is TCP with a cut or UDP with a trail.
-        low | u32::from(self.trail) | u32::from(self.sent) << 24 | proxy << 28
+        low | u32::from(self.trail)
+            | u32::from(self.sent) << 24
+            | u32::from(self.alone) << 25
+            | proxy << 28
     }
 
     fn from_bits(bits: u32, tcp: bool) -> Self {
@@ -70,6 +76,7 @@ impl Duty {
                 insecure: bits >> 30 & 1 != 0,
             }),
             sent: bits >> 24 & 1 != 0,
+            alone: bits >> 25 & 1 != 0,
             len: (bits >> 16) as u8,
             cut: if tcp { bits as u16 } else { 0 },
             trail: if tcp { 0 } else { bits as u16 },
@@ -105,6 +112,29 @@ impl<A: Net> Entry<A> {
         if duty != Duty::default() {
             self.flags |= flags::CLIENT;
             self.fdata = duty.to_bits();
+        }
+    }
+
+    /// A router says that packets to the server are too large. What the client has to
+    /// keep free in each for its address; what is due beside it goes alone from now on.
+    pub(crate) fn spare_room(&mut self) -> u16 {
+        if self.flags & flags::CLIENT != 0 {
+            let mut duty = self.duty();
+            duty.alone = true;
+            self.fdata = duty.to_bits();
+        }
+        self.growth()
+    }
+
+    /// Bytes that a client's segment may grow by on its way to the server.
+    pub(crate) fn growth(&self) -> u16 {
+        if self.flags & (flags::MODE | flags::TOA) != flags::TOA {
+            // FullNAT is mode 0.
+            return 0;
+        }
+        match self.caddr().ip().to_canonical() {
+            std::net::IpAddr::V4(_) => toa::LEN_V4 as u16,
+            std::net::IpAddr::V6(_) => toa::LEN_V6 as u16,
         }
     }
 
@@ -187,14 +217,6 @@ impl<F: Frame> Worker<F> {
     ) -> Result<usize, Reason> {
         let entry = A::entry(&self.conns, conn);
         let duty = entry.duty();
-        if conn.dir() == Dir::In && is_fragment::<A>(frame.data(), l4) && entry.proto == TCP {
-            // Only whole segments can be changed in length.
-            return if duty.sent {
-                Ok(l4)
-            } else {
-                Err(Reason::Fragment)
-            };
-        }
         match (conn.dir(), entry.proto == TCP) {
             (Dir::In, true) => {
                 self.segment::<A, I>(snap, frame, l4, conn, duty, way, now, io)?;
@@ -214,7 +236,8 @@ impl<F: Frame> Worker<F> {
         }
     }
 
-    /// A TCP segment of the client.
+    /// A TCP segment of the client, or the first fragment of one: that keeps its
+    /// length, as others follow it.
     #[allow(clippy::too_many_arguments)]
     fn segment<A: Net, I: Io<Frame = F>>(
         &mut self,
@@ -231,6 +254,7 @@ impl<F: Frame> Worker<F> {
         let Some(proxy) = duty.proxy else {
             return Ok(());
         };
+        let part = is_fragment::<A>(frame.data(), l4);
         let data = frame.data();
         let (tcp_flags, at) = (data[l4 + 13], l4 + usize::from(data[l4 + 12] >> 4) * 4);
         let size = (L3 + ip_len::<A>(data)).saturating_sub(at);
@@ -251,6 +275,9 @@ impl<F: Frame> Worker<F> {
                 A::entry_mut(&mut self.conns, conn).done();
                 return Ok(());
             };
+            if part && cut > 0 {
+                return Err(Reason::NoRoom);
+            }
             if !duty.sent {
                 duty.sent = true;
                 duty.len = header.bytes().len() as u8;
@@ -287,6 +314,9 @@ impl<F: Frame> Worker<F> {
         if offset <= 0 {
             set_seq(frame.data_mut(), l4, seq.wrapping_sub(duty.growth()));
         } else if offset < i32::from(duty.cut) {
+            if part {
+                return Err(Reason::NoRoom);
+            }
             let cut = (usize::from(duty.cut) - offset as usize).min(size);
             if !splice::<F, A>(frame, l4, at, cut, &[]) {
                 return Err(Reason::NoRoom);
@@ -319,7 +349,9 @@ impl<F: Frame> Worker<F> {
         // As it will be when the connection's delta has been added.
         let start = seq.wrapping_sub(duty.growth());
         let len = ip_len::<A>(frame.data()) + header.bytes().len() - cut;
-        if len <= usize::from(way.mtu()) && splice::<F, A>(frame, l4, at, cut, header.bytes()) {
+        let alone = duty.alone || is_fragment::<A>(frame.data(), l4);
+        let fits = !alone && len <= usize::from(way.mtu());
+        if fits && splice::<F, A>(frame, l4, at, cut, header.bytes()) {
             set_seq(frame.data_mut(), l4, start);
             self.stats.proxy_ok += 1;
             return Ok(());
@@ -402,7 +434,8 @@ impl<F: Frame> Worker<F> {
         let client = (entry.caddr().ip(), u16::from_be(entry.cport()));
         let mode = snap.settings.uoa_mode;
         let v4 = is_v4(entry);
-        if !is_fragment::<A>(frame.data(), l4)
+        if !duty.alone
+            && !is_fragment::<A>(frame.data(), l4)
             && let Some(l4) = uoa::insert::<F, A>(frame, l4, mode, client, v4, way.mtu())
         {
             self.stats.uoa_ok += 1;

@@ -18,6 +18,7 @@ use crate::neigh::Egress;
 use crate::parse::{Head, Kind};
 use crate::proto::Dir;
 use crate::raw::{L3, Net, be16, ld32, map4, unmap4};
+use crate::related::{mtu_for_client, tells_mtu};
 use crate::service::{Dest, FwdMode, SCTP, Service, TCP, UDP};
 use crate::snapshot::Snapshot;
 use crate::stats::Reason;
@@ -222,7 +223,14 @@ impl<F: Frame> Worker<F> {
                 0
             };
         if word & 0x4000 != 0 && head.ip_len.saturating_add(growth) > way.mtu() {
-            return Some(Err(Told::TooBig(way.mtu() - growth)));
+            let entry = <u128 as Family>::entry(&self.conns, conn);
+            let grows = if conn.dir() == Dir::In {
+                entry.growth()
+            } else {
+                0
+            };
+            let told = mtu_for_client(false, (way.mtu() - growth).into(), grows);
+            return Some(Err(Told::TooBig(told as u16)));
         }
         let l4 = match cross::four_to_six(frame) {
             Ok(l4) => l4,
@@ -352,7 +360,11 @@ impl<F: Frame> Worker<F> {
         let data = frame.data();
         let l4 = usize::from(head.l4);
         let (typ, code) = (data[l4], data[l4 + 1]);
-        let word = u32::from_be(ld32(data, l4 + 4));
+        let mut word = u32::from_be(ld32(data, l4 + 4));
+        if dir == Dir::Out && tells_mtu(A::V6, data, l4) {
+            let grows = <u128 as Family>::entry_mut(&mut self.conns, conn).spare_room();
+            word = mtu_for_client(A::V6, word, grows);
+        }
         let to4 = unmap4(src).is_some();
         if to4 != A::V6 {
             return self.drop(Reason::Consumed);
@@ -368,7 +380,10 @@ impl<F: Frame> Worker<F> {
         };
         let (class, hops, body) = if A::V6 {
             let class = (be16(data, quote.at) >> 4) as u8;
-            (class, data[quote.at + 7], be16(data, quote.at + 4))
+            // Behind other headers, which IPv4 does not have.
+            let others = (quote.l4 - quote.at - 40) as u16;
+            let body = be16(data, quote.at + 4).saturating_sub(others);
+            (class, data[quote.at + 7], body)
         } else {
             let body = be16(data, quote.at + 2).saturating_sub((quote.l4 - quote.at) as u16);
             (data[quote.at + 1], data[quote.at + 8], body)

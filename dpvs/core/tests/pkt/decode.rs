@@ -450,7 +450,9 @@ fn icmp(p: &mut Text, v6: bool, b: &[u8]) -> Result<(), String> {
         (at(q, 12, 4)?, at(q, 16, 4)?, usize::from(q[0] & 15) * 4)
     } else {
         p.push("quote-ttl", at(q, 7, 1)?[0]);
-        (at(q, 8, 16)?, at(q, 24, 16)?, 40)
+        let fragment = q[6] == 44;
+        let l4 = if fragment { 48 } else { 40 };
+        (at(q, 8, 16)?, at(q, 24, 16)?, l4)
     };
     let (src, dst) = (
         end(addr(src), word(q, l4)?),

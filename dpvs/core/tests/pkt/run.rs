@@ -21,6 +21,7 @@ struct Run {
     burst: Option<Vec<Vec<u8>>>,
     /// What is handed over reaches its worker at once.
     gather: bool,
+    late: bool,
     last_input: usize,
     /// The last frame sent that was expected, for `about=N`.
     last_out: Vec<u8>,
@@ -39,6 +40,7 @@ pub fn play(name: &str, script: &str, lab: Lab) -> Result<Lab, String> {
         seen: BTreeMap::new(),
         burst: None,
         gather: false,
+        late: false,
         last_input: 0,
         last_out: Vec::new(),
     };
@@ -129,7 +131,7 @@ impl Run {
                     at.ok_or_else(|| format!("not reported; reported are {:?}", self.lab.drained))?;
                 self.lab.drained.remove(at);
             }
-            "gather" => self.gather = rest == "on",
+            "gather" => (self.gather, self.late) = (rest != "off", rest == "late"),
             "forget" => self.vars.forget(rest),
             "reported" => {
                 self.lab.pass(0);
@@ -253,9 +255,12 @@ impl Run {
         self.lab.publish();
         for frame in frames {
             self.lab.input(worker, port, &[frame])?;
-            if self.gather {
+            if self.gather && !self.late {
                 self.lab.gather()?;
             }
+        }
+        if self.late {
+            self.lab.gather()?;
         }
         Ok(())
     }

@@ -194,6 +194,11 @@ impl Director {
             let seq = wire::be32(&out, at + header + 4).wrapping_sub(shift.unwrap_or(0));
             put(&mut out[at + header + 4..], &seq.to_be_bytes());
         }
+        if from_server && proto == TCP && m[..2] == if ip.v6 { [2, m[1]] } else { [3, 4] } {
+            // Room for the client's address in its segments.
+            let told = for_client(ip.v6, wire::be32(m, 4) as usize) as u32;
+            put(&mut out[ip.l4 + 4..], &told.to_be_bytes());
+        }
         if !ip.v6 {
             wire::seal4(&mut out[ETH..ip.l4]);
             // The quoted header's checksum stays as right or wrong as it was.
@@ -232,6 +237,17 @@ impl Director {
         }
         self.books.drop(Reason::Consumed);
         true
+    }
+}
+
+/// The MTU a TCP client is told where the link to its server takes so much: the
+/// option with its address comes to its segments.
+pub(super) fn for_client(v6: bool, mtu: usize) -> usize {
+    let (least, option) = if v6 { (1280, 20) } else { (68, 8) };
+    if mtu <= least {
+        mtu
+    } else {
+        (mtu - option).max(least)
     }
 }
 

@@ -484,7 +484,13 @@ impl Director {
         }
         let fragment = parts.len() > way.mtu();
         if fragment && (v6 || frame[ETH + 6] & 0x40 != 0) {
-            return self.too_big(port, &frame, way.mtu(), o);
+            let mtu = way.mtu();
+            let told = if parts.proto == TCP && !from_server {
+                super::errors::for_client(v6, mtu)
+            } else {
+                mtu
+            };
+            return self.too_big(port, &frame, told, o);
         }
         let conn = &self.conns[&id];
         if from_server {
