@@ -1,10 +1,12 @@
 """SCTP endpoints in user space, on scapy: an implementation apart from ours.
 
-    sctp_peer.py server PORT       answers associations on PORT, sends data back
-    sctp_peer.py client ADDR PORT  one association: data there and back, shutdown
+    sctp_peer.py server PORT...        answers associations on these, sends data back
+    sctp_peer.py client ADDR PORT ...  an association with each: data there and back,
+                                       shutdown
 
 Every packet's CRC-32C is computed anew by scapy and compared. The client prints
-what came back and exits with 0, or says what was wrong and exits with 1.
+what came back, a line for each, and exits with 0, or says what was wrong and exits
+with 1.
 """
 
 import socket
@@ -46,7 +48,9 @@ def receive(sock):
     if where[2] == socket.PACKET_OUTGOING or data[12:14] not in (b"\x08\0", b"\x86\xdd"):
         return None
     packet = Ether(data)
-    if S.SCTP not in packet:
+    # In a tunnel it is somebody else's.
+    ip = packet[IP] if data[12] == 8 and data[13] == 0 else packet[IPv6]
+    if S.SCTP not in packet or (ip.proto if ip.version == 4 else ip.nh) != 132:
         return None
     if not sound(packet):
         print("wrong checksum", flush=True)
@@ -68,17 +72,18 @@ def send(src, dst, sport, dport, tag, chunk):
     sock.close()
 
 
-def server(port):
+def server(ports):
     sock = wire()
     tags = {}
     print("ready", flush=True)
     while True:
         packet = receive(sock)
-        if packet is None or packet[S.SCTP].dport != port:
+        if packet is None or packet[S.SCTP].dport not in ports:
             continue
         ip = packet[IP] if IP in packet else packet[IPv6]
         head = packet[S.SCTP]
-        who = (ip.src, head.sport)
+        port = head.dport
+        who = (ip.src, head.sport, port)
         back = lambda chunk, tag: send(ip.dst, ip.src, port, head.sport, tag, chunk)
         if S.SCTPChunkInit in packet:
             tags[who] = packet[S.SCTPChunkInit].init_tag
@@ -104,8 +109,7 @@ def server(port):
             back(S.SCTPChunkShutdownAck(), tag)
 
 
-def client(addr, port):
-    sock = wire()
+def client(sock, addr, port):
     probe = socket.socket(socket.AF_INET6 if ":" in addr else socket.AF_INET, socket.SOCK_DGRAM)
     probe.connect((addr, 9))
     own = probe.getsockname()[0]
@@ -127,7 +131,7 @@ def client(addr, port):
                         print("wrong tag", hex(head.tag))
                         sys.exit(1)
                     return packet
-        print("no answer to", chunk.summary())
+        print("no answer to", chunk.summary(), "of", addr, port)
         sys.exit(1)
 
     init = S.SCTPChunkInit(
@@ -143,6 +147,8 @@ def client(addr, port):
 
 
 if sys.argv[1] == "server":
-    server(int(sys.argv[2]))
+    server([int(port) for port in sys.argv[2:]])
 else:
-    client(sys.argv[2], int(sys.argv[3]))
+    sock = wire()
+    for addr, port in zip(sys.argv[2::2], sys.argv[3::2]):
+        client(sock, addr, int(port))

@@ -10,8 +10,10 @@
 //! `dpvs` has `vout` and `vin` as af_packet ports dpdk0 and dpdk1; the kernel of
 //! the director must not see those frames itself ([`topology`]). The kernel's
 //! own addresses are on the twins that dpvs makes. [`programs`] starts what
-//! runs; [`state`] keeps labs apart and removes what a killed run left.
+//! runs; [`state`] keeps labs apart and removes what a killed run left; [`modes`] is
+//! for tests of forwarding modes.
 
+pub mod modes;
 pub mod programs;
 pub mod state;
 pub mod topology;

@@ -23,6 +23,7 @@ use crate::snapshot::Snapshot;
 use crate::stats::Reason;
 use crate::synproxy::Step;
 use crate::worker::Worker;
+use crate::xmit::echo;
 use crate::xmit::fullnat::SYN;
 
 /// Client's ports tried for one NAT connection whose own is taken, and ports looked
@@ -220,11 +221,17 @@ impl<F: Frame> Worker<F> {
         let (server, pool) = match dest.mode {
             FwdMode::FullNat => {
                 let daddr = A::from_ip(dest.addr).ok_or(Reason::ModeUnsupported)?;
-                let (laddr, lport, pool) = self.local_port::<A>(service, &dest)?;
+                // An echo's identifier is given like a port.
+                let port = if echo::is(A::V6, head.proto) {
+                    u16::from_be(client.dport)
+                } else {
+                    dest.port
+                };
+                let (laddr, lport, pool) = self.local_port::<A>(service, &Dest { port, ..dest })?;
                 let server = Tuple {
                     src: daddr,
                     dst: laddr,
-                    sport: dest.port.to_be(),
+                    sport: port.to_be(),
                     dport: lport.to_be(),
                     proto: head.proto,
                 };
@@ -397,7 +404,7 @@ fn payload<'a>(frame: &'a impl Frame, head: &Head) -> &'a [u8] {
 
 /// The service of a key; echo requests are also found by a service without port.
 #[inline]
-fn lookup<'a>(snap: &'a Snapshot, key: &ServiceKey) -> Option<&'a Arc<Service>> {
+pub(crate) fn lookup<'a>(snap: &'a Snapshot, key: &ServiceKey) -> Option<&'a Arc<Service>> {
     match snap.services.get(key) {
         None if matches!(key.proto, ICMP | ICMPV6) => {
             snap.services.get(&ServiceKey { port: 0, ..*key })

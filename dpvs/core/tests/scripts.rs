@@ -22,6 +22,7 @@ scripts! {
     dr
     drain
     echo
+    echo_fullnat
     echo_services
     expire_quiescent
     forwarding
@@ -38,6 +39,7 @@ scripts! {
     lower_threshold
     max_conn
     max_conn_workers
+    modes
     ops
     passive_check
     persistence

@@ -98,7 +98,10 @@ pub(super) fn finish(c: &mut Command, late: &Late<'_>) -> Result<(), Failure> {
 fn finish_service(c: &mut Command, late: &Late<'_>) -> Result<(), Failure> {
     let svc = &mut c.service;
     let persistent = svc.flags & svc_flag::PERSISTENT != 0;
-    if svc.fwmark == 0 && !is_match(svc) && !persistent && svc.port.get() == 0 {
+    // DIFFERS: echo requests have no port that anybody could name: without one, all
+    // to the address are meant.
+    let portless = is_match(svc) || persistent || is_echo(svc);
+    if svc.fwmark == 0 && !portless && svc.port.get() == 0 {
         return Err(Failure::usage(
             "Zero port specified for non-persistent service",
         ));
@@ -156,9 +159,18 @@ fn finish_dest(c: &mut Command, late: &Late<'_>) {
     };
 }
 
+/// Whether a service is of ICMP or ICMPv6.
+fn is_echo(svc: &Service) -> bool {
+    matches!(svc.proto, proto::ICMP | proto::ICMPV6)
+}
+
 fn check_families(c: &Command) -> Result<(), Failure> {
-    // FullNAT translates between families (NAT64).
-    let may_differ = matches!(c.dest.fwdmode, fwd_mode::TUNNEL | fwd_mode::FULLNAT);
+    // FullNAT translates between families (NAT64), but no ICMP.
+    let may_differ = match c.dest.fwdmode {
+        fwd_mode::TUNNEL => true,
+        fwd_mode::FULLNAT => !is_echo(&c.service),
+        _ => false,
+    };
     if c.service.af != c.dest.af && !may_differ {
         return Err(Failure::usage(
             "Different address family is allowed only for tunneling servers",

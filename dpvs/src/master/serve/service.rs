@@ -265,8 +265,13 @@ impl Master {
 
     pub(super) fn service_zero(&mut self, body: &[u8]) -> Result<Answer> {
         let s: Service = prefix(body)?;
-        let all =
-            !s.addr.is_any(s.af) && s.fwmark == 0 && s.port.get() == 0 && s.matched.is_empty();
+        // An echo service may have no port.
+        let echo = matches!(s.proto, 1 | 58);
+        let all = !s.addr.is_any(s.af)
+            && s.fwmark == 0
+            && s.port.get() == 0
+            && s.matched.is_empty()
+            && !echo;
         let dests = if all {
             self.state
                 .services
@@ -309,6 +314,16 @@ impl Master {
             }
             if key.addr.is_unspecified() {
                 return Err(Fault::Invalid("a service needs an address"));
+            }
+            let echo = match key.proto {
+                1 => 8 << 8,
+                58 => 128 << 8,
+                _ => key.port,
+            };
+            if key.port != 0 && key.port != echo {
+                // DPVS takes any type and code, and then makes connections of none
+                // but echo requests.
+                return Err(Fault::Invalid("only echo requests can be a service"));
             }
         }
         let options = options(s, pe_sip)?;
@@ -405,6 +420,13 @@ impl Master {
             FwdMode::Masq | FwdMode::Dr if server.addr.is_ipv6() != key.addr.is_ipv6() => {
                 return Err(Fault::Invalid(
                     "a server of the other family needs a tunnel",
+                ));
+            }
+            FwdMode::FullNat
+                if matches!(key.proto, 1 | 58) && server.addr.is_ipv6() != key.addr.is_ipv6() =>
+            {
+                return Err(Fault::Invalid(
+                    "echo requests are not translated to the other family",
                 ));
             }
             _ => {}
