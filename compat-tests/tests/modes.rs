@@ -87,9 +87,9 @@ fn every_service_has(lab: &Lab, right: impl Fn((u64, u64)) -> bool) -> Result<()
     let totals: Vec<(u64, u64)> = stats
         .lines()
         .filter(|l| l.contains("->") && !l.contains("Remote"))
-        .map(|l| {
-            let mut numbers = l.split_whitespace().skip(3).map(|n| n.parse().unwrap());
-            (numbers.next().unwrap(), numbers.next().unwrap())
+        .filter_map(|l| {
+            let mut numbers = l.split_whitespace().skip(3).map(str::parse);
+            Some((numbers.next()?.ok()?, numbers.next()?.ok()?))
         })
         .collect();
     assert_eq!(totals.len(), 6, "{stats}");

@@ -309,64 +309,6 @@ fn differences_are_listed_in_the_readme() -> Result<()> {
     Ok(())
 }
 
-/// Every test that docs/forwarding.md names is there, and no mode is left out.
-#[test]
-fn the_table_of_forwarding_modes_names_tests_that_exist() -> Result<()> {
-    let top = bins::repository()?;
-    let path = top.join("docs/forwarding.md");
-    let text = std::fs::read_to_string(&path).what(|| path.display().to_string())?;
-    let rows: Vec<Vec<&str>> = text
-        .lines()
-        .filter(|l| l.starts_with("| ") && !l.starts_with("| mode"))
-        .map(|l| l.trim_matches('|').split('|').map(str::trim).collect())
-        .collect();
-    let mut known = BTreeSet::new();
-    for row in &rows {
-        let [mode, families, protocols, scripts, ends] = row[..] else {
-            return Err(Error::new(format!(
-                "a row of {} columns: {row:?}",
-                row.len()
-            )));
-        };
-        for protocol in protocols.split(", ") {
-            for families in families.split(", ") {
-                let mode = mode.split(' ').next().unwrap_or("");
-                known.insert((mode, families, protocol));
-            }
-        }
-        let names = |cell: &'static str, text: &str| -> Vec<String> {
-            let odd = text.split('`').skip(1).step_by(2).map(str::to_owned);
-            let names: Vec<String> = odd.collect();
-            assert!(!names.is_empty() || text == cell, "{row:?}");
-            names
-        };
-        for script in names("", scripts) {
-            let file = top.join("dpvs/core/tests/scripts").join(&script);
-            assert!(file.exists(), "there is no {script}: {row:?}");
-        }
-        for test in names("none", ends) {
-            let (file, name) = test
-                .split_once("::")
-                .ok_or_else(|| Error::new(format!("`{test}` is no test")))?;
-            let file = top.join("compat-tests/tests").join(file);
-            let source = std::fs::read_to_string(&file).what(|| file.display().to_string())?;
-            assert!(
-                source.contains(&format!("#[test]\nfn {name}()")),
-                "there is no {test}: {row:?}"
-            );
-        }
-    }
-    for mode in ["FullNAT", "NAT", "DR", "tunnel"] {
-        for families in ["4-4", "6-6"] {
-            for protocol in ["TCP", "UDP", "SCTP"] {
-                let row = (mode, families, protocol);
-                assert!(known.contains(&row), "no row for {row:?}");
-            }
-        }
-    }
-    Ok(())
-}
-
 #[test]
 fn manual_pages_are_clean() -> Result<()> {
     let dir = bins::repository()?.join("man");

@@ -321,8 +321,7 @@ impl Master {
                 _ => key.port,
             };
             if key.port != 0 && key.port != echo {
-                // DPVS takes any type and code, and then makes connections of none
-                // but echo requests.
+                // DIFFERS: DPVS takes any type and code, and no packet then comes.
                 return Err(Fault::Invalid("only echo requests can be a service"));
             }
         }
