@@ -3,6 +3,7 @@
 //! where a driver says how it hashes, local ports are matched to that; where it
 //! takes flow rules and then does not, the address does without.
 
+use compat_tests::lab::programs::two_workers;
 use compat_tests::lab::{Lab, START, Slot, addr, end, url};
 use compat_tests::privilege::root_or_skip;
 use compat_tests::run::{LIMIT, Output, run_with};
@@ -12,29 +13,6 @@ use std::process::Command;
 
 use nix::sched::{CpuSet, sched_getaffinity};
 use nix::unistd::Pid;
-
-/// The lab's configuration with a second queue and a second worker.
-fn two_workers() -> Result<String> {
-    let path = bins::repository()?.join("conf/lab/dpvs.conf");
-    let conf = std::fs::read_to_string(&path).what(|| path.display().to_string())?;
-    let missing = || Error::new("conf/lab/dpvs.conf has no worker cpu1 before timer_defs");
-    let (head, rest) = conf.split_once("worker_defs {").ok_or_else(missing)?;
-    let (workers, tail) = rest.split_once("timer_defs").ok_or_else(missing)?;
-    let at = workers.find("<init> worker cpu1").ok_or_else(missing)?;
-    // Up to the brace of worker_defs itself.
-    let end = workers.rfind('}').ok_or_else(missing)?;
-    let second = workers
-        .get(at..end)
-        .ok_or_else(missing)?
-        .replace("cpu1", "cpu2")
-        .replace("cpu_id  1", "cpu_id  2")
-        .replace("queue_ids    0", "queue_ids    1");
-    let first = workers.get(..end).ok_or_else(missing)?;
-    let head = head.replace("queue_number        1", "queue_number        2");
-    Ok(format!(
-        "{head}worker_defs {{{first}{second}}}\ntimer_defs{tail}"
-    ))
-}
 
 fn start_dpvs(lab: &Lab) -> Result<Process> {
     let conf = lab.file("dpvs.conf");

@@ -15,6 +15,9 @@ use crate::run;
 use crate::spawn::Process;
 use crate::{bins, wait};
 
+/// Its ports.
+const PORTS: [&str; 2] = ["net_af_packet0,iface=vout", "net_af_packet1,iface=vin"];
+
 /// Memory of the dataplane in MiB, ordinary pages.
 const MEMORY_MB: &str = "512";
 
@@ -88,7 +91,47 @@ impl Lab {
     /// As [`Lab::start_dpvs`].
     pub fn start_dpvs_with(&mut self, edit: impl FnOnce(String) -> String) -> Result<()> {
         self.configure(edit)?;
-        self.start_dpvs_by(&self.file("dpvs.conf"))?;
+        self.start_dpvs_by(&self.file("dpvs.conf"), &PORTS, 1)?;
+        self.addresses()
+    }
+
+    /// As [`Lab::start_dpvs_with`], with two workers on tap ports that bridges join to
+    /// the wires: with af_packet the director's kernel puts fragments of IPv4 together
+    /// before the dataplane sees them.
+    ///
+    /// # Errors
+    /// As [`Lab::start_dpvs`].
+    pub fn start_dpvs_taps(&mut self, edit: impl FnOnce(String) -> String) -> Result<()> {
+        write(&self.file("dpvs.conf"), &edit(two_workers()?))?;
+        let ports = ["net_tap0,iface=tout", "net_tap1,iface=tin"];
+        self.start_dpvs_by(&self.file("dpvs.conf"), &ports, 2)?;
+        let director = &self.director;
+        director
+            .run("nft", &["delete", "table", "netdev", "dataplane"])?
+            .success()?;
+        for (n, (tap, wire)) in [("tout", "vout"), ("tin", "vin")].iter().enumerate() {
+            let bridge = format!("br{n}");
+            director.ip(&[
+                "link",
+                "add",
+                &bridge,
+                "type",
+                "bridge",
+                "forward_delay",
+                "0",
+            ])?;
+            // The port has the same address; what is for it is not the kernel's.
+            let mac = format!("02:00:00:00:fe:0{n}");
+            director.ip(&["link", "set", tap, "address", &mac])?;
+            for dev in [tap, wire] {
+                director.ip(&["link", "set", dev, "master", &bridge, "up"])?;
+            }
+            for dev in [&bridge, *tap] {
+                director.sysctl(&format!("net.ipv6.conf.{dev}.disable_ipv6"), "1")?;
+                director.sysctl(&format!("net.ipv4.conf.{dev}.arp_ignore"), "8")?;
+            }
+            director.ip(&["link", "set", &bridge, "up"])?;
+        }
         self.addresses()
     }
 
@@ -106,10 +149,10 @@ impl Lab {
     /// # Errors
     /// When it does not serve its control socket in time.
     pub fn start_dpvs_process(&mut self) -> Result<()> {
-        self.start_dpvs_by(&samples()?.join("dpvs.conf"))
+        self.start_dpvs_by(&samples()?.join("dpvs.conf"), &PORTS, 1)
     }
 
-    fn start_dpvs_by(&mut self, conf: &Path) -> Result<()> {
+    fn start_dpvs_by(&mut self, conf: &Path, ports: &[&str; 2], workers: usize) -> Result<()> {
         let mut command = self.director.command(bins::path("dpvs")?);
         command.current_dir(&self.dir);
         command.arg("-c").arg(conf);
@@ -123,13 +166,10 @@ impl Lab {
             "--no-pci",
             "--no-shconf",
         ]);
-        command.args(["--file-prefix", self.name(), "--lcores", &lcores()?]);
-        command.args([
-            "--vdev",
-            "net_af_packet0,iface=vout",
-            "--vdev",
-            "net_af_packet1,iface=vin",
-        ]);
+        command.args(["--file-prefix", self.name(), "--lcores", &lcores(workers)?]);
+        for port in ports {
+            command.args(["--vdev", port]);
+        }
         let mut process =
             Process::start("dpvs", &command, &self.file("dpvs.out"), self.lifetime())?;
         wait::until_true(
@@ -251,17 +291,43 @@ impl Lab {
     }
 }
 
-/// Lcores 0 and 1, each free to run on any processor this process may use: two
-/// labs then share the machine as the kernel sees fit.
+/// The lab's configuration with a second queue of each port and a second worker.
+///
+/// # Errors
+/// When the sample is not what it was.
+pub fn two_workers() -> Result<String> {
+    let conf = sample("dpvs.conf")?;
+    let missing = || Error::new("conf/lab/dpvs.conf has no worker cpu1 before timer_defs");
+    let (head, rest) = conf.split_once("worker_defs {").ok_or_else(missing)?;
+    let (workers, tail) = rest.split_once("timer_defs").ok_or_else(missing)?;
+    let at = workers.find("<init> worker cpu1").ok_or_else(missing)?;
+    // Up to the brace of worker_defs itself.
+    let end = workers.rfind('}').ok_or_else(missing)?;
+    let second = workers
+        .get(at..end)
+        .ok_or_else(missing)?
+        .replace("cpu1", "cpu2")
+        .replace("cpu_id  1", "cpu_id  2")
+        .replace("queue_ids    0", "queue_ids    1");
+    let first = workers.get(..end).ok_or_else(missing)?;
+    let head = head.replace("queue_number        1", "queue_number        2");
+    Ok(format!(
+        "{head}worker_defs {{{first}{second}}}\ntimer_defs{tail}"
+    ))
+}
+
+/// Lcore 0 and one for each worker, each free to run on any processor this process
+/// may use: two labs then share the machine as the kernel sees fit.
 ///
 /// # Errors
 /// When the kernel does not say which processors these are.
-fn lcores() -> Result<String> {
+fn lcores(workers: usize) -> Result<String> {
     let set = sched_getaffinity(Pid::from_raw(0)).what(|| "processors")?;
     let cpus: Vec<String> = (0..CpuSet::count())
         .filter(|&cpu| set.is_set(cpu).unwrap_or(false))
         .map(|cpu| cpu.to_string())
         .collect();
     let cpus = cpus.join(",");
-    Ok(format!("0@({cpus}),1@({cpus})"))
+    let all: Vec<String> = (0..=workers).map(|n| format!("{n}@({cpus})")).collect();
+    Ok(all.join(","))
 }
