@@ -8,6 +8,7 @@ use compat_tests::lab::{Lab, START, Slot, addr, end, url};
 use compat_tests::privilege::root_or_skip;
 use compat_tests::run::{LIMIT, Output, run_with};
 use compat_tests::spawn::{Lifetime, Process};
+use compat_tests::udp::{EchoServer, ask};
 use compat_tests::{Context, Error, Result, bins, wait};
 use std::process::Command;
 
@@ -114,6 +115,73 @@ fn nat_connections_of_two_workers_get_their_answers() -> Result<()> {
             let tally = lab.requests(&url(host, "/"), 40)?;
             assert_eq!((tally.by_server[0], &tally.failures[..]), (40, &[][..]));
             assert_eq!(lab.get(&url(host, "/big"))?.len(), 1 << 20);
+        }
+        let list = lab.ipvsadm(&["-Lnc"])?.success()?;
+        for worker in ["[1]", "[2]"] {
+            assert!(list.contains(worker), "no connection of {worker}:\n{list}");
+        }
+        lab.still_running()
+    })
+}
+
+/// Replies to a source NAT's address name a port, or an identifier, which says whose
+/// they are; a router inside names a packet of the world.
+#[test]
+fn source_nat_of_two_workers_gets_its_answers() -> Result<()> {
+    if !root_or_skip("source_nat_of_two_workers")? {
+        return Ok(());
+    }
+    let _turn = Slot::wait()?;
+    let name = format!("t{}-snatworkers", std::process::id());
+    let mut lab = Lab::wires(&name, Lifetime::Bound)?;
+    lab.with_logs(|lab| {
+        lab.dpvs = Some(start_dpvs(lab)?);
+        lab.addresses()?;
+        let _web = lab.web(&lab.client, "world")?;
+        for (af, flag, wan, inside, world) in [
+            ("ipv4", "-4", "192.0.2.20/32", addr::INSIDE4, addr::CLIENT4),
+            (
+                "ipv6",
+                "-6",
+                "2001:db8:1::20/128",
+                addr::INSIDE6,
+                addr::CLIENT6,
+            ),
+        ] {
+            let add = [flag, "addr", "add", wan, "dev", "dpdk0", "sapool"];
+            lab.dpip(&add)?.success()?;
+            let (wan, _) = wan.split_once('/').unwrap_or((wan, ""));
+            let icmp = if af == "ipv4" { "icmp" } else { "icmpv6" };
+            for proto in ["tcp", "udp", icmp] {
+                let what = format!("proto={proto},af={af},iif=dpdk1");
+                lab.ipvsadm(&["-A", "-H", &what, "-s", "rr"])?.success()?;
+                lab.ipvsadm(&["-a", "-H", &what, "-r", &end(wan, 0), "-J"])?
+                    .success()?;
+            }
+            for ns in &lab.servers {
+                ns.ip(&[flag, "route", "add", "default", "via", inside])?;
+                let page = url(world, "/");
+                let args = ["-sS", "-f", "-m", "3", "--noproxy", "*", &page];
+                wait::until_true(&format!("an answer of {world}"), START, || {
+                    Ok(ns.run("curl", &args)?.ok())
+                })?;
+                for _ in 0..20 {
+                    ns.must("curl", &args)?;
+                }
+                let wrk = ["-t", "1", "-c", "16", "-d", "1", &page];
+                let wrk = ns.must("wrk", &wrk)?;
+                assert!(!wrk.contains("Socket errors"), "{wrk}");
+                for id in 1..5 {
+                    let id = id.to_string();
+                    ns.must("ping", &["-n", "-e", &id, "-c", "1", "-W", "2", world])?;
+                }
+            }
+            let at = end(world, 5300).parse().what(|| world.to_owned())?;
+            let _echo = EchoServer::start(&lab.client, "world", &[at])?;
+            for _ in 0..20 {
+                let answer = ask(&lab.servers[0], at, b"question", LIMIT)?;
+                assert_eq!(answer.as_deref(), Some(&b"world:question"[..]));
+            }
         }
         let list = lab.ipvsadm(&["-Lnc"])?.success()?;
         for worker in ["[1]", "[2]"] {

@@ -11,6 +11,7 @@ use nix::unistd::Pid;
 
 use crate::error::{Context, Error, Result};
 use crate::lab::{Lab, START, addr, sample, samples, url, write};
+use crate::netns::Netns;
 use crate::run;
 use crate::spawn::Process;
 use crate::{bins, wait};
@@ -31,9 +32,21 @@ impl Lab {
             .servers
             .get(i)
             .ok_or_else(|| Error::new("real servers are 0 and 1"))?;
-        let name = format!("rs{}", i + 1);
+        let process = self.web(ns, &format!("rs{}", i + 1))?;
+        if let Some(slot) = self.nginx.get_mut(i) {
+            *slot = Some(process);
+        }
+        Ok(())
+    }
+
+    /// A web server in any namespace, which says that it is `name` and logs whom it
+    /// answered to `access-name.log`.
+    ///
+    /// # Errors
+    /// When it does not serve in time.
+    pub fn web(&self, ns: &Netns, name: &str) -> Result<Process> {
         let conf = sample("nginx.conf")?
-            .replace("@NAME@", &name)
+            .replace("@NAME@", name)
             .replace("@DIR@", &self.dir.display().to_string());
         let path = self.file(&format!("nginx-{name}.conf"));
         write(&path, &conf)?;
@@ -58,10 +71,7 @@ impl Lab {
                 .run("curl", &["-s", "--max-time", "1", "--noproxy", "*", &local])?
                 .ok())
         })?;
-        if let Some(slot) = self.nginx.get_mut(i) {
-            *slot = Some(process);
-        }
-        Ok(())
+        Ok(process)
     }
 
     /// Stops the web server of real server `i`.
