@@ -379,6 +379,121 @@ fn receivers_find_toa_uoa_and_proxy_headers_of_datagrams() -> Result<()> {
     })
 }
 
+/// The first segment or datagram behind an IPv6 header, and its protocol.
+fn ip6(frame: &[u8]) -> Option<(u8, &[u8])> {
+    let ip = frame.get(14..)?;
+    if frame.get(12..14)? != [0x86, 0xdd] {
+        return None;
+    }
+    let len = usize::from(u16::from_be_bytes([*ip.get(4)?, *ip.get(5)?]));
+    Some((*ip.get(6)?, ip.get(40..40 + len)?))
+}
+
+#[test]
+fn servers_of_the_other_family_learn_the_client_too() -> Result<()> {
+    if !root_or_skip("servers_of_the_other_family_learn_the_client_too")? {
+        return Ok(());
+    }
+    let mut lab = lab("cross", |conf| {
+        conf.replace("uoa_max_trail   0", "uoa_max_trail   3")
+    })?;
+    lab.with_logs(|lab| {
+        let _servers = web_servers(lab)?;
+        lab.start_nginx(0)?;
+        let cross = |kind: &str, port: u16, server: usize, options: &[&str]| -> Result<()> {
+            for (vip, rs, laddr) in [
+                (addr::VIP6, addr::RS4[server], "10.0.1.201"),
+                (addr::VIP4, addr::RS6[server], "2001:db8:2::201"),
+            ] {
+                let (vip, rs) = (end(vip, port), end(rs, port));
+                let must = |args: &[&str]| lab.ipvsadm(args)?.success().map(drop);
+                must(&[&["-A", kind, &vip, "-s", "rr"], options].concat())?;
+                must(&["-P", kind, &vip, "-z", laddr, "-F", "dpdk1"])?;
+                must(&["-a", kind, &vip, "-r", &rs, "-b"])?;
+            }
+            Ok(())
+        };
+        // nginx and haproxy read both versions.
+        let body = lab.file("body");
+        std::fs::write(&body, vec![b'x'; 20_000]).what(|| "body")?;
+        let post = format!("@{}", body.display());
+        for (port, server, version) in [(9001, 0, "v1"), (9002, 0, "v2"), (9003, 1, "v2")] {
+            cross("-t", port, server, &["--proxy-protocol", version])?;
+            for host in [addr::VIP4, addr::VIP6] {
+                wait::until_true(&format!("an answer of {host}"), SOON, || {
+                    Ok(ask(lab, host, port, &[]).is_ok())
+                })?;
+                let (said, known) = ask(lab, host, port, &["--data-binary", &post])?;
+                assert_eq!(said, format!("{known} 20000"), "{host} {port}");
+            }
+        }
+
+        // TOA, in the client's family.
+        cross("-t", 80, 0, &[])?;
+        let wire = Wire::open(&lab.servers[0], "eth0")?;
+        for host in [addr::VIP6, addr::VIP4] {
+            let to = format!("http://{}/", end(host, 80));
+            let mut command = lab.client.command("curl");
+            command.args([
+                "-sS",
+                "--fail",
+                "-m",
+                "5",
+                "--noproxy",
+                "*",
+                "-o",
+                "/dev/null",
+            ]);
+            command.args(["-w", "%{local_port}", &to]);
+            let port: u16 = run::run(&mut command)?.success()?.parse().what(|| "port")?;
+            let client = if host == addr::VIP6 {
+                addr::CLIENT6
+            } else {
+                addr::CLIENT4
+            };
+            let client: SocketAddr = end(client, port).parse().what(|| "client")?;
+            let seen = wire.receive(SOON, |f| {
+                let tcp = if client.is_ipv6() {
+                    ip4(f).map(|(proto, _, p)| (proto, p))
+                } else {
+                    ip6(f)
+                };
+                tcp.is_some_and(|(proto, p)| proto == 6 && toa(p) == Some(client))
+            })?;
+            assert!(seen.is_some(), "no segment with the option of {client}");
+        }
+
+        // UOA: an IPv6 client's address in a header of its own behind IPv4's.
+        cross("-u", 53, 0, &[])?;
+        let socket = lab
+            .client
+            .enter(|| UdpSocket::bind((addr::CLIENT6, 0)).what(|| "client"))?;
+        let port = socket.local_addr().what(|| "client")?.port().to_be_bytes();
+        let host: std::net::Ipv6Addr = addr::CLIENT6.parse().what(|| "client")?;
+        let opp = [
+            &[0x20, 17, 0, 24, 31, 20][..],
+            &port[..],
+            &host.octets()[..],
+        ]
+        .concat();
+        for i in 0..5u8 {
+            let to: SocketAddr = end(addr::VIP6, 53).parse().what(|| "VIP")?;
+            socket.send_to(&[b'q', i], to).what(|| "send")?;
+            let frame = wire.receive(SOON, |f| {
+                ip4(f).is_some_and(|(_, _, p)| p.ends_with(&[b'q', i]))
+            })?;
+            let frame = frame.ok_or_else(|| Error::new("a datagram did not come"))?;
+            let (proto, _, payload) = ip4(&frame).ok_or_else(|| Error::new("IPv4"))?;
+            if i < 3 {
+                assert_eq!((proto, &payload[..24]), (248, &opp[..]));
+            } else {
+                assert_eq!((proto, payload.len()), (17, 10));
+            }
+        }
+        Ok(())
+    })
+}
+
 /// A file system mounted for a test.
 struct Mount(std::path::PathBuf);
 

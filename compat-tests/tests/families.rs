@@ -1,14 +1,19 @@
-//! NAT64 and NAT46 end to end: curl of one family, a web server of the other.
+//! NAT64 and NAT46 end to end: clients of one family, servers of the other, TCP, UDP,
+//! SCTP, and the errors that each has to hear in its own.
 //!
-//! Fragments are not tried here: the kernel puts IPv4 ones together before the
-//! driver (net_af_packet) sees them.
+//! Fragments of IPv4 are not tried here: the kernel puts them together before the
+//! driver (net_af_packet) sees them. How servers learn the client's address is in
+//! `client_address.rs`.
 
+use std::net::{SocketAddr, UdpSocket};
+use std::path::Path;
 use std::time::Duration;
 
-use compat_tests::lab::{Lab, addr, end, url};
+use compat_tests::lab::{Lab, START, addr, end, url};
 use compat_tests::privilege::root_or_skip;
-use compat_tests::spawn::Lifetime;
-use compat_tests::{Result, wait};
+use compat_tests::spawn::{Lifetime, Process};
+use compat_tests::udp::{EchoServer, ask};
+use compat_tests::{Context, Result, run, wait};
 
 const SOON: Duration = Duration::from_secs(5);
 
@@ -65,6 +70,113 @@ fn web_servers_of_one_family_serve_clients_of_the_other() -> Result<()> {
                 assert_eq!(lab.get(&url(vip, "/"))?.trim(), "rs1");
             }
             assert_eq!(lab.get(&url(vip, "/big"))?.len(), 1 << 20);
+        }
+        lab.still_running()
+    })
+}
+
+#[test]
+fn datagrams_sctp_and_errors_cross_the_families() -> Result<()> {
+    if !root_or_skip("datagrams_sctp_and_errors_cross")? {
+        return Ok(());
+    }
+    let mut lab = lab("protocols")?;
+    lab.with_logs(|lab| {
+        let sides = [
+            (addr::VIP6, LOCAL4, addr::RS4[0]),
+            (addr::VIP4, LOCAL6, addr::RS6[0]),
+        ];
+        let at: Vec<_> = sides
+            .iter()
+            .filter_map(|(_, _, server)| end(server, 5353).parse().ok())
+            .collect();
+        // What it answers is longer than what it is asked.
+        let name = "a server with a long name, and more";
+        let _echo = EchoServer::start(&lab.servers[0], name, &at)?;
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/sctp_peer.py");
+        let out = lab.file("sctp.out");
+        let mut server = lab.servers[0].command("/usr/bin/python3");
+        server.arg(&script).args(["server", "9900"]);
+        let mut server = Process::start("sctp peer", &server, &out, Lifetime::Bound)?;
+        wait::until_true("the SCTP endpoint", START, || {
+            server.still_running()?;
+            Ok(std::fs::read_to_string(&out).is_ok_and(|t| t.contains("ready")))
+        })?;
+        for (vip, local, server) in sides {
+            let udp = end(vip, 53);
+            fullnat(lab, "-u", &udp, local, &end(server, 5353))?;
+            let udp: SocketAddr = udp.parse().what(|| udp.clone())?;
+            wait::until_true(&format!("an answer from {vip}"), SOON, || {
+                let limit = Duration::from_millis(500);
+                Ok(ask(&lab.client, udp, b"small", limit)?.is_some())
+            })?;
+            // The longest answers fit the server's family and not the client's: the
+            // server is told so, and sends them so that they can be cut.
+            for len in [0, 1, 1000, 1400, 1430, 1436] {
+                let data: Vec<u8> = (0..len).map(|i| i as u8).collect();
+                wait::until_true(&format!("{len} bytes through {vip}"), SOON, || {
+                    let limit = Duration::from_millis(500);
+                    let answer = ask(&lab.client, udp, &data, limit)?;
+                    let body = answer.map(|a| a.get(name.len() + 1..).map(<[u8]>::to_vec));
+                    Ok(body.is_some_and(|body| body.as_ref() == Some(&data)))
+                })?;
+            }
+
+            fullnat(
+                lab,
+                "--sctp-service",
+                &end(vip, 99),
+                local,
+                &end(server, 9900),
+            )?;
+            let mut client = lab.client.command("/usr/bin/python3");
+            let out = run::run(client.arg(&script).args(["client", vip, "99"]))?;
+            assert_eq!(
+                (out.ok(), out.stdout.trim()),
+                (true, "hello through sctp!!"),
+                "{vip}: {out:?}"
+            );
+
+            // Nobody serves this port there: the client hears it.
+            fullnat(lab, "-u", &end(vip, 54), local, &end(server, 5454))?;
+            let socket = lab.client.enter(|| {
+                let any = if vip.contains(':') {
+                    "[::]:0"
+                } else {
+                    "0.0.0.0:0"
+                };
+                let socket = UdpSocket::bind(any).what(|| "client")?;
+                socket.connect(end(vip, 54)).what(|| "connect")?;
+                socket.set_read_timeout(Some(SOON)).what(|| "time-out")?;
+                Ok(socket)
+            })?;
+            socket.send(b"anybody there?").what(|| "send")?;
+            let heard = socket.recv(&mut [0; 10]).map_err(|e| e.kind());
+            assert_eq!(heard, Err(std::io::ErrorKind::ConnectionRefused), "{vip}");
+            // The virtual address answers for itself.
+            assert!(lab.ping(vip)?);
+
+            // A smaller link on the server's side: the client's segments fit it.
+            let (family, len) = if server.contains(':') {
+                ("-6", 128)
+            } else {
+                ("-4", 32)
+            };
+            let to = format!("{server}/{len}");
+            lab.dpip(&[family, "route", "add", &to, "dev", "dpdk1", "mtu", "1300"])?
+                .success()?;
+            fullnat(lab, "-t", &end(vip, 80), local, &end(server, 80))?;
+            let upload = lab.file("upload");
+            std::fs::write(&upload, vec![b'x'; 300_000]).what(|| "upload")?;
+            let data = format!("@{}", upload.display());
+            let args = ["-sS", "-f", "-m", "10", "--noproxy", "*", "--data-binary"];
+            let to = url(vip, "/upload");
+            let said = lab
+                .client
+                .must("curl", &[&args[..], &[&data, &to]].concat())?;
+            assert_eq!(said.trim(), "rs1 300000");
+            let route = lab.client.ip(&["route", "get", vip])?;
+            assert!(route.contains(" mtu 1"), "{route}");
         }
         lab.still_running()
     })
