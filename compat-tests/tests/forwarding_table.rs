@@ -12,11 +12,11 @@ use compat_tests::{Context, Error, Result, bins};
 /// ICMPv6 for IPv6 clients.
 const REQUIRED: [(&[&str], &[&str], &[&str]); 3] = [
     (
-        &["FullNAT", "NAT", "DR"],
+        &["FullNAT", "NAT", "DR", "SNAT"],
         &["4-4", "6-6"],
         &["TCP", "UDP", "SCTP", "ICMP"],
     ),
-    (&["FullNAT"], &["6-4", "4-6"], &["TCP"]),
+    (&["FullNAT"], &["6-4", "4-6"], &["TCP", "UDP", "SCTP"]),
     (
         &["IPIP", "GRE", "GUE"],
         &["4-4", "6-6", "6-4", "4-6"],
