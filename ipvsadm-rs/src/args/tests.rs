@@ -102,6 +102,22 @@ fn dpvs_options() {
 }
 
 #[test]
+fn echo_requests_have_no_port_and_no_other_family() {
+    let echo = read("-A -q 192.0.2.1 -s rr").unwrap().service;
+    assert_eq!((echo.proto, echo.port.get()), (1, 0));
+    assert!(read("-A -1 2001:db8::1").is_ok());
+    assert!(read("-E -q 192.0.2.1:0").is_ok());
+    assert!(read("-A -t 192.0.2.1").is_err());
+    let dest = read("-a -q 192.0.2.1 -r 10.0.0.1 -b").unwrap().dest;
+    assert_eq!(dest.port.get(), 0);
+    assert_eq!(
+        read("-a -1 2001:db8::1 -r 10.0.0.1 -b").unwrap_err(),
+        "2 Different address family is allowed only for tunneling servers"
+    );
+    assert!(read("-a -1 2001:db8::1 -r 10.0.0.1 -i").is_ok());
+}
+
+#[test]
 fn no_command_twice() {
     assert_eq!(read("-L -Z").unwrap_err(), "2 invalid option `-Z'");
     assert!(read("-R").is_ok());
