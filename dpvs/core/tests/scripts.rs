@@ -24,6 +24,7 @@ scripts! {
     echo
     echo_fullnat
     echo_services
+    echo_workers
     expire_quiescent
     forwarding
     fragments_edges
@@ -91,6 +92,7 @@ scripts! {
     udp
     vlan
     vlan_workers
+    ways
     workers
 }
 

@@ -5,6 +5,9 @@
 //! the part of it that is the same for every packet of a connection is computed
 //! once ([`Entry::set_deltas`]). TCP sequence numbers are shifted so that a server
 //! sees them rise for a local port that is used again (DPVS facts §13).
+//!
+//! DIFFERS: so a wrong checksum stays wrong and none of UDP stays none; DPVS computes
+//! them anew, and makes a broken packet look sound.
 
 use dpvs_wire::checksum::Delta;
 

@@ -275,8 +275,9 @@ impl<F: Frame> Worker<F> {
         self.send_way(snap, frame, way, now, io);
     }
 
-    /// Sends an IPv6 packet that came as IPv4 without DF in pieces (RFC 7915 §4).
-    fn fragment6<I: Io<Frame = F>>(
+    /// Sends an IPv6 packet in pieces: one that came as IPv4 without DF (RFC 7915
+    /// §4), or the outer one of a tunnel.
+    pub(crate) fn fragment6<I: Io<Frame = F>>(
         &mut self,
         frame: &F,
         way: &Way,

@@ -12,6 +12,7 @@ use dpvs_wire::{checksum, proto};
 
 use crate::egress::Way;
 use crate::frame::{Frame, Io, Now};
+use crate::inet::cross::MIN_MTU6;
 use crate::inet::encap::{Inner, Outer4, Outer6, push4, push6, sum_from, write_gre};
 use crate::neigh::Egress;
 use crate::parse::Head;
@@ -44,6 +45,8 @@ pub(crate) struct Outer {
     /// The packet's checksum is left to the receiver: where its transport header
     /// is, and how far behind that its checksum, counted from the packet's start.
     pub(crate) remote: Option<(u16, u16)>,
+    /// It may be larger than the link then: the outer packet goes in pieces.
+    pub(crate) pieces: bool,
 }
 
 /// Bytes between the outer IP header and the packet.
@@ -84,7 +87,7 @@ pub(crate) fn wrap<F: Frame>(frame: &mut F, outer: &Outer) -> bool {
                 dst,
                 tos: if inner.v6 { 0 } else { inner.tos },
                 ttl: inner.ttl,
-                df: inner.df,
+                df: inner.df && !outer.pieces,
                 id: outer.id,
                 proto,
             };
@@ -235,11 +238,16 @@ impl<F: Frame> Worker<F> {
             id: 0,
             hash: head.hash >> 32,
             remote: None,
+            pieces: head.ip_len > mtu,
         };
-        if head.ip_len > mtu {
+        // DIFFERS: what any IPv6 link takes goes through, over a small one in pieces
+        // (RFC 2473 §7.1); DPVS tells the client of less, which it need not heed.
+        let least = if A::V6 { MIN_MTU6 } else { 0 };
+        if head.ip_len > mtu.max(least) {
             if A::V6 || frame.data()[L3 + 6] & 0x40 != 0 {
-                return self.too_big(snap, from, frame, mtu, now, io);
+                return self.too_big(snap, from, frame, mtu.max(least), now, io);
             }
+            outer.pieces = false;
             // DIFFERS: DPVS wraps it and sends the wrapping in pieces; so the
             // server's tunnel need not join them.
             return self.pieces4(&frame, mtu, io, |worker, piece, io| {
@@ -263,10 +271,14 @@ impl<F: Frame> Worker<F> {
     ) {
         self.ip_id = self.ip_id.wrapping_add(1);
         outer.id = self.ip_id;
-        if wrap(&mut frame, outer) {
-            self.send_way(snap, frame, way, now, io);
-        } else {
+        if !wrap(&mut frame, outer) {
             self.drop(Reason::NoRoom);
+        } else if !outer.pieces {
+            self.send_way(snap, frame, way, now, io);
+        } else if outer.dst.is_ipv6() {
+            self.fragment6(&frame, way, snap, now, io);
+        } else {
+            self.fragment4(&frame, way, snap, now, io);
         }
     }
 }
