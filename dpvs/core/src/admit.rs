@@ -18,7 +18,7 @@ use crate::parse::Head;
 use crate::proto::{Dir, tcp, udp};
 use crate::raw::Net;
 use crate::sched::Flow;
-use crate::service::{Dest, FwdMode, ICMP, ICMPV6, Service, ServiceKey, TCP, UDP};
+use crate::service::{Dest, FwdMode, Service, ServiceKey, TCP, UDP};
 use crate::snapshot::Snapshot;
 use crate::stats::Reason;
 use crate::synproxy::Step;
@@ -76,7 +76,7 @@ impl<F: Frame> Worker<F> {
             port,
         };
         let syn = head.proto == TCP && tcp::is_pure_syn(data[usize::from(head.l4) + 13]);
-        let service = match lookup(snap, &key) {
+        let service = match snap.services.find(&key) {
             Some(service) if syn || head.proto == UDP || others::opens(data, head) => service,
             found => {
                 if let Some(service) = found
@@ -128,7 +128,7 @@ impl<F: Frame> Worker<F> {
         }
         if !snap.guard.limits.is_empty()
             && !self.is_again()
-            && !self.may_connect(snap, &key, src.ip(), now)
+            && !self.may_connect(snap, &service.key, src.ip(), now)
         {
             return Admitted::Drop(Reason::RateLimit);
         }
@@ -168,8 +168,11 @@ impl<F: Frame> Worker<F> {
             qid: None,
             now: (now.millis() / 1000) as u32,
         };
-        let Chosen { dest, template } =
+        let Chosen { mut dest, template } =
             self.choose(snap, service, flow, payload(frame, head), now, io)?;
+        if service.key.port == 0 && service.is_for_all_ports() {
+            dest.port = u16::from_be(head.dport);
+        }
         let conn = self
             .create::<A, I>(snap, from, service, dest, frame, head, now, io)
             .map_err(Refusal::Drop)?;
@@ -402,17 +405,6 @@ fn payload<'a>(frame: &'a impl Frame, head: &Head) -> &'a [u8] {
             .get(usize::from(head.l4) + 8..)
             .unwrap_or_default(),
         _ => &[],
-    }
-}
-
-/// The service of a key; echo requests are also found by a service without port.
-#[inline]
-pub(crate) fn lookup<'a>(snap: &'a Snapshot, key: &ServiceKey) -> Option<&'a Arc<Service>> {
-    match snap.services.get(key) {
-        None if matches!(key.proto, ICMP | ICMPV6) => {
-            snap.services.get(&ServiceKey { port: 0, ..*key })
-        }
-        found => found,
     }
 }
 

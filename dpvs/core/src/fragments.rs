@@ -523,7 +523,7 @@ impl<F: Frame> Worker<F> {
         if snap.services.is_empty() {
             return Some(self.conf.id);
         }
-        snap.services.get(&key)?;
+        snap.services.find(&key)?;
         let nic = snap.returns.nic(from.port)?;
         nic.owner(tuple.proto, tuple.src.ip(), key.addr, (sport, dport))
     }

@@ -196,6 +196,7 @@ impl<F: Frame> Worker<F> {
             addr: dst,
             port: u16::from_be(head.dport),
         };
+        narrow(snap, &mut key);
         // Whoever handed a packet over has looked at its lists.
         if !self.handed
             && let Some(lists) = guard.lists.get(&key)
@@ -222,6 +223,7 @@ impl<F: Frame> Worker<F> {
             let entry = A::entry(&self.conns, conn);
             key.addr = entry.vaddr().ip();
             key.port = u16::from_be(entry.vport());
+            narrow(snap, &mut key);
             limits = guard.limits_of(&key);
         } else if self.handed {
             // Counted where it was received.
@@ -269,6 +271,16 @@ impl<F: Frame> Worker<F> {
                     .buckets(limit, now.0)
                     .is_some_and(|b| b.take(limit, &[(Meter::Conns, 1)], now.0))
         })
+    }
+}
+
+/// Lists and limits of a service for all ports are under its own key.
+#[inline]
+fn narrow(snap: &Snapshot, key: &mut ServiceKey) {
+    if snap.services.has_all_ports()
+        && let Some(service) = snap.services.find(key)
+    {
+        key.port = service.key.port;
     }
 }
 

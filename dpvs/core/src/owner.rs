@@ -8,7 +8,6 @@
 
 use std::net::IpAddr;
 
-use crate::admit::lookup;
 use crate::conn::table::Tuple;
 use crate::frame::{Burst, Frame, Io, Now, PortId, WorkerId};
 use crate::neigh::Egress;
@@ -151,7 +150,7 @@ impl<F: Frame> Worker<F> {
         if self.conf.workers < 2 {
             return Some(frame);
         }
-        let known = lookup(snap, &key).is_some()
+        let known = snap.services.find(&key).is_some()
             || !snap.services.matches().is_empty() && self.matched(snap, from, tuple).is_some();
         if !known {
             return Some(frame);

@@ -282,6 +282,15 @@ impl Service {
             policy: Policy::default(),
         }
     }
+
+    /// For all ports of its address that no other service is for; its servers get
+    /// packets at the port they were sent to.
+    #[must_use]
+    pub fn is_for_all_ports(&self) -> bool {
+        self.key.port == 0
+            && self.policy.persistence.is_some()
+            && !matches!(self.key.proto, ICMP | ICMPV6)
+    }
 }
 
 /// What a hash scheduler hashes.
@@ -434,6 +443,8 @@ pub struct ServiceTable {
     echo: bool,
     /// There is, or was, a server of another family than its service.
     crosses: bool,
+    /// There is, or was, a persistent service for all ports of its address.
+    all_ports: bool,
     quiescent: DestSet,
     dest_bound: u32,
     meetings: Meetings,
@@ -451,10 +462,10 @@ impl Key for ServiceKey {
 }
 
 /// The ends by which both directions of a NAT connection are known: ICMP has no
-/// port that says anything.
+/// port that says anything, and a service for all ports keeps the packet's.
 fn meeting_ends(key: &ServiceKey, dest: &Dest) -> [ServiceKey; 2] {
-    let echo = matches!(key.proto, ICMP | ICMPV6);
-    let port = |port| if echo { 0 } else { port };
+    let any = matches!(key.proto, ICMP | ICMPV6) || key.port == 0;
+    let port = |port| if any { 0 } else { port };
     [
         ServiceKey {
             port: port(key.port),
@@ -491,7 +502,7 @@ impl ServiceTable {
         self.vips.get(&addr).is_some_and(|n| n[kind(proto)] > 0)
     }
 
-    /// The service of a key.
+    /// The service of exactly that key.
     #[inline]
     #[must_use]
     pub fn get(&self, key: &ServiceKey) -> Option<&Arc<Service>> {
@@ -503,6 +514,31 @@ impl ServiceTable {
     pub fn any(&self, key: &ServiceKey) -> Option<&Arc<Service>> {
         let matching = || self.matches.iter().find(|s| s.key == *key);
         self.get(key).or_else(matching)
+    }
+
+    /// The service of a packet to that address and port: the one of that port, else
+    /// the persistent one for all ports (Linux IPVS has that, DPVS does not), or for
+    /// all echo requests.
+    #[inline]
+    #[must_use]
+    pub fn find(&self, key: &ServiceKey) -> Option<&Arc<Service>> {
+        match self.services.get(key) {
+            None if self.all_ports || matches!(key.proto, ICMP | ICMPV6) => self.find_wide(key),
+            found => found,
+        }
+    }
+
+    #[cold]
+    fn find_wide(&self, key: &ServiceKey) -> Option<&Arc<Service>> {
+        let all = self.services.get(&ServiceKey { port: 0, ..*key })?;
+        (all.is_for_all_ports() || matches!(key.proto, ICMP | ICMPV6)).then_some(all)
+    }
+
+    /// Whether a packet may belong to a service for all ports.
+    #[inline]
+    #[must_use]
+    pub fn has_all_ports(&self) -> bool {
+        self.all_ports
     }
 
     /// A server that is gone, or has weight 0, or is inhibited: connections of
@@ -537,6 +573,7 @@ impl ServiceTable {
     pub fn insert(&mut self, service: Arc<Service>) {
         let key = service.key;
         self.echo |= key.proto == ICMP || key.proto == ICMPV6;
+        self.all_ports |= service.is_for_all_ports();
         let new = Arc::clone(&service);
         let old = if new.matching.is_some() {
             self.insert_match(service)

@@ -17,6 +17,8 @@ macro_rules! scripts {
 }
 
 scripts! {
+    all_ports
+    all_ports_workers
     arp
     conn_timeout
     dr

@@ -18,7 +18,7 @@ use crate::neigh::Egress;
 use crate::parse::{Head, Kind, parse};
 use crate::proto::{Dir, tcp::State};
 use crate::raw::{L3, Net, be16};
-use crate::service::{Dest, Service, ServiceKey, TCP};
+use crate::service::{Dest, Service};
 use crate::snapshot::Snapshot;
 use crate::stats::Reason;
 use crate::worker::Worker;
@@ -126,12 +126,7 @@ impl<F: Frame> Worker<F> {
         }
         self.stats.synproxy.ok_ack += 1;
         if !snap.guard.limits.is_empty() && !self.is_again() {
-            let key = ServiceKey {
-                proto: TCP,
-                addr: tuple.dst.ip(),
-                port: u16::from_be(tuple.dport),
-            };
-            if !self.may_connect(snap, &key, tuple.src.ip(), now) {
+            if !self.may_connect(snap, &service.key, tuple.src.ip(), now) {
                 return Some(Err(Reason::RateLimit));
             }
         }

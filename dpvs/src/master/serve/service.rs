@@ -265,13 +265,15 @@ impl Master {
 
     pub(super) fn service_zero(&mut self, body: &[u8]) -> Result<Answer> {
         let s: Service = prefix(body)?;
-        // An echo service may have no port.
+        // An address without port means everything, unless services may be so.
         let echo = matches!(s.proto, 1 | 58);
         let all = !s.addr.is_any(s.af)
             && s.fwmark == 0
             && s.port.get() == 0
             && s.matched.is_empty()
-            && !echo;
+            && !echo
+            && !matches!(named(&self.state.services, &s, Order::AddrFirst)?,
+                Named::At(key) if self.state.services.get(&key).is_some());
         let dests = if all {
             self.state
                 .services
