@@ -10,7 +10,7 @@ use std::sync::Arc;
 use crate::frame::{Frame, Io, Now};
 use crate::held::WaitFor;
 use crate::sched::{Cursor, Flow, Load};
-use crate::service::{Dest, DestId, HashTarget, Service};
+use crate::service::{Dest, DestId, HashTarget, Service, ServiceKey};
 use crate::snapshot::Snapshot;
 use crate::stats::Reason;
 use crate::synproxy::Meter;
@@ -186,6 +186,17 @@ impl<F: Frame> Worker<F> {
         }
     }
 
+    /// The same of the service of a key, if there is one.
+    #[cold]
+    pub(crate) fn know_by_key(&mut self, key: &ServiceKey) {
+        let Some(snap) = self.snap.take() else { return };
+        let matches = || snap.services.matches().iter().find(|s| s.key == *key);
+        if let Some(service) = snap.services.get(key).or_else(matches) {
+            self.know(service);
+        }
+        self.snap = Some(snap);
+    }
+
     /// What this worker keeps of a service, up to date.
     pub(crate) fn service_state(&mut self, service: &Arc<Service>) -> Option<&mut ServiceState> {
         let i = service.id.0 as usize;
@@ -252,13 +263,11 @@ impl<F: Frame> Worker<F> {
             for (dest, place) in service.dests.iter().zip(0..) {
                 if let Some(d) = self.dests.get_mut(dest.id.0 as usize) {
                     let watched = service.sched.by_load() || dest.max_conn > 0;
-                    let out = d.inhibited;
                     d.checked = service.policy.check.is_some();
-                    d.inhibited = dest.inhibited;
-                    if out && !dest.inhibited {
+                    if std::mem::replace(&mut d.returns, dest.returns) != dest.returns {
                         d.confirm = service.policy.check.unwrap_or(0);
                     }
-                    self.limits.configure(dest);
+                    self.limits.configure(dest, service.key);
                     d.watch = if watched {
                         (i as u32 + 1, place)
                     } else {

@@ -156,9 +156,12 @@ impl<F: Frame> Worker<F> {
                 self.come_again(&WaitFor::Template(key), now, io);
             }
             PeerMessage::TemplateUsed { key } => self.template_used(&key, now),
-            PeerMessage::Limit { from, dest, word } => {
-                self.hear_limit(from, dest, word, now, io);
-            }
+            PeerMessage::Limit {
+                from,
+                service,
+                dest,
+                word,
+            } => self.hear_limit(from, service, dest, word, now, io),
         }
     }
 }

@@ -11,26 +11,33 @@
 use crate::frame::{Frame, Io, Now, WorkerId};
 use crate::held::WaitFor;
 use crate::message::{LimitWord, PeerMessage};
-use crate::service::{Dest, DestId};
+use crate::service::{Dest, DestId, ServiceKey};
 use crate::worker::{DestState, Worker};
 
 /// How often a worker that has nothing left asks the next one, milliseconds.
 const AGAIN: u64 = 5;
 
 /// What a worker knows of a server's threshold.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(crate) struct Limit {
-    /// The thresholds that the rest is about.
+    service: ServiceKey,
+    /// Which thresholds the rest is about, but for the loan.
+    terms: u32,
     max: u32,
     min: u32,
-    /// What others gave less what was given to others.
+    /// What others gave less what was given to others. Those of all workers add up
+    /// to nothing, whatever the thresholds become.
     loan: i64,
     /// How many in a row had nothing to give.
     refused: u32,
     /// Workers to ask, behind this one.
     turn: u8,
-    /// In the list of those that are short.
-    short: bool,
+    /// In the list of those to look after.
+    listed: bool,
+    /// There is not enough left for new connections.
+    wanted: bool,
+    /// The others may not know yet that the thresholds have changed.
+    news: bool,
     /// Somebody was asked and has not answered.
     asked: bool,
     /// Nobody had anything; asked again by and by.
@@ -42,11 +49,45 @@ pub(crate) struct Limit {
 }
 
 impl Limit {
-    /// Connections this worker may have.
-    fn quota(&self, me: u8, workers: u8) -> u32 {
+    fn new(service: ServiceKey, dest: &Dest) -> Self {
+        Self {
+            service,
+            terms: dest.terms,
+            max: dest.max_conn,
+            min: 0,
+            loan: 0,
+            refused: 0,
+            turn: 0,
+            listed: false,
+            wanted: false,
+            news: false,
+            asked: false,
+            dry: false,
+            full: false,
+            counts: Vec::new(),
+        }
+    }
+
+    /// This worker's share and what it has borrowed; below zero if it has lent more
+    /// than its share is now.
+    fn balance(&self, me: u8, workers: u8) -> i64 {
         let workers = u32::from(workers.max(1));
         let share = self.max / workers + u32::from(u32::from(me) < self.max % workers);
-        u32::try_from((i64::from(share) + self.loan).max(0)).unwrap_or(u32::MAX)
+        i64::from(share) + self.loan
+    }
+
+    /// Connections this worker may have.
+    fn quota(&self, me: u8, workers: u8) -> u32 {
+        let most = i64::from(self.max);
+        u32::try_from(self.balance(me, workers).clamp(0, most)).unwrap_or(u32::MAX)
+    }
+
+    /// What it has to claim back.
+    fn lacks(&self, me: u8, workers: u8) -> u32 {
+        match self.max {
+            0 => 0,
+            _ => u32::try_from(-self.balance(me, workers)).unwrap_or(0),
+        }
     }
 }
 
@@ -54,32 +95,41 @@ impl Limit {
 #[derive(Debug, Default)]
 pub(crate) struct Limits {
     of: std::collections::BTreeMap<DestId, Limit>,
-    /// Those that are asked about.
+    /// Those to look after.
     short: Vec<DestId>,
-    /// When to ask again (ms).
+    /// When to do that again (ms).
     next: u64,
 }
 
 impl Limits {
     /// A server's thresholds as configured now.
-    pub(crate) fn configure(&mut self, dest: &Dest) {
-        if dest.max_conn == 0 {
-            self.of.remove(&dest.id);
-            return;
-        }
-        let limit = self.of.entry(dest.id).or_default();
-        if limit.max != dest.max_conn {
-            // DIFFERS: DPVS gives each worker the whole part of its share only,
-            // and none of it when there are more workers than connections; its
-            // lower threshold does nothing.
-            *limit = Limit {
-                max: dest.max_conn,
-                short: limit.short,
-                ..Limit::default()
-            };
-        }
+    pub(crate) fn configure(&mut self, dest: &Dest, service: ServiceKey) {
+        // DIFFERS: DPVS gives each worker the whole part of its share only, and none
+        // of it when there are more workers than connections; its lower threshold
+        // does nothing.
+        let limit = match self.of.get_mut(&dest.id) {
+            Some(limit) => limit,
+            None if dest.max_conn == 0 => return,
+            None => {
+                let new = Limit::new(service, dest);
+                self.of.entry(dest.id).or_insert(new)
+            }
+        };
         limit.min = dest.min_conn;
-        limit.full &= limit.min > 0;
+        if (limit.terms, limit.max) != (dest.terms, dest.max_conn) {
+            // What is lent stays lent, so that the quotas add up to the new threshold.
+            (limit.terms, limit.max) = (dest.terms, dest.max_conn);
+            (limit.dry, limit.full, limit.refused) = (false, false, 0);
+            limit.counts.clear();
+            if limit.loan != 0 {
+                limit.news = true;
+                if !std::mem::replace(&mut limit.listed, true) {
+                    self.short.push(dest.id);
+                }
+            } else if limit.max == 0 && !limit.listed && !limit.asked {
+                self.of.remove(&dest.id);
+            }
+        }
     }
 
     /// A server is gone.
@@ -136,7 +186,8 @@ impl<F: Frame> Worker<F> {
         if limit.asked || limit.dry || limit.full {
             return;
         }
-        if !std::mem::replace(&mut limit.short, true) {
+        limit.wanted = true;
+        if !std::mem::replace(&mut limit.listed, true) {
             self.limits.short.push(dest);
         }
         limit.refused = 0;
@@ -145,14 +196,17 @@ impl<F: Frame> Worker<F> {
 
     /// Asks the next worker.
     fn ask_limit<I: Io<Frame = F>>(&mut self, dest: DestId, io: &mut I) {
-        let (me, workers) = (self.conf.id, self.conf.workers);
-        let Some(limit) = self.limits.of.get_mut(&dest) else {
+        let (me, workers) = (self.conf.id.0, self.conf.workers);
+        let Some(limit) = self.limits.of.get_mut(&dest).filter(|_| workers > 1) else {
             return;
         };
         limit.turn = limit.turn % (workers - 1) + 1;
-        let whom = (u16::from(me.0) + u16::from(limit.turn)) % u16::from(workers);
-        let max = limit.max;
-        let asked = self.say_limit(WorkerId(whom as u8), dest, LimitWord::Ask { max }, io);
+        let whom = (u16::from(me) + u16::from(limit.turn)) % u16::from(workers);
+        let word = match limit.lacks(me, workers) {
+            0 => LimitWord::Ask,
+            number => LimitWord::Claim { number },
+        };
+        let asked = self.say_limit(WorkerId(whom as u8), dest, word, io);
         if let Some(limit) = self.limits.of.get_mut(&dest) {
             limit.asked = asked;
         }
@@ -166,7 +220,18 @@ impl<F: Frame> Worker<F> {
         io: &mut I,
     ) -> bool {
         let from = self.conf.id;
-        io.tell(to, PeerMessage::Limit { from, dest, word })
+        let Some(service) = self.limits.of.get(&dest).map(|l| l.service) else {
+            return false;
+        };
+        io.tell(
+            to,
+            PeerMessage::Limit {
+                from,
+                service,
+                dest,
+                word,
+            },
+        )
     }
 
     /// Every other worker is told.
@@ -220,9 +285,13 @@ impl<F: Frame> Worker<F> {
             };
             limit.dry = false;
             limit.refused = 0;
-            if limit.full || left > limit.quota(me, workers) / 8 {
-                limit.short = false;
-            } else {
+            limit.wanted &= !limit.full && left <= limit.quota(me, workers) / 8;
+            limit.listed = limit.wanted || limit.lacks(me, workers) > 0;
+            let (ask, news) = (limit.listed, std::mem::take(&mut limit.news));
+            if news {
+                self.say_limit_to_all(dest, LimitWord::News, io);
+            }
+            if ask {
                 still.push(dest);
                 self.ask_limit(dest, io);
             }
@@ -240,63 +309,94 @@ impl<F: Frame> Worker<F> {
     pub(crate) fn hear_limit<I: Io<Frame = F>>(
         &mut self,
         from: WorkerId,
+        service: ServiceKey,
         dest: DestId,
         word: LimitWord,
         now: Now,
         io: &mut I,
     ) {
-        match word {
-            LimitWord::Ask { max } => {
-                // Nobody has asked this worker for the server yet: all of its
-                // share is left.
-                let limit = self.limits.of.entry(dest).or_insert_with(|| Limit {
-                    max,
-                    ..Limit::default()
-                });
-                let same = limit.max == max;
-                let gift = if same { self.left(dest).div_ceil(2) } else { 0 };
-                let word = LimitWord::Give { max, number: gift };
-                if self.say_limit(from, dest, word, io)
-                    && let Some(limit) = self.limits.of.get_mut(&dest)
-                {
-                    limit.loan -= i64::from(gift);
-                }
-            }
-            LimitWord::Give { max, number } => {
-                let workers = u32::from(self.conf.workers);
-                let Some(limit) = self.limits.of.get_mut(&dest).filter(|l| l.max == max) else {
-                    return;
+        self.know_by_key(&service);
+        let (me, workers) = (self.conf.id.0, self.conf.workers);
+        let left = self.left(dest);
+        let Some(limit) = self.limits.of.get_mut(&dest) else {
+            // What this worker knows nothing of it has nothing of.
+            if matches!(word, LimitWord::Ask | LimitWord::Claim { .. }) {
+                let from_me = PeerMessage::Limit {
+                    from: self.conf.id,
+                    service,
+                    dest,
+                    word: LimitWord::Give { number: 0 },
                 };
-                limit.loan += i64::from(number);
-                limit.asked = false;
-                limit.refused = if number > 0 { 0 } else { limit.refused + 1 };
-                let dry = limit.refused + 1 >= workers;
-                limit.dry = dry;
-                if dry && limit.min > 0 && !limit.full && self.left(dest) == 0 {
-                    self.declare_full(dest, io);
-                }
-                if number > 0 {
-                    self.lighter(dest);
-                }
-                if number > 0 || dry {
-                    self.come_again(&WaitFor::Limit(dest), now, io);
-                } else {
-                    self.ask_limit(dest, io);
-                }
+                io.tell(from, from_me);
             }
-            LimitWord::Full { max } => {
-                if let Some(limit) = self.limits.of.get_mut(&dest).filter(|l| l.max == max) {
-                    limit.full = true;
-                    self.report_limit(dest, io);
-                }
+            return;
+        };
+        let spoken_of = match word {
+            LimitWord::Full { terms }
+            | LimitWord::Count { terms, .. }
+            | LimitWord::Room { terms } => Some(terms),
+            _ => None,
+        };
+        if spoken_of.is_some_and(|terms| terms != limit.terms) {
+            return;
+        }
+        match word {
+            LimitWord::Ask => self.give_limit(from, dest, left.div_ceil(2), io),
+            LimitWord::Claim { number } => {
+                let all = limit.balance(me, workers).max(0);
+                let number = u32::try_from(all).unwrap_or(u32::MAX).min(number);
+                self.give_limit(from, dest, number, io);
             }
-            LimitWord::Count { max, number } => self.keep_count(from, dest, max, number, io),
-            LimitWord::Room { max } => {
-                if let Some(limit) = self.limits.of.get_mut(&dest).filter(|l| l.max == max) {
-                    limit.full = false;
-                    self.lighter(dest);
-                }
+            LimitWord::Give { number } => self.take_limit(dest, number, now, io),
+            // Heard is heard: what has to be claimed back is, by and by.
+            LimitWord::News => {}
+            LimitWord::Full { .. } => {
+                limit.full = true;
+                self.report_limit(dest, io);
             }
+            LimitWord::Count { number, .. } => self.keep_count(from, dest, number, io),
+            LimitWord::Room { .. } => {
+                limit.full = false;
+                self.lighter(dest);
+            }
+        }
+    }
+
+    fn give_limit<I: Io<Frame = F>>(
+        &mut self,
+        to: WorkerId,
+        dest: DestId,
+        number: u32,
+        io: &mut I,
+    ) {
+        if self.say_limit(to, dest, LimitWord::Give { number }, io)
+            && let Some(limit) = self.limits.of.get_mut(&dest)
+        {
+            limit.loan -= i64::from(number);
+        }
+    }
+
+    fn take_limit<I: Io<Frame = F>>(&mut self, dest: DestId, number: u32, now: Now, io: &mut I) {
+        let (me, workers) = (self.conf.id.0, self.conf.workers);
+        let Some(limit) = self.limits.of.get_mut(&dest) else {
+            return;
+        };
+        limit.loan += i64::from(number);
+        limit.asked = false;
+        limit.refused = if number > 0 { 0 } else { limit.refused + 1 };
+        let dry = limit.refused + 1 >= u32::from(workers);
+        limit.dry = dry;
+        let used_up = dry && limit.wanted && limit.lacks(me, workers) == 0;
+        if used_up && limit.min > 0 && !limit.full && self.left(dest) == 0 {
+            self.declare_full(dest, io);
+        }
+        if number > 0 {
+            self.lighter(dest);
+        }
+        if number > 0 || dry {
+            self.come_again(&WaitFor::Limit(dest), now, io);
+        } else {
+            self.ask_limit(dest, io);
         }
     }
 
@@ -306,8 +406,8 @@ impl<F: Frame> Worker<F> {
             return;
         };
         limit.full = true;
-        let max = limit.max;
-        self.say_limit_to_all(dest, LimitWord::Full { max }, io);
+        let terms = limit.terms;
+        self.say_limit_to_all(dest, LimitWord::Full { terms }, io);
         self.report_limit(dest, io);
     }
 
@@ -316,16 +416,16 @@ impl<F: Frame> Worker<F> {
         let Some(limit) = self.limits.of.get(&dest) else {
             return;
         };
-        let max = limit.max;
+        let terms = limit.terms;
         let number = self
             .dests
             .get(dest.0 as usize)
             .map_or(0, DestState::conns_now);
         let keeper = WorkerId((dest.0 % u32::from(self.conf.workers)) as u8);
         if keeper == self.conf.id {
-            self.keep_count(keeper, dest, max, number, io);
+            self.keep_count(keeper, dest, number, io);
         } else {
-            self.say_limit(keeper, dest, LimitWord::Count { max, number }, io);
+            self.say_limit(keeper, dest, LimitWord::Count { terms, number }, io);
         }
     }
 
@@ -333,12 +433,11 @@ impl<F: Frame> Worker<F> {
         &mut self,
         from: WorkerId,
         dest: DestId,
-        max: u32,
         number: u32,
         io: &mut I,
     ) {
         let workers = usize::from(self.conf.workers);
-        let Some(limit) = self.limits.of.get_mut(&dest).filter(|l| l.max == max) else {
+        let Some(limit) = self.limits.of.get_mut(&dest) else {
             return;
         };
         // Whoever has not said anything yet has as many as there can be.
@@ -350,7 +449,8 @@ impl<F: Frame> Worker<F> {
         if limit.full && sum.is_some_and(|n| n < limit.min) {
             limit.full = false;
             limit.counts.clear();
-            self.say_limit_to_all(dest, LimitWord::Room { max }, io);
+            let terms = limit.terms;
+            self.say_limit_to_all(dest, LimitWord::Room { terms }, io);
             self.lighter(dest);
         }
     }

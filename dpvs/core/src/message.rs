@@ -125,6 +125,8 @@ pub enum PeerMessage {
     Limit {
         /// Who says it.
         from: WorkerId,
+        /// The server's service.
+        service: ServiceKey,
         /// The server.
         dest: DestId,
         /// What.
@@ -132,37 +134,42 @@ pub enum PeerMessage {
     },
 }
 
-/// What workers say to each other about a threshold; `max` is the one it is about.
+/// What workers say to each other about a threshold; `terms` is [`Dest::terms`] as
+/// the one who says it knows them.
+///
+/// [`Dest::terms`]: crate::service::Dest::terms
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LimitWord {
     /// How many connections can you spare?
-    Ask {
-        /// The threshold.
-        max: u32,
-    },
-    /// So many.
-    Give {
-        /// The threshold.
-        max: u32,
+    Ask,
+    /// I have lent more than I have now: give me up to so many back, used or not.
+    Claim {
         /// Connections.
         number: u32,
     },
+    /// So many.
+    Give {
+        /// Connections.
+        number: u32,
+    },
+    /// The thresholds have changed, and something was lent before.
+    News,
     /// All are used up.
     Full {
-        /// The threshold.
-        max: u32,
+        /// Of which thresholds.
+        terms: u32,
     },
     /// To the keeper of a full server: connections of the worker that says it.
     Count {
-        /// The threshold.
-        max: u32,
+        /// Of which thresholds.
+        terms: u32,
         /// Connections.
         number: u32,
     },
     /// There are less than the lower threshold.
     Room {
-        /// The threshold.
-        max: u32,
+        /// Of which thresholds.
+        terms: u32,
     },
 }
 

@@ -13,7 +13,7 @@ use crate::neigh::Egress;
 use crate::parse::Head;
 use crate::proto::{Dir, icmp, sctp, tcp, udp};
 use crate::raw::{L3, Net};
-use crate::service::{Dest, FwdMode, ICMP, ICMPV6, SCTP, TCP, UDP};
+use crate::service::{Dest, DestId, FwdMode, ICMP, ICMPV6, SCTP, TCP, UDP};
 use crate::snapshot::Snapshot;
 use crate::stats::Reason;
 use crate::worker::Worker;
@@ -160,7 +160,12 @@ impl<F: Frame> Worker<F> {
             self.embryos.remove(&mut self.conns, conn);
         }
         if state != old {
+            let dest = DestId(A::entry(&self.conns, conn).dest);
             self.change_state::<A>(snap, conn, state, now);
+            if self.dests[dest.0 as usize].checked {
+                let by_server = dir == Dir::Out;
+                self.note_state(snap, dest, head.proto, (old, state), by_server, io);
+            }
         }
         if direct {
             self.xmit_whole::<A, I>(snap, from, frame, head, conn, now, io);

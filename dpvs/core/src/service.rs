@@ -362,8 +362,12 @@ pub struct Dest {
     /// Lower connection threshold: a full server gets connections again when it has
     /// fewer than this; 0 = as soon as it is not full.
     pub min_conn: u32,
+    /// Counts the changes of these two thresholds.
+    pub terms: u32,
     /// Taken out by the passive check.
     pub inhibited: bool,
+    /// How often it was let back, modulo 256.
+    pub returns: u8,
 }
 
 impl Dest {
@@ -379,7 +383,9 @@ impl Dest {
             tunnel: Tunnel::default(),
             max_conn: 0,
             min_conn: 0,
+            terms: 0,
             inhibited: false,
+            returns: 0,
         }
     }
 

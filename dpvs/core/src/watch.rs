@@ -3,7 +3,9 @@
 //!
 //! DIFFERS: a reset counts against a server only if the server sent it, and a
 //! handshake that is never finished only if the server did not answer; with DPVS
-//! clients that leave connections half open take servers out.
+//! clients that leave connections half open take servers out. With direct routing
+//! and tunnels answers are not seen: TCP is judged by what the client says next, UDP
+//! is not judged, where DPVS takes every server out.
 
 use crate::conn::table::Family;
 use crate::conn::{Handle, flags};
@@ -23,15 +25,19 @@ impl<F: Frame> Worker<F> {
         conn: Handle,
         io: &mut I,
     ) {
-        let (dest, proto, state, bits) = if conn.is_v6() {
+        let (dest, proto, state, bits, direct) = if conn.is_v6() {
             let e = <u128 as Family>::entry(&self.conns, conn);
-            (e.dest, e.proto, e.state, e.flags)
+            (e.dest, e.proto, e.state, e.flags, e.is_direct())
         } else {
             let e = <u32 as Family>::entry(&self.conns, conn);
-            (e.dest, e.proto, e.state, e.flags)
+            (e.dest, e.proto, e.state, e.flags, e.is_direct())
         };
         let watched = self.dests.get(dest as usize).is_some_and(|d| d.checked);
-        if watched && unanswered(proto, state) && (proto != TCP || bits & flags::RS_SEEN == 0) {
+        let tells = match proto {
+            TCP => bits & flags::RS_SEEN == 0,
+            _ => !direct,
+        };
+        if watched && unanswered(proto, state) && tells {
             self.failed(snap, DestId(dest), io);
         }
     }

@@ -73,8 +73,8 @@ pub(crate) struct DestState {
     pub removed: bool,
     /// Failed connections are told to the master.
     pub checked: bool,
-    /// Taken out by the check when it was looked at last.
-    pub inhibited: bool,
+    /// How often the check had let it back when it was looked at last.
+    pub returns: u8,
     /// So many successful connections are told to it.
     pub confirm: u8,
 }

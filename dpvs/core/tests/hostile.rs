@@ -382,6 +382,8 @@ fn apply(b: &mut Bench, m: &mut Master, frames: &[(u16, Vec<u8>)], step: &Step) 
                 max_conn: u32::from(*host % 3),
                 min_conn: 0,
                 inhibited: false,
+                terms: 0,
+                returns: 0,
             });
             m.services[*s].dests = dests.into();
             m.publish(b, Some(*s), vec![]);

@@ -59,6 +59,8 @@ fn snapshot(epoch: u64, services: u32) -> Arc<Snapshot> {
             max_conn: 0,
             min_conn: 0,
             inhibited: false,
+            terms: 0,
+            returns: 0,
         };
         snapshot.services.insert(Arc::new(Service {
             id: ServiceId(n),

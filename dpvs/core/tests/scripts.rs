@@ -41,6 +41,8 @@ scripts! {
     kernel
     lower_threshold
     max_conn
+    lower_threshold_workers
+    max_conn_changes
     max_conn_workers
     modes
     ops

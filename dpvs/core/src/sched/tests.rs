@@ -20,6 +20,8 @@ fn dests(weights: &[u16]) -> Vec<Dest> {
             max_conn: 0,
             min_conn: 0,
             inhibited: false,
+            terms: 0,
+            returns: 0,
         })
         .collect()
 }

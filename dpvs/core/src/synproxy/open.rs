@@ -18,7 +18,7 @@ use crate::neigh::Egress;
 use crate::parse::{Head, Kind, parse};
 use crate::proto::{Dir, tcp::State};
 use crate::raw::{L3, Net, be16};
-use crate::service::{Dest, Service};
+use crate::service::{Dest, DestId, Service, TCP};
 use crate::snapshot::Snapshot;
 use crate::stats::Reason;
 use crate::worker::Worker;
@@ -437,7 +437,7 @@ impl<F: Frame> Worker<F> {
             let delta = p.delta;
             self.stats.synproxy.rs_error += 1;
             self.forget::<A>(conn);
-            self.change_state::<A>(snap, conn, State::Close as u8, now);
+            self.says::<A, I>(snap, conn, State::Close, now, io);
             shift_seq(frame.data_mut(), l4, delta.wrapping_add(1));
             return Some(frame);
         }
@@ -462,7 +462,7 @@ impl<F: Frame> Worker<F> {
         entry.flags |= flags::RS_SEEN;
         (entry.rs_seq, entry.rs_ack) = (first, seg.ack);
         entry.seen = now.millis() as u32;
-        self.change_state::<A>(snap, conn, State::Established as u8, now);
+        self.says::<A, I>(snap, conn, State::Established, now, io);
         let conf = &snap.settings.synproxy;
         if conf.close_client_window && !conf.defer_rs_syn && waiting == 0 {
             self.open_window::<A, I>(snap, from, frame, head, conn, now, io);
@@ -477,6 +477,23 @@ impl<F: Frame> Worker<F> {
         }
         self.release::<A, I>(snap, conn, now, io);
         None
+    }
+
+    /// What the server has said to the SYN; its passive check hears of it.
+    fn says<A: Net, I: Io<Frame = F>>(
+        &mut self,
+        snap: &Snapshot,
+        conn: Handle,
+        state: State,
+        now: Now,
+        io: &mut I,
+    ) {
+        let entry = A::entry(&self.conns, conn);
+        let (dest, states) = (DestId(entry.dest), (entry.state, state as u8));
+        self.change_state::<A>(snap, conn, state as u8, now);
+        if self.dests.get(dest.0 as usize).is_some_and(|d| d.checked) {
+            self.note_state(snap, dest, TCP, states, true, io);
+        }
     }
 
     /// Makes the server's SYN-ACK the client's leave to send.
@@ -586,7 +603,7 @@ impl<F: Frame> Worker<F> {
             return None;
         }
         let entry = A::entry(&self.conns, conn);
-        let (dest, state) = (crate::service::DestId(entry.dest), entry.state);
+        let (dest, state) = (DestId(entry.dest), entry.state);
         if snap.services.is_quiescent(dest) {
             self.end(snap, conn, now, io);
             self.newcomer::<A, I>(snap, from, frame, head, now, io);

@@ -77,6 +77,8 @@ impl Numbers {
             max_conn: 0,
             min_conn: 0,
             inhibited: false,
+            terms: 0,
+            returns: 0,
         }
     }
 

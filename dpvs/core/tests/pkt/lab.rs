@@ -732,7 +732,9 @@ impl Lab {
                 tunnel: Tunnel::default(),
                 max_conn: 0,
                 min_conn: 0,
+                terms: 0,
                 inhibited: false,
+                returns: 0,
             },
             |i| dests[i],
         );
@@ -745,7 +747,14 @@ impl Lab {
         if let Some(n) = option(rest, "min-conn") {
             dest.min_conn = vars.field(n, 32)?;
         }
-        dest.inhibited = rest.contains(&"inhibited");
+        if at.is_some_and(|i| {
+            (dests[i].max_conn, dests[i].min_conn) != (dest.max_conn, dest.min_conn)
+        }) {
+            dest.terms += 1;
+        }
+        let out = rest.contains(&"inhibited");
+        dest.returns += u8::from(dest.inhibited && !out);
+        dest.inhibited = out;
         for (word, mode) in [
             ("dr", FwdMode::Dr),
             ("nat", FwdMode::Masq),

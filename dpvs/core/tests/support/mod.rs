@@ -155,6 +155,8 @@ pub fn service(proto: u8, vip: &str, vport: u16, servers: u32, rport: u16) -> Se
             max_conn: 0,
             min_conn: 0,
             inhibited: false,
+            terms: 0,
+            returns: 0,
         })
         .collect();
     let laddr = if v4 {

@@ -153,7 +153,9 @@ fn server(d: &Dest) -> Result<Server> {
         conn_flags: d.conn_flags & !(conn_flag::FWD_MASK | conn_flag::INACTIVE),
         max_conn: d.max_conn,
         min_conn: d.min_conn,
+        terms: 0,
         inhibited: d.flags & dest_flag::INHIBITED != 0,
+        returns: 0,
         held: false,
     })
 }

@@ -53,7 +53,11 @@ pub(crate) struct Server {
     pub(crate) conn_flags: u16,
     pub(crate) max_conn: u32,
     pub(crate) min_conn: u32,
+    /// Counts the changes of these two.
+    pub(crate) terms: u32,
     pub(crate) inhibited: bool,
+    /// How often the passive check has let it back.
+    pub(crate) returns: u8,
     /// By our own passive check: listed with weight 0.
     pub(crate) held: bool,
 }
@@ -113,8 +117,11 @@ impl Entry {
         }
         self.may_proxy(&server)?;
         let old = self.dest(server.addr, server.port).ok_or(Fault::Missing)?;
+        let same = (old.max_conn, old.min_conn) == (server.max_conn, server.min_conn);
         *old = Server {
             id: old.id,
+            terms: old.terms.wrapping_add(u32::from(!same)),
+            returns: old.returns,
             ..server
         };
         Ok(())
@@ -211,7 +218,9 @@ fn published(d: &Server) -> Option<Dest> {
         tunnel: d.tunnel,
         max_conn: d.max_conn,
         min_conn: d.min_conn,
+        terms: d.terms,
         inhibited: d.inhibited,
+        returns: d.returns,
     })
 }
 
@@ -435,6 +444,7 @@ impl Services {
         if dest.held != out {
             dest.held = out;
             dest.inhibited = out;
+            dest.returns = dest.returns.wrapping_add(u8::from(!out));
             entry.version += 1;
             self.changed.insert(*key);
         }

@@ -167,6 +167,8 @@ fn server(n: u8, weight: u16) -> Server {
         max_conn: 0,
         min_conn: 0,
         inhibited: false,
+        terms: 0,
+        returns: 0,
         held: false,
     }
 }
