@@ -190,8 +190,7 @@ impl<F: Frame> Worker<F> {
     #[cold]
     pub(crate) fn know_by_key(&mut self, key: &ServiceKey) {
         let Some(snap) = self.snap.take() else { return };
-        let matches = || snap.services.matches().iter().find(|s| s.key == *key);
-        if let Some(service) = snap.services.get(key).or_else(matches) {
+        if let Some(service) = snap.services.any(key) {
             self.know(service);
         }
         self.snap = Some(snap);

@@ -196,6 +196,8 @@ impl World {
             max_conn: 0,
             min_conn: 0,
             inhibited: false,
+            terms: 0,
+            returns: 0,
         }
     }
 }

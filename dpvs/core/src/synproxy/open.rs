@@ -125,10 +125,11 @@ impl<F: Frame> Worker<F> {
             return Some(Err(Reason::SynproxyNullAck));
         }
         self.stats.synproxy.ok_ack += 1;
-        if !snap.guard.limits.is_empty() && !self.is_again() {
-            if !self.may_connect(snap, &service.key, tuple.src.ip(), now) {
-                return Some(Err(Reason::RateLimit));
-            }
+        if !snap.guard.limits.is_empty()
+            && !self.is_again()
+            && !self.may_connect(snap, &service.key, tuple.src.ip(), now)
+        {
+            return Some(Err(Reason::RateLimit));
         }
         let made = match self.place::<A, I>(snap, from, service, frame, head, now, io) {
             Ok(conn) => Ok(conn),
