@@ -418,7 +418,7 @@ fn schedule_in(
     let mut kept = 0;
     for at in 0..n {
         if let Some(frame) = slots[at].take()
-            && let Some(frame) = worker.tc_put(Side::Ingress, port, Some(port), frame, now)
+            && let Some(frame) = worker.tc_put(Side::Ingress, port, Some(port), frame)
         {
             slots[kept] = Some(frame);
             kept += 1;
@@ -445,7 +445,7 @@ fn schedule_out(worker: &mut Worker<Mbuf>, io: &mut LcoreIo, iif: Option<PortId>
     let shaped = std::mem::replace(&mut io.shaped, false);
     for (port, frames) in waiting {
         for frame in frames.into_iter().flatten() {
-            if let Some(frame) = worker.tc_put(Side::Egress, port, iif, frame, now) {
+            if let Some(frame) = worker.tc_put(Side::Egress, port, iif, frame) {
                 io.send(port, frame);
             }
         }

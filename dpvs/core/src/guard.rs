@@ -12,7 +12,7 @@ use std::sync::Arc;
 use crate::acl::{Lists, Sets};
 use crate::frame::{Frame, Now, PortId};
 use crate::ipset::Packet;
-use crate::limit::{Buckets, Limit, Meter, Sources};
+use crate::limit::{Limit, Loans, Meter, Sources};
 use crate::parse::{Head, Kind};
 use crate::proto::Dir;
 use crate::raw::Net;
@@ -34,6 +34,8 @@ pub struct Guard {
     pub limits: ShareMap<ServiceKey, Arc<Limit>>,
     /// The sets lists and classifiers name.
     pub sets: Sets,
+    /// Clients of limits that count each by itself; there if one does.
+    pub sources: Option<Arc<Sources>>,
 }
 
 impl Guard {
@@ -44,6 +46,7 @@ impl Guard {
             lists: ShareMap::keyed(seed),
             limits: ShareMap::keyed(seed),
             sets: Arc::default(),
+            sources: None,
         }
     }
 
@@ -72,50 +75,55 @@ impl Guard {
 
 /// What a worker keeps of limits; made with the first one.
 pub(crate) struct GuardState {
-    buckets: Vec<Buckets>,
-    sources: Sources,
+    loans: Vec<Loans>,
+    workers: u32,
     random: u64,
 }
 
 impl GuardState {
-    pub(crate) fn new(seed: [u64; 4]) -> Self {
+    pub(crate) fn new(seed: [u64; 4], workers: u8) -> Self {
         let [a, b, c, d] = seed;
         Self {
-            buckets: Vec::new(),
-            sources: Sources::new([a.rotate_left(13) ^ d, b.rotate_left(29) ^ c]),
+            loans: Vec::new(),
+            workers: workers.into(),
             random: fold(a ^ c, b ^ d) | 1,
         }
     }
 
-    /// Room for the buckets of these limits, so that no packet waits for it.
+    /// Room for the loans of these limits, so that no packet waits for it.
     pub(crate) fn prepare(&mut self, guard: &Guard) {
         let most = guard.limits.iter().map(|(_, l)| l.id as usize + 1).max();
-        if most.unwrap_or(0) > self.buckets.len() {
-            self.buckets.resize(most.unwrap_or(0), Buckets::default());
+        if most.unwrap_or(0) > self.loans.len() {
+            self.loans.resize(most.unwrap_or(0), Loans::default());
         }
     }
 
     fn percent(&mut self) -> u8 {
         // A plain congruential sequence: nothing depends on its being guessed.
-        self.random = self.random.wrapping_mul(6_364_136_223_846_793_005) | 1;
-        self.random = self.random.wrapping_add(1_442_695_040_888_963_406);
+        self.random = self.random.wrapping_mul(6_364_136_223_846_793_005);
+        self.random = self.random.wrapping_add(1_442_695_040_888_963_407);
         ((self.random >> 33) % 100) as u8
     }
 
-    /// Buckets of a limit, full when they are new.
-    fn buckets(&mut self, limit: &Limit, now: u64) -> Option<&mut Buckets> {
-        let buckets = self.buckets.get_mut(limit.id as usize)?;
-        if buckets.uid != limit.uid {
-            *buckets = Buckets::new(limit, now);
+    /// Takes from the buckets of a limit.
+    fn take(&mut self, limit: &Limit, costs: &[(Meter, u64)], now: u64) -> bool {
+        let workers = self.workers;
+        let Some(loans) = self.loans.get_mut(limit.id as usize) else {
+            return false;
+        };
+        if loans.uid != limit.uid {
+            // What was borrowed of the one before went with it.
+            *loans = Loans::new(limit);
         }
-        Some(buckets)
+        loans.take(limit, costs, workers, now)
     }
 
     /// Whether a packet of these limits may pass. What it takes of the first is
     /// not given back when the second refuses.
     fn passes(
         &mut self,
-        limits: &[Limit],
+        limits: [Option<&Arc<Limit>>; 2],
+        sources: Option<&Sources>,
         dir: Dir,
         client: IpAddr,
         octets: u16,
@@ -126,7 +134,7 @@ impl GuardState {
             Dir::In => [(Meter::InPackets, 1), (Meter::InBits, bits)],
             Dir::Out => [(Meter::OutPackets, 1), (Meter::OutBits, bits)],
         };
-        for limit in limits {
+        for limit in limits.into_iter().flatten() {
             // DIFFERS: so many of a hundred pass; DPVS lets one more pass.
             if limit.percent > 0 && self.percent() >= limit.percent {
                 return false;
@@ -135,14 +143,11 @@ impl GuardState {
             // is for all.
             if dir == Dir::In
                 && limit.by_source()
-                && !self.sources.take(limit, client, [1, bits, 0], now)
+                && !sources.is_none_or(|s| s.take(limit, client, [1, bits, 0], now))
             {
                 return false;
             }
-            if !self
-                .buckets(limit, now)
-                .is_some_and(|b| b.take(limit, &costs, now))
-            {
+            if !self.take(limit, &costs, now) {
                 return false;
             }
         }
@@ -212,7 +217,7 @@ impl<F: Frame> Worker<F> {
         }
         let mut dir = Dir::In;
         let mut limits = guard.limits_of(&key);
-        if limits == [None, None] {
+        if limits.iter().all(Option::is_none) {
             // An answer of a server is its service's.
             let tuple = A::tuple(head, data);
             let conn = self.conns.find_from(head.conn, head.hash, &tuple)?;
@@ -229,21 +234,10 @@ impl<F: Frame> Worker<F> {
             // Counted where it was received.
             return None;
         }
-        let shares = self.shares(limits);
         let state = self.guards.as_mut()?;
-        let count = limits.iter().flatten().count();
-        let passes = state.passes(shares.get(..count)?, dir, src, head.ip_len, now.0);
+        let sources = guard.sources.as_deref();
+        let passes = state.passes(limits, sources, dir, src, head.ip_len, now.0);
         (!passes).then_some(Reason::RateLimit)
-    }
-
-    /// This worker's part of limits; those that are there come first.
-    fn shares(&self, limits: [Option<&Arc<Limit>>; 2]) -> [Limit; 2] {
-        let (me, of) = (u32::from(self.conf.id.0), u32::from(self.conf.workers));
-        let mut shares = [Limit::default(); 2];
-        for (share, limit) in shares.iter_mut().zip(limits.iter().flatten()) {
-            *share = limit.share(me, of);
-        }
-        shares
     }
 
     /// Whether limits let a client open one more connection.
@@ -256,20 +250,18 @@ impl<F: Frame> Worker<F> {
         client: IpAddr,
         now: Now,
     ) -> bool {
-        let limits = snap.guard.limits_of(key);
-        let shares = self.shares(limits);
         let Some(state) = self.guards.as_mut() else {
             return true;
         };
-        let count = limits.iter().flatten().count();
-        shares.iter().take(count).all(|limit| {
+        let sources = snap.guard.sources.as_deref();
+        let limits = snap.guard.limits_of(key);
+        limits.into_iter().flatten().all(|limit| {
             if !limit.conns() {
                 return true;
             }
-            (limit.source[2].per_second == 0 || state.sources.take(limit, client, [0, 0, 1], now.0))
-                && state
-                    .buckets(limit, now.0)
-                    .is_some_and(|b| b.take(limit, &[(Meter::Conns, 1)], now.0))
+            let own = limit.source[2].per_second == 0
+                || sources.is_none_or(|s| s.take(limit, client, [0, 0, 1], now.0));
+            own && state.take(limit, &[(Meter::Conns, 1)], now.0)
         })
     }
 }
@@ -302,5 +294,33 @@ fn packet(head: &Head, data: &[u8], src: IpAddr, dst: IpAddr, port: PortId) -> P
         smac: mac(6),
         dmac: mac(0),
         iface: port.0 + 1,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn so_many_of_a_hundred_pass() {
+        let mut state = GuardState::new([1, 2, 3, 4], 1);
+        for percent in [1, 20, 50, 99, 100] {
+            let limit = Arc::new(Limit {
+                percent,
+                ..Limit::default()
+            });
+            let guard = Guard::keyed([1, 2]);
+            let mut limits = guard.limits;
+            limits.insert(Guard::vip([192, 0, 2, 1].into()), Arc::clone(&limit));
+            state.prepare(&Guard {
+                limits,
+                ..Guard::default()
+            });
+            let client = [198, 51, 100, 7].into();
+            let mut pass = || state.passes([Some(&limit), None], None, Dir::Out, client, 100, 0);
+            let passed = (0..100_000).filter(|_| pass()).count();
+            let wanted = usize::from(percent) * 1000;
+            assert!(passed.abs_diff(wanted) < 500, "{percent}: {passed}");
+        }
     }
 }

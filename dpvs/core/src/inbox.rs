@@ -161,18 +161,16 @@ impl<F: Frame> Worker<F> {
         }
         if !next.guard.limits.is_empty() {
             self.guards
-                .get_or_insert_with(|| Box::new(GuardState::new(self.conf.seed)))
+                .get_or_insert_with(|| Box::new(GuardState::new(self.conf.seed, self.conf.workers)))
                 .prepare(&next.guard);
         }
         if old.as_ref().is_none_or(|o| !Arc::ptr_eq(&o.tc, &next.tc)) {
             let mtus: Vec<u16> = next.ports.iter().map(|p| p.mtu).collect();
             let shares = Shares {
-                me: self.conf.id.0.into(),
                 workers: self.conf.workers.into(),
                 mtus: &mtus,
             };
-            // Buckets start full: their time begins with the first frame.
-            self.tc = TcState::of(self.tc.take(), &next.tc, &shares, 0);
+            self.tc = TcState::of(self.tc.take(), &next.tc, &shares);
         }
         let epoch = next.epoch;
         self.snap = Some(next);

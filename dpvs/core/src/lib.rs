@@ -49,6 +49,7 @@ pub mod stats;
 mod steady;
 mod synproxy;
 pub mod tc;
+pub mod tokens;
 mod tunnel;
 mod vlan;
 mod watch;

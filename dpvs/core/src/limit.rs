@@ -1,114 +1,19 @@
-//! Rate limits: token buckets of services and of their clients.
+//! Rate limits of services and of their clients.
 //!
-//! A bucket is exact: tokens are counted in millionths, so that no time and no
-//! rate is rounded. A limit over several workers is split among them, to the last
-//! packet. Clients are in a table of fixed size; when it is full the one that is
-//! nearest to a full bucket has to go, because of it there is least to remember.
-//! Time and randomness are arguments; what is done about a refusal is the
+//! Buckets are exact and shared by the workers ([`crate::tokens`]): of a service's
+//! each borrows batches, of a client's it takes packet by packet, since a client's
+//! packets are few. Clients are in a table of fixed size; when it is full the one
+//! that is nearest to a full bucket has to go, because of it there is least to
+//! remember. Time and randomness are arguments; what is done about a refusal is the
 //! caller's.
 
 use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::sharemap::hash_addr;
-
-/// Tokens are kept in millionths, the refill of a microsecond.
-const SCALE: u64 = 1_000_000;
-
-/// So many a second, and so many at once after a pause.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Rate {
-    /// A second; 0 = not limited.
-    pub per_second: u64,
-    /// At once; at least 1.
-    pub burst: u64,
-}
-
-impl Rate {
-    /// A rate whose burst, if none is given, is a tenth of a second and at
-    /// least `least`.
-    #[must_use]
-    pub fn new(per_second: u64, burst: u64, least: u64) -> Self {
-        let burst = if burst > 0 { burst } else { per_second / 10 };
-        Self {
-            per_second,
-            burst: burst.clamp(least.max(1), u64::MAX / SCALE),
-        }
-    }
-
-    /// The part of worker `me` of `workers`: the parts add up to the whole, but
-    /// nobody has none.
-    #[must_use]
-    pub fn share(self, me: u32, workers: u32, least: u64) -> Self {
-        if self.per_second == 0 {
-            return self;
-        }
-        let (me, workers) = (u64::from(me), u64::from(workers.max(1)));
-        let part = |all: u64| all / workers + u64::from(me < all % workers);
-        Self {
-            per_second: part(self.per_second).max(1),
-            burst: part(self.burst).max(least.max(1)),
-        }
-    }
-
-    fn full(&self) -> u64 {
-        self.burst.saturating_mul(SCALE)
-    }
-
-    /// Tokens after `micros` more microseconds.
-    fn refilled(&self, tokens: u64, micros: u64) -> u64 {
-        tokens
-            .saturating_add(micros.saturating_mul(self.per_second))
-            .min(self.full())
-    }
-
-    /// What `cost` takes; more than a full bucket holds takes all of it.
-    fn price(&self, cost: u64) -> u64 {
-        cost.saturating_mul(SCALE).min(self.full())
-    }
-}
-
-/// A bucket of tokens.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Bucket {
-    tokens: u64,
-    /// Microseconds at which it was last refilled.
-    at: u64,
-}
-
-impl Bucket {
-    /// A full one.
-    #[must_use]
-    pub fn full(rate: &Rate, now: u64) -> Self {
-        Self {
-            tokens: rate.full(),
-            at: now,
-        }
-    }
-
-    /// Puts in what time has brought.
-    pub fn refill(&mut self, rate: &Rate, now: u64) {
-        self.tokens = rate.refilled(self.tokens, now.saturating_sub(self.at));
-        self.at = now.max(self.at);
-    }
-
-    /// Whether there is enough, once refilled.
-    #[must_use]
-    pub fn has(&self, rate: &Rate, cost: u64) -> bool {
-        self.tokens >= rate.price(cost)
-    }
-
-    /// Takes tokens out; there have to be enough.
-    pub fn take(&mut self, rate: &Rate, cost: u64) {
-        self.tokens = self.tokens.saturating_sub(rate.price(cost));
-    }
-
-    /// Microseconds until there is enough.
-    #[must_use]
-    pub fn wait(&self, rate: &Rate, cost: u64) -> u64 {
-        let lack = rate.price(cost).saturating_sub(self.tokens);
-        lack.div_ceil(rate.per_second.max(1))
-    }
-}
+pub use crate::tokens::Rate;
+use crate::tokens::{Loan, Tokens};
 
 /// What is counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -127,14 +32,16 @@ pub enum Meter {
 }
 
 /// What is limited of a service, or of all services of an address.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default)]
 pub struct Limit {
-    /// Dense number, the index of its buckets in a worker.
+    /// Dense number, the index of a worker's loans.
     pub id: u32,
     /// Never the same for two limits, also after an id was given again.
     pub uid: u64,
     /// All clients together, by [`Meter`].
     pub total: [Rate; 5],
+    /// Their buckets, for all workers.
+    pub buckets: Arc<[Tokens; 5]>,
     /// Each source address: packets, bits, new connections.
     pub source: [Rate; 3],
     /// Of a hundred packets so many pass, in both directions; 0 = all.
@@ -144,23 +51,7 @@ pub struct Limit {
 /// The largest packet that counts for a bucket's least size, in bits.
 pub const LEAST_BITS: u64 = 1500 * 8;
 
-/// Least burst of each meter: a packet, a connection.
-const LEAST_TOTAL: [u64; 5] = [1, LEAST_BITS, 1, LEAST_BITS, 1];
-const LEAST_SOURCE: [u64; 3] = [1, LEAST_BITS, 1];
-
 impl Limit {
-    /// The part of a worker.
-    pub(crate) fn share(&self, me: u32, workers: u32) -> Self {
-        let mut part = *self;
-        for (rate, least) in part.total.iter_mut().zip(LEAST_TOTAL) {
-            *rate = rate.share(me, workers, least);
-        }
-        for (rate, least) in part.source.iter_mut().zip(LEAST_SOURCE) {
-            *rate = rate.share(me, workers, least);
-        }
-        part
-    }
-
     /// Limits sources.
     #[must_use]
     pub fn by_source(&self) -> bool {
@@ -174,43 +65,49 @@ impl Limit {
     }
 }
 
-/// The buckets of one limit on one worker.
+/// What a worker has borrowed of one limit's buckets.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Buckets {
+pub(crate) struct Loans {
     pub(crate) uid: u64,
-    total: [Bucket; 5],
+    of: [Loan; 5],
 }
 
-impl Buckets {
-    pub(crate) fn new(limit: &Limit, now: u64) -> Self {
-        let mut buckets = Self {
+impl Loans {
+    pub(crate) fn new(limit: &Limit) -> Self {
+        Self {
             uid: limit.uid,
             ..Self::default()
-        };
-        for (bucket, rate) in buckets.total.iter_mut().zip(&limit.total) {
-            *bucket = Bucket::full(rate, now);
         }
-        buckets
     }
 
     /// Takes from all of these meters, or from none: false if one has not enough.
-    pub(crate) fn take(&mut self, limit: &Limit, costs: &[(Meter, u64)], now: u64) -> bool {
+    pub(crate) fn take(
+        &mut self,
+        limit: &Limit,
+        costs: &[(Meter, u64)],
+        workers: u32,
+        now: u64,
+    ) -> bool {
         let limited = |m: Meter| limit.total[m as usize].per_second > 0;
-        for (meter, cost) in costs {
-            let (i, rate) = (*meter as usize, &limit.total[*meter as usize]);
-            if limited(*meter) {
-                self.total[i].refill(rate, now);
-                if !self.total[i].has(rate, *cost) {
-                    return false;
-                }
+        for (meter, cost) in costs.iter().filter(|c| limited(c.0)) {
+            let i = *meter as usize;
+            let (rate, bucket) = (&limit.total[i], &limit.buckets[i]);
+            if !self.of[i].has(bucket, rate, *cost, rate.batch(workers), now) {
+                self.shrink(limit, workers);
+                return false;
             }
         }
-        for (meter, cost) in costs {
-            if limited(*meter) {
-                self.total[*meter as usize].take(&limit.total[*meter as usize], *cost);
-            }
+        for (meter, cost) in costs.iter().filter(|c| limited(c.0)) {
+            self.of[*meter as usize].take(&limit.total[*meter as usize], *cost);
         }
         true
+    }
+
+    /// Brings back what was borrowed in vain.
+    fn shrink(&mut self, limit: &Limit, workers: u32) {
+        for ((loan, rate), bucket) in self.of.iter_mut().zip(&limit.total).zip(&*limit.buckets) {
+            loan.shrink(bucket, rate, rate.batch(workers));
+        }
     }
 }
 
@@ -219,19 +116,25 @@ const WAYS: usize = 8;
 /// Sets of places.
 const ROWS: usize = 8192;
 
-/// What is known of a client.
-#[derive(Clone, Copy, Debug, Default)]
+/// What is known of a client. Workers that give a place to two clients at once
+/// leave one of them with a packet of the other in its buckets, and no more.
+#[derive(Debug, Default)]
 struct Source {
     /// Keyed hash of limit and address; 0 = free.
-    tag: u64,
-    /// When its buckets are full again: then it is as if never seen.
-    full_at: u64,
-    tokens: [u64; 3],
-    at: u64,
+    tag: AtomicU64,
+    buckets: [Tokens; 3],
 }
 
-/// The clients a worker remembers: [`Sources::PLACES`] at most, 3.5 MiB.
-pub(crate) struct Sources {
+impl Source {
+    /// When its buckets are full: from then on it is as if never seen.
+    fn full_at(&self) -> u64 {
+        self.buckets.iter().map(Tokens::full_at).max().unwrap_or(0)
+    }
+}
+
+/// The clients that are remembered, by all workers: 65,536 at most, 2 MiB.
+#[derive(Debug)]
+pub struct Sources {
     rows: Box<[[Source; WAYS]]>,
     seed: [u64; 2],
 }
@@ -241,62 +144,47 @@ impl Sources {
     #[cfg(test)]
     pub(crate) const PLACES: usize = ROWS * WAYS;
 
-    pub(crate) fn new(seed: [u64; 2]) -> Self {
+    /// Nobody yet; hashed with this key.
+    #[must_use]
+    pub fn new(seed: [u64; 2]) -> Self {
         Self {
-            rows: vec![[Source::default(); WAYS]; ROWS].into_boxed_slice(),
+            rows: (0..ROWS).map(|_| Default::default()).collect(),
             seed: seed.map(|k| k | 1 << 63 | 1),
         }
     }
 
     /// Takes `costs` (packets, bits, connections) from a client's buckets, all
     /// or none: false if one has not enough.
-    pub(crate) fn take(&mut self, limit: &Limit, src: IpAddr, costs: [u64; 3], now: u64) -> bool {
+    pub(crate) fn take(&self, limit: &Limit, src: IpAddr, costs: [u64; 3], now: u64) -> bool {
         let tag = hash_addr(&src, limit.uid, self.seed) | 1;
-        let row = &mut self.rows[(tag >> 40) as usize % ROWS];
-        let known = row.iter().position(|s| s.tag == tag);
-        let place = known.unwrap_or_else(|| {
-            let mut oldest = 0;
-            for i in 1..WAYS {
-                if row[i].full_at < row[oldest].full_at {
-                    oldest = i;
+        let row = &self.rows[(tag >> 40) as usize % ROWS];
+        let known = row.iter().find(|s| s.tag.load(Ordering::Relaxed) == tag);
+        let source = known.unwrap_or_else(|| {
+            let mut oldest = &row[0];
+            for place in &row[1..] {
+                if place.full_at() < oldest.full_at() {
+                    oldest = place;
                 }
             }
+            for bucket in &oldest.buckets {
+                bucket.fill();
+            }
+            oldest.tag.store(tag, Ordering::Relaxed);
             oldest
         });
-        let source = &mut row[place];
-        if known.is_none() {
-            *source = Source {
-                tag,
-                full_at: now,
-                tokens: limit.source.map(|r| r.full()),
-                at: now,
-            };
-        }
-        let passed = now.saturating_sub(source.at);
-        source.at = now.max(source.at);
-        for (tokens, rate) in source.tokens.iter_mut().zip(&limit.source) {
-            *tokens = rate.refilled(*tokens, passed);
-        }
-        let wanted = || limit.source.iter().zip(costs);
-        let enough = source
-            .tokens
-            .iter()
-            .zip(wanted())
-            .all(|(tokens, (rate, cost))| {
-                rate.per_second == 0 || cost == 0 || *tokens >= rate.price(cost)
-            });
-        if enough {
-            let mut full_at = now;
-            for (tokens, (rate, cost)) in source.tokens.iter_mut().zip(wanted()) {
-                if rate.per_second > 0 {
-                    *tokens -= rate.price(cost).min(*tokens);
-                    let lack = rate.full() - *tokens;
-                    full_at = full_at.max(now + lack.div_ceil(rate.per_second));
+        let meters = || source.buckets.iter().zip(&limit.source).zip(costs);
+        let limited = |rate: &Rate, cost| rate.per_second > 0 && cost > 0;
+        for (i, ((bucket, rate), cost)) in meters().enumerate() {
+            if limited(rate, cost) && !bucket.draw(rate, cost, now) {
+                for ((bucket, rate), cost) in meters().take(i) {
+                    if limited(rate, cost) {
+                        bucket.give_back(rate, cost);
+                    }
                 }
+                return false;
             }
-            source.full_at = full_at;
         }
-        enough
+        true
     }
 }
 

@@ -1,4 +1,5 @@
-//! Buckets against a model that counts every microsecond; clients against a map.
+//! Clients against a map of buckets that count every microsecond, a full table, and
+//! limits over several workers.
 
 use std::collections::HashMap;
 use std::net::Ipv4Addr;
@@ -37,61 +38,6 @@ impl Naive {
     }
 }
 
-#[test]
-fn a_bucket_is_exact() {
-    let mut rng = Rng(1);
-    for (per_second, burst) in [
-        (1, 1),
-        (3, 2),
-        (1000, 10),
-        (999_983, 5000),
-        (10_000_000_000, 1 << 30),
-    ] {
-        let rate = Rate { per_second, burst };
-        let mut bucket = Bucket::full(&rate, 0);
-        let mut naive = Naive {
-            millionths: u128::from(burst) * 1_000_000,
-            at: 0,
-        };
-        let (mut now, mut passed) = (0, 0);
-        for step in 0..2000 {
-            now += rng.below(1 + 2_000_000 / per_second.clamp(400, 2_000_000));
-            let cost = 1 + rng.below(burst + 2);
-            bucket.refill(&rate, now);
-            let expected = naive.take(&rate, cost, now);
-            assert_eq!(bucket.has(&rate, cost), expected, "{rate:?} step {step}");
-            if expected {
-                bucket.take(&rate, cost);
-                passed += 1;
-            } else {
-                // After the wait it says, and not a microsecond sooner.
-                let wait = bucket.wait(&rate, cost);
-                let mut later = bucket;
-                later.refill(&rate, now + wait - 1);
-                assert!(!later.has(&rate, cost));
-                later.refill(&rate, now + wait);
-                assert!(later.has(&rate, cost));
-            }
-        }
-        assert!(passed > 0);
-    }
-}
-
-#[test]
-fn shares_add_up() {
-    for all in [8, 9, 1000, 12_345] {
-        for workers in 1..=8 {
-            let rate = Rate::new(all, all, 1);
-            let parts = (0..workers).map(|me| rate.share(me, workers, 1));
-            let sums = parts.fold((0, 0), |(a, b), r| (a + r.per_second, b + r.burst));
-            assert_eq!(sums, (all, all), "{workers}");
-        }
-    }
-    assert_eq!(Rate::default().share(3, 8, 1), Rate::default());
-    // Nobody is without.
-    assert_eq!(Rate::new(2, 2, 1).share(7, 8, 1).per_second, 1);
-}
-
 fn limit(uid: u64, packets: u64) -> Limit {
     let mut limit = Limit {
         uid,
@@ -108,7 +54,7 @@ fn client(n: u32) -> IpAddr {
 #[test]
 fn few_clients_are_remembered_exactly() {
     let mut rng = Rng(2);
-    let mut sources = Sources::new([0x9e37_79b9_7f4a_7c15, 0xd1b5_4a32_d192_ed03]);
+    let sources = Sources::new([0x9e37_79b9_7f4a_7c15, 0xd1b5_4a32_d192_ed03]);
     let mut model: HashMap<(u64, u32), Naive> = HashMap::new();
     let limits = [limit(1, 10), limit(2, 100)];
     let (mut now, mut refused) = (0, 0);
@@ -131,7 +77,7 @@ fn few_clients_are_remembered_exactly() {
 /// A flood of made-up sources does not make the table forget who sends much.
 #[test]
 fn a_flood_does_not_free_the_heavy_ones() {
-    let mut sources = Sources::new([0x9e37_79b9_7f4a_7c15, 0xd1b5_4a32_d192_ed03]);
+    let sources = Sources::new([0x9e37_79b9_7f4a_7c15, 0xd1b5_4a32_d192_ed03]);
     let limit = limit(1, 100);
     for _ in 0..100 {
         assert!(sources.take(&limit, client(0), [1, 0, 0], 0));
@@ -143,7 +89,7 @@ fn a_flood_does_not_free_the_heavy_ones() {
     }
     assert!(!sources.take(&limit, client(0), [1, 0, 0], 0));
     assert!(sources.take(&limit, client(0), [1, 0, 0], 10_000));
-    assert_eq!(size_of_val(&*sources.rows), 48 * 65_536);
+    assert_eq!(size_of_val(&*sources.rows), 32 * 65_536);
 }
 
 #[test]
@@ -151,16 +97,36 @@ fn all_meters_or_none() {
     let mut limit = Limit::default();
     limit.total[Meter::InPackets as usize] = Rate::new(10, 10, 1);
     limit.total[Meter::InBits as usize] = Rate::new(100_000, 20_000, 1);
-    let mut buckets = Buckets::new(&limit, 0);
+    let mut loans = Loans::new(&limit);
     let packet = |bits| [(Meter::InPackets, 1), (Meter::InBits, bits)];
-    assert!(buckets.take(&limit, &packet(12_000), 0));
+    assert!(loans.take(&limit, &packet(12_000), 1, 0));
     // Not enough bits: the packet is not counted either.
     for _ in 0..50 {
-        assert!(!buckets.take(&limit, &packet(12_000), 0));
+        assert!(!loans.take(&limit, &packet(12_000), 1, 0));
     }
     for _ in 0..8 {
-        assert!(buckets.take(&limit, &packet(1_000), 0));
+        assert!(loans.take(&limit, &packet(1_000), 1, 0));
     }
-    assert!(buckets.take(&limit, &packet(0), 0));
-    assert!(!buckets.take(&limit, &packet(0), 0));
+    assert!(loans.take(&limit, &packet(0), 1, 0));
+    assert!(!loans.take(&limit, &packet(0), 1, 0));
+}
+
+/// A client that sends to every worker in turn has one bucket.
+#[test]
+fn workers_share_what_they_remember_of_a_client() {
+    let sources = Sources::new([7, 9]);
+    let limit = limit(1, 1000);
+    let passed: u32 = std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..4)
+            .map(|_| {
+                scope.spawn(|| {
+                    let mine = (0..1000).filter(|_| sources.take(&limit, client(5), [1, 0, 0], 0));
+                    mine.count() as u32
+                })
+            })
+            .collect();
+        workers.into_iter().map(|w| w.join().unwrap()).sum()
+    });
+    // Who comes first finds nobody; a place may be given twice in that moment.
+    assert!((1000..=1003).contains(&passed), "{passed}");
 }

@@ -51,6 +51,7 @@ scripts! {
     persistence_workers
     sip
     limits
+    limits_workers
     lists
     mtu_v4
     mtu_v6

@@ -2,7 +2,8 @@
 //! which has nothing mutable in it, so only reference counts could be written:
 //! somebody watches them while two workers forward. That there is nothing else
 //! follows from the sources: no `unsafe` (a lint) and no type that can be
-//! written through a shared reference.
+//! written through a shared reference, but for the buckets of rate limits, which
+//! nobody touches who has none.
 #![allow(clippy::unwrap_used)]
 
 mod support;
@@ -161,6 +162,11 @@ fn nothing_can_be_written_through_a_shared_reference() {
     );
     assert!(files.len() > 30);
     for (name, code) in &files {
+        // Token buckets of limits are shared, as one word each that is swapped;
+        // clients' have a word beside them for whom they are.
+        let buckets = ["src/tokens.rs", "src/limit.rs"]
+            .iter()
+            .any(|f| name.ends_with(f));
         for line in code
             .lines()
             .filter(|line| !line.trim_start().starts_with("//"))
@@ -173,7 +179,8 @@ fn nothing_can_be_written_through_a_shared_reference() {
                 "OnceLock",
                 "static mut",
             ] {
-                assert!(!line.contains(word), "{name}: {line}");
+                let allowed = buckets && word == "Atomic";
+                assert!(allowed || !line.contains(word), "{name}: {line}");
             }
         }
     }

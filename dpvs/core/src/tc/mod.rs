@@ -3,7 +3,7 @@
 //!
 //! Not a part of the packets' way: whoever moves frames between ports and worker
 //! asks [`Worker::has_tc`] once a burst and, only then, passes them through
-//! here. Every worker has queues of its own; a rate is split among the workers.
+//! here. Every worker has queues of its own; of a rate they borrow what they need.
 //! Queues hold what their limit says, and never more than [`SLOTS`].
 
 mod look;
@@ -19,6 +19,7 @@ use crate::acl::{Sets, set_of};
 use crate::frame::{BURST, Burst, Frame, Now, PortId};
 use crate::ipset::SetId;
 use crate::stats::Reason;
+use crate::tokens::Tokens;
 use crate::worker::Worker;
 
 use look::Look;
@@ -59,6 +60,8 @@ pub struct Qsch {
     pub uid: u64,
     /// What it does.
     pub kind: QschKind,
+    /// Buckets of a tbf, for its rate and its peak rate: all workers take from them.
+    pub tokens: Arc<[Tokens; 2]>,
     /// Classifiers, in the order in which they are asked.
     pub classes: Arc<[Cls]>,
 }
@@ -215,9 +218,8 @@ impl Cls {
     }
 }
 
-/// Who shares the rates, and how large frames are.
+/// How many share the rates, and how large frames are.
 pub(crate) struct Shares<'a> {
-    pub me: u32,
     pub workers: u32,
     /// MTU of each port.
     pub mtus: &'a [u16],
@@ -230,7 +232,6 @@ impl<F: Frame> TcState<F> {
         old: Option<Box<Self>>,
         conf: &Arc<Tc>,
         shares: &Shares<'_>,
-        now: u64,
     ) -> Option<Box<Self>> {
         let mut old = old.map_or_else(Vec::new, |o| o.ports);
         let mut any = false;
@@ -247,7 +248,7 @@ impl<F: Frame> TcState<F> {
                         let kept = have.iter().position(|q| q.uid == qsch.uid);
                         let mut queue =
                             kept.map_or_else(|| Queue::new(qsch.uid), |i| have.swap_remove(i));
-                        queue.configure(qsch, shares.me, shares.workers, mtu, now);
+                        queue.configure(qsch, shares.workers, mtu);
                         queue
                     })
                     .collect()
@@ -321,14 +322,7 @@ impl<F: Frame> Worker<F> {
     /// Gives a frame to the schedulers of a port. `iif` is the port it was
     /// received on, where known. Returns it where nothing is scheduled.
     #[cold]
-    pub fn tc_put(
-        &mut self,
-        side: Side,
-        port: PortId,
-        iif: Option<PortId>,
-        frame: F,
-        now: Now,
-    ) -> Option<F> {
+    pub fn tc_put(&mut self, side: Side, port: PortId, iif: Option<PortId>, frame: F) -> Option<F> {
         let Some(state) = self.tc.as_mut() else {
             return Some(frame);
         };
@@ -345,7 +339,7 @@ impl<F: Frame> Worker<F> {
         let empty = Sets::default();
         let sets = self.snap.as_ref().map_or(&empty, |s| &s.guard.sets);
         let queued = match choose(conf, root, &frame, (iif, oif), sets) {
-            Some(at) => queues.get_mut(at).is_some_and(|q| q.put(frame, now.0)),
+            Some(at) => queues.get_mut(at).is_some_and(|q| q.put(frame)),
             None => {
                 if let Some(queue) = queues.get_mut(root) {
                     queue.refuse();
@@ -368,9 +362,8 @@ impl<F: Frame> Worker<F> {
             return 0;
         };
         for queue in queues {
-            queue.refill(now.0);
             while n < BURST
-                && let Some(frame) = queue.take()
+                && let Some(frame) = queue.take(now.0)
             {
                 out[n] = Some(frame);
                 n += 1;

@@ -4,9 +4,10 @@
 //! configured; a frame for which there is none is dropped at the tail.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use crate::frame::Frame;
-use crate::limit::{Bucket, Rate};
+use crate::tokens::{Loan, Rate, Tokens};
 
 use super::look::Look;
 use super::{Qsch, QschKind, QschStats, SLOTS};
@@ -18,28 +19,23 @@ const ETH: u32 = 14;
 /// Shortest frame.
 const SHORTEST: u32 = 60;
 
-/// A rate with its bucket.
+/// A rate, and what is borrowed of its bucket.
 #[derive(Clone, Copy, Debug, Default)]
 struct Pace {
     rate: Rate,
-    bucket: Bucket,
+    /// Borrowed at a time.
+    batch: u64,
+    loan: Loan,
 }
 
 impl Pace {
-    fn set(&mut self, rate: Rate, now: u64) {
-        if rate != self.rate {
-            self.rate = rate;
-            self.bucket = Bucket::full(&rate, now);
-        }
-    }
-
-    fn has(&self, bits: u64) -> bool {
-        self.rate.per_second == 0 || self.bucket.has(&self.rate, bits)
+    fn has(&mut self, bucket: &Tokens, bits: u64, now: u64) -> bool {
+        self.rate.per_second == 0 || self.loan.has(bucket, &self.rate, bits, self.batch, now)
     }
 
     fn take(&mut self, bits: u64) {
         if self.rate.per_second > 0 {
-            self.bucket.take(&self.rate, bits);
+            self.loan.take(&self.rate, bits);
         }
     }
 }
@@ -50,8 +46,9 @@ pub(super) struct Queue<F> {
     kind: QschKind,
     bands: [VecDeque<F>; 3],
     stats: QschStats,
-    pace: Pace,
-    peak: Pace,
+    /// At the rate, and at the peak rate.
+    paces: [Pace; 2],
+    tokens: Arc<[Tokens; 2]>,
     /// Frames longer than this never fit through.
     longest: u32,
 }
@@ -66,38 +63,46 @@ impl<F: Frame> Queue<F> {
                 uid,
                 ..QschStats::default()
             },
-            pace: Pace::default(),
-            peak: Pace::default(),
+            paces: <[Pace; 2]>::default(),
+            tokens: Arc::default(),
             longest: u32::MAX,
         }
     }
 
     /// Takes the parameters of a scheduler; what waits stays.
-    pub(super) fn configure(&mut self, qsch: &Qsch, me: u32, workers: u32, mtu: u16, now: u64) {
+    pub(super) fn configure(&mut self, qsch: &Qsch, workers: u32, mtu: u16) {
         self.kind = qsch.kind;
         self.longest = u32::MAX;
+        let mut rates = <[Rate; 2]>::default();
         let frame = u64::from(u32::from(mtu) + ETH) * 8;
-        let (mut pace, mut peak) = (Rate::default(), Rate::default());
         if let QschKind::Tbf {
             rate,
             burst,
-            peak: peakrate,
+            peak,
             mtu,
             ..
         } = qsch.kind
         {
-            // DIFFERS: DPVS's workers take from one pool of tokens; here each has
-            // its part of the rate.
             let bits = |bytes: u32| u64::from(bytes) * 8;
-            pace = Rate::new(rate.into(), bits(burst), 1).share(me, workers, frame);
+            rates[0] = Rate::new(rate.into(), bits(burst), 1);
             self.longest = burst;
-            if peakrate > 0 {
-                peak = Rate::new(peakrate.into(), bits(mtu).max(frame), 1);
-                peak = peak.share(me, workers, frame);
+            if peak > 0 {
+                rates[1] = Rate::new(peak.into(), bits(mtu).max(frame), 1);
             }
         }
-        self.pace.set(pace, now);
-        self.peak.set(peak, now);
+        let same = Arc::ptr_eq(&self.tokens, &qsch.tokens);
+        for (i, (pace, rate)) in self.paces.iter_mut().zip(rates).enumerate() {
+            // A loan goes back to where it came from.
+            if !same || pace.rate != rate {
+                pace.loan.end(&self.tokens[i], &pace.rate);
+            }
+            pace.rate = rate;
+            // As much as a frame, or one with small frames would never let the
+            // bucket get full enough for the other's large ones.
+            let least = if workers > 1 { frame } else { 0 };
+            pace.batch = rate.batch(workers).max(least);
+        }
+        self.tokens = Arc::clone(&qsch.tokens);
         let slots = self.slots();
         for (i, band) in self.bands.iter_mut().enumerate() {
             let used = i == 1 || matches!(qsch.kind, QschKind::PfifoFast { .. });
@@ -133,7 +138,7 @@ impl<F: Frame> Queue<F> {
     }
 
     /// Puts a frame in, or drops it: false then.
-    pub(super) fn put(&mut self, frame: F, now: u64) -> bool {
+    pub(super) fn put(&mut self, frame: F) -> bool {
         let len = frame.total_len() as u32;
         let full = self.stats.qlen as usize >= self.slots()
             || self.stats.backlog.saturating_add(len) > self.room()
@@ -148,34 +153,26 @@ impl<F: Frame> Queue<F> {
                 .map_or(1, |tos| BANDS[usize::from(tos >> 1 & 15)]),
             _ => 1,
         };
-        if self.stats.qlen == 0 {
-            self.refill(now);
-        }
         self.bands[band].push_back(frame);
         self.stats.qlen += 1;
         self.stats.backlog += len;
         true
     }
 
-    /// Puts into the buckets what time has brought.
-    pub(super) fn refill(&mut self, now: u64) {
-        for pace in [&mut self.pace, &mut self.peak] {
-            pace.bucket.refill(&pace.rate, now);
-        }
-    }
-
     /// The next frame whose time has come.
-    pub(super) fn take(&mut self) -> Option<F> {
+    pub(super) fn take(&mut self, now: u64) -> Option<F> {
         let band = self.bands.iter_mut().find(|b| !b.is_empty())?;
         let len = band.front()?.total_len() as u32;
         let bits = u64::from(len) * 8;
-        if !self.pace.has(bits) || !self.peak.has(bits) {
+        let mut paces = self.paces.iter_mut().zip(&*self.tokens);
+        if !paces.all(|(pace, bucket)| pace.has(bucket, bits, now)) {
             self.stats.overlimits = self.stats.overlimits.wrapping_add(1);
             return None;
         }
         let frame = band.pop_front()?;
-        self.pace.take(bits);
-        self.peak.take(bits);
+        for pace in &mut self.paces {
+            pace.take(bits);
+        }
         self.stats.qlen -= 1;
         self.stats.backlog -= len;
         self.stats.packets = self.stats.packets.wrapping_add(1);

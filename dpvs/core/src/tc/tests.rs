@@ -24,6 +24,7 @@ fn qsch(handle: u32, kind: QschKind, classes: Vec<Cls>) -> Qsch {
         handle,
         uid: u64::from(handle),
         kind,
+        tokens: Arc::default(),
         classes: classes.into(),
     }
 }
@@ -71,8 +72,8 @@ fn frame(len: usize, tos: u8, port: u16) -> HeapFrame {
 
 const P0: PortId = PortId(0);
 
-fn put(worker: &mut Worker<HeapFrame>, frame: HeapFrame, now: u64) {
-    let back = worker.tc_put(Side::Egress, P0, None, frame, Now(now));
+fn put(worker: &mut Worker<HeapFrame>, frame: HeapFrame) {
+    let back = worker.tc_put(Side::Egress, P0, None, frame);
     assert!(back.is_none());
 }
 
@@ -102,7 +103,7 @@ fn fifos_drop_at_the_tail() {
         vec![qsch(ROOT, QschKind::Pfifo { limit: 100 }, vec![])],
     );
     for i in 0..130 {
-        put(&mut w, frame(60 + i, 0, 1), 0);
+        put(&mut w, frame(60 + i, 0, 1));
     }
     let out: Vec<usize> = take(&mut w, 0).into_iter().map(|(len, _)| len).collect();
     assert_eq!(out, (60..160).collect::<Vec<_>>());
@@ -114,7 +115,7 @@ fn fifos_drop_at_the_tail() {
         vec![qsch(ROOT, QschKind::Bfifo { limit: 1000 }, vec![])],
     );
     for len in [600, 500, 300, 100, 60] {
-        put(&mut w, frame(len, 0, 1), 0);
+        put(&mut w, frame(len, 0, 1));
     }
     let s = stats(&w, ROOT.into());
     assert_eq!((s.drops, s.qlen, s.backlog), (2, 3, 1000));
@@ -129,7 +130,7 @@ fn lower_bands_go_first() {
     );
     // Bands 1, 2, 0, 1, 0.
     for tos in [0, 0x02, 0x0c, 0x00, 0x0c] {
-        put(&mut w, frame(100, tos, 1), 0);
+        put(&mut w, frame(100, tos, 1));
     }
     let order: Vec<u8> = take(&mut w, 0).into_iter().map(|(_, tos)| tos).collect();
     assert_eq!(order, [0x0c, 0x0c, 0, 0, 0x02]);
@@ -145,27 +146,47 @@ fn tbf(rate: u32, burst: u32) -> QschKind {
     }
 }
 
+/// Whether all have something to send or one alone: together they send the rate.
 #[test]
 fn a_token_bucket_keeps_its_rate_over_many_workers() {
-    for workers in [1, 3, 8] {
-        let mut sent = 0;
-        for me in 0..workers {
-            // 8 Mbit/s and a burst of 40 kB: in two seconds two megabytes.
-            let kind = tbf(8_000_000, 40_000);
-            let mut w = worker(me, workers, vec![qsch(ROOT, kind, vec![])]);
-            for now in (0..2_000_000).step_by(1000) {
-                while stats(&w, ROOT.into()).qlen < 50 {
-                    put(&mut w, frame(1000, 0, 1), now);
+    // 8 Mbit/s and a burst of 40 kB: in two seconds two megabytes.
+    let kind = tbf(8_000_000, 40_000);
+    for (workers, busy) in [(1, 1), (3, 3), (8, 8), (2, 1), (8, 1), (8, 3)] {
+        let conf = qsch(ROOT, kind, vec![]);
+        let mut all: Vec<_> = (0..workers)
+            .map(|me| worker(me, workers, vec![conf.clone()]))
+            .collect();
+        let (mut sent, mut random) = (vec![0; busy], 1u64);
+        for now in (0..2_000_000).step_by(100) {
+            for me in 0..busy {
+                // Who is asked first changes.
+                random = random
+                    .wrapping_mul(6_364_136_223_846_793_005)
+                    .wrapping_add(1);
+                let me = (me + (random >> 33) as usize) % busy;
+                let w = &mut all[me];
+                while stats(w, ROOT.into()).qlen < 50 {
+                    put(w, frame(if me == 0 { 100 } else { 1000 }, 0, 1));
                 }
-                sent += take(&mut w, now).len() * 1000;
+                sent[me] += take(w, now).iter().map(|(len, _)| len).sum::<usize>();
             }
-            assert!(stats(&w, ROOT.into()).overlimits > 100);
         }
-        assert!((1_950_000..=2_060_000).contains(&sent), "{workers}: {sent}");
+        assert!(stats(&all[0], ROOT.into()).overlimits > 100);
+        let sum: usize = sent.iter().sum();
+        assert!(
+            (2_000_000..=2_041_000).contains(&sum),
+            "{busy} of {workers}: {sent:?}"
+        );
+        // Small frames do not starve large ones.
+        let least = 2_000_000 / busy / 4;
+        assert!(
+            sent.iter().all(|n| *n > least),
+            "{busy} of {workers}: {sent:?}"
+        );
     }
     // What is larger than the burst never goes.
     let mut w = worker(0, 1, vec![qsch(ROOT, tbf(8_000_000, 1000), vec![])]);
-    put(&mut w, frame(1001, 0, 1), 0);
+    put(&mut w, frame(1001, 0, 1));
     assert_eq!(stats(&w, ROOT.into()).drops, 1);
 }
 
@@ -180,7 +201,7 @@ fn a_peak_rate_spreads_a_burst() {
     };
     let mut w = worker(0, 1, vec![qsch(ROOT, kind, vec![])]);
     for _ in 0..100 {
-        put(&mut w, frame(1000, 0, 1), 0);
+        put(&mut w, frame(1000, 0, 1));
     }
     assert_eq!(take(&mut w, 0).len(), 1);
     // Two bytes a microsecond.
@@ -229,7 +250,7 @@ fn classifiers_choose() {
         ],
     );
     for port in [1, 2, 3, 4] {
-        put(&mut w, frame(100, 0, port), 0);
+        put(&mut w, frame(100, 0, port));
     }
     let len = |uid: u32| stats(&w, uid.into()).qlen;
     // Round in a circle of three, eight steps: it ends at the third.
@@ -243,7 +264,7 @@ fn classifiers_choose() {
     assert_eq!(take(&mut w, 0).len(), 2);
     // Without the first one nothing is scheduled; without any nothing is left.
     install(&mut w, vec![qsch(0x1_0000, fifo, vec![])]);
-    let through = w.tc_put(Side::Egress, P0, None, frame(100, 0, 1), Now(0));
+    let through = w.tc_put(Side::Egress, P0, None, frame(100, 0, 1));
     assert!(through.is_some());
     install(&mut w, vec![]);
     assert!(!w.has_tc());

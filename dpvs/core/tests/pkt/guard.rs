@@ -6,7 +6,7 @@ use std::sync::Arc;
 use dpvs_core::acl::{List, Lists};
 use dpvs_core::guard::Guard;
 use dpvs_core::ipset::{IpSet, SetConf, SetId, SetKind, Span};
-use dpvs_core::limit::{LEAST_BITS, Limit, Meter, Rate};
+use dpvs_core::limit::{LEAST_BITS, Limit, Meter, Rate, Sources};
 use dpvs_core::service::ServiceKey;
 
 use super::lab::{Lab, option};
@@ -150,6 +150,9 @@ impl Lab {
             rate("src-cps", 1)?,
         ];
         limit.percent = vars.number(option(words, "percent").unwrap_or("0"))? as u8;
+        if limit.by_source() && self.snap.guard.sources.is_none() {
+            self.snap.guard.sources = Some(Arc::new(Sources::new([3, 5])));
+        }
         self.snap.guard.limits.insert(key, Arc::new(limit));
         Ok(())
     }

@@ -49,26 +49,7 @@ pub fn play(name: &str, script: &str, lab: Lab) -> Result<Lab, String> {
         let line = lines.get(no).copied().unwrap_or("").trim();
         format!("{name}:{}: {line}\n    {e}", no + 1)
     };
-    let mut no = 0;
-    while no < lines.len() {
-        let line = clean(lines[no]);
-        if let Some(rest) = line.strip_prefix("repeat ") {
-            let len = lines[no..].iter().position(|l| clean(l) == "end");
-            let len = len.ok_or_else(|| at(no, "`repeat` without `end`".into()))?;
-            let n = run.vars.number(rest.trim()).map_err(|e| at(no, e))?;
-            for i in 0..n {
-                run.vars.set("i", i.to_string());
-                for (k, text) in lines.iter().enumerate().take(no + len).skip(no + 1) {
-                    let result = run.line(k, clean(text));
-                    result.map_err(|e| at(k, format!("{e}\n    in round i={i}")))?;
-                }
-            }
-            no += len;
-        } else {
-            run.line(no, line).map_err(|e| at(no, e))?;
-        }
-        no += 1;
-    }
+    run.lines(&lines, 0, &at)?;
     run.settled().map_err(|e| {
         at(
             run.last_input,
@@ -88,6 +69,40 @@ fn clean(line: &str) -> &str {
 }
 
 impl Run {
+    /// Runs lines, the first of which is number `first`.
+    fn lines(
+        &mut self,
+        lines: &[&str],
+        first: usize,
+        at: &dyn Fn(usize, String) -> String,
+    ) -> Result<(), String> {
+        let mut no = 0;
+        while no < lines.len() {
+            let line = clean(lines[no]);
+            if let Some(rest) = line.strip_prefix("repeat ") {
+                let n = self.vars.number(rest.trim());
+                let n = n.map_err(|e| at(first + no, e))?;
+                let mut open = 0;
+                let len = lines[no..].iter().position(|l| {
+                    let l = clean(l);
+                    open += i32::from(l.starts_with("repeat ")) - i32::from(l == "end");
+                    open == 0
+                });
+                let len = len.ok_or_else(|| at(first + no, "`repeat` without `end`".into()))?;
+                for i in 0..n {
+                    self.vars.set("i", i.to_string());
+                    self.lines(&lines[no + 1..no + len], first + no + 1, at)
+                        .map_err(|e| format!("{e}\n    in round i={i}"))?;
+                }
+                no += len;
+            } else {
+                self.line(first + no, line).map_err(|e| at(first + no, e))?;
+            }
+            no += 1;
+        }
+        Ok(())
+    }
+
     fn line(&mut self, no: usize, line: &str) -> Result<(), String> {
         if line.is_empty() {
             return Ok(());
@@ -315,11 +330,15 @@ impl Run {
     }
 
     fn drop(&mut self, words: &[&str]) -> Result<(), String> {
-        let (name, n) = match *words {
-            [name] => (name, 1),
-            [name, n] => (name, u64::from(self.vars.field(n, 32)?)),
-            _ => return Err("`drop REASON [N]`".into()),
+        let (name, least, most) = match *words {
+            [name] => (name, "1", "1"),
+            [name, n] => n
+                .split_once('-')
+                .map_or((name, n, n), |(least, most)| (name, least, most)),
+            _ => return Err("`drop REASON [N|N-M]`".into()),
         };
+        let bound = |n| self.vars.field(n, 32).map(u64::from);
+        let range = bound(least)?..=bound(most)?;
         let reason = Reason::ALL
             .iter()
             .find(|r| r.text() == name)
@@ -328,7 +347,7 @@ impl Run {
         let seen = self.seen.entry(reason.text()).or_default();
         let new = total - *seen;
         *seen = total;
-        if new != n {
+        if !range.contains(&new) {
             let others: Vec<_> = self.lab.sink.out.iter().map(|(w, b)| show(*w, b)).collect();
             return Err(format!("{new} dropped for that reason; came: {others:?}"));
         }

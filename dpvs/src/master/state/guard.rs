@@ -12,7 +12,7 @@ use std::sync::Arc;
 use dpvs_core::acl::{List, Lists};
 use dpvs_core::guard::Guard;
 use dpvs_core::ipset::SetId;
-use dpvs_core::limit::{LEAST_BITS, Limit, Meter, Rate};
+use dpvs_core::limit::{LEAST_BITS, Limit, Meter, Rate, Sources};
 use dpvs_core::service::ServiceKey;
 use dpvs_ctl::msg::RateLimit;
 
@@ -217,6 +217,10 @@ impl Guards {
         // Its buckets start full.
         self.uids += 1;
         let limit = published(&both, limited.id, self.uids);
+        if limit.by_source() && self.published.sources.is_none() {
+            let seed = [0, 1].map(|n| RandomState::new().hash_one(n));
+            self.published.sources = Some(Arc::new(Sources::new(seed)));
+        }
         self.published.limits.insert(key, Arc::new(limit));
         self.limits.insert(key, limited);
     }

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use dpvs_core::frame::PortId;
 use dpvs_core::ipset::SetId;
 use dpvs_core::tc::{Cls, INGRESS, Qsch, QschKind, ROOT, Rule, Side, Target, Tc};
+use dpvs_core::tokens::Tokens;
 use dpvs_ctl::msg::TcCls;
 use dpvs_ctl::types::Blob;
 
@@ -28,6 +29,8 @@ pub(crate) struct Sched {
     pub(crate) parent: u32,
     pub(crate) kind: QschKind,
     pub(crate) uid: u64,
+    /// What all workers take of its rates; full when these change.
+    tokens: Arc<[Tokens; 2]>,
 }
 
 /// A classifier.
@@ -94,6 +97,7 @@ impl PortTc {
                 handle: s.handle,
                 uid: s.uid,
                 kind: s.kind,
+                tokens: Arc::clone(&s.tokens),
                 classes: self
                     .classes
                     .iter()
@@ -163,6 +167,7 @@ impl Tcs {
             parent,
             kind,
             uid,
+            tokens: Arc::default(),
         });
         Ok(())
     }
@@ -200,6 +205,9 @@ impl Tcs {
             .iter_mut()
             .find(|s| s.handle == handle)
         {
+            if s.kind != kind {
+                s.tokens = Arc::default();
+            }
             s.kind = kind;
             if moved {
                 s.parent = parent;
