@@ -153,8 +153,24 @@ fn datagrams_sctp_and_errors_cross_the_families() -> Result<()> {
             socket.send(b"anybody there?").what(|| "send")?;
             let heard = socket.recv(&mut [0; 10]).map_err(|e| e.kind());
             assert_eq!(heard, Err(std::io::ErrorKind::ConnectionRefused), "{vip}");
-            // The virtual address answers for itself.
+            // The virtual address answers for itself, until a service does.
             assert!(lab.ping(vip)?);
+            let echo = if vip.contains(':') {
+                ("-1", 128 << 8)
+            } else {
+                ("-q", 8 << 8)
+            };
+            fullnat(lab, echo.0, &end(vip, echo.1), local, &end(server, echo.1))?;
+            let ping = ["-n", "-c", "3", "-i", "0.2", "-W", "2", "-s", "1000", vip];
+            lab.client.must("ping", &ping)?;
+            let stats = lab.ipvsadm(&["-Ln", "--stats", echo.0, &end(vip, echo.1)])?;
+            let stats = stats.success()?;
+            let counted: Vec<&str> = stats
+                .lines()
+                .last()
+                .map_or(Vec::new(), |line| line.split_whitespace().collect());
+            // Connections, packets in, packets out.
+            assert_eq!(counted.get(2..5), Some(&["1", "3", "3"][..]), "{stats}");
 
             // A smaller link on the server's side: the client's segments fit it.
             let (family, len) = if server.contains(':') {

@@ -16,7 +16,11 @@ const REQUIRED: [(&[&str], &[&str], &[&str]); 3] = [
         &["4-4", "6-6"],
         &["TCP", "UDP", "SCTP", "ICMP"],
     ),
-    (&["FullNAT"], &["6-4", "4-6"], &["TCP", "UDP", "SCTP"]),
+    (
+        &["FullNAT"],
+        &["6-4", "4-6"],
+        &["TCP", "UDP", "SCTP", "ICMP"],
+    ),
     (
         &["IPIP", "GRE", "GUE"],
         &["4-4", "6-6", "6-4", "4-6"],

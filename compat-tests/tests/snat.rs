@@ -221,6 +221,17 @@ fn what_is_matched_and_by_which_address_it_leaves() -> Result<()> {
             Ok::<_, Error>(peer.map(|p| p.ip().to_string()))
         };
         let wan = |i: usize| Some(WAN4[i].to_owned());
+        // Refused, or at least said.
+        let odd = "proto=udp,af=ipv4,iif=dpdk9,oif=dpdk9";
+        snat(lab, odd, &["192.0.2.99"], &[])?;
+        let add = ["-a", "-H", odd, "-r", "[2001:db8:1::20]:0", "-J"];
+        assert!(!lab.ipvsadm(&add)?.ok());
+        ipvsadm(lab, &["-D", "-H", odd])?;
+        let log = lab.log_tails(25);
+        assert!(
+            log.contains("source NAT by 192.0.2.99 has no ports until"),
+            "{log}"
+        );
         // By the host.
         let one = "proto=udp,src-range=10.0.1.11-10.0.1.11";
         snat(lab, one, &WAN4[..1], &[])?;

@@ -3,9 +3,10 @@
 //! Addresses are IPv4-mapped ones on the IPv6 side, so that nothing has to be kept
 //! to turn a packet, and turned back it is the packet it was. Their words sum up
 //! to the same as the IPv4 addresses', so transport checksums stay right. ICMP
-//! messages are other messages in the other family: only their types are mapped
-//! here. Knows no connection.
+//! messages are other messages in the other family: echoes are turned, of errors only
+//! the types are mapped here. Knows no connection.
 
+use dpvs_wire::checksum::Delta;
 use dpvs_wire::{checksum, eth, icmp, icmpv6, ipv6, proto};
 
 use crate::frame::Frame;
@@ -25,7 +26,8 @@ pub(crate) enum CrossError {
     NoRoom,
     /// An address that is not mapped.
     Address,
-    /// A UDP fragment without checksum: IPv6 wants one.
+    /// A fragment whose checksum would need the whole packet: of UDP without one, which
+    /// IPv6 wants, or of an echo, whose length ICMPv6 sums up (RFC 7915 §1.2).
     Checksum,
 }
 
@@ -59,6 +61,10 @@ pub(crate) fn six_to_four<F: Frame>(frame: &mut F, id: u16) -> Result<usize, Cro
         None if len > usize::from(MIN_MTU6) + LEN_V6 => (0, 0x4000),
         None => (id, 0),
     };
+    let echo = upper.protocol == proto::ICMPV6;
+    if echo && upper.fragment.is_some() {
+        return Err(CrossError::Checksum);
+    }
     // Between Ethernet and transport header is more room than needed.
     if !frame.pull_front(upper.offset - 20) {
         return Err(CrossError::NoRoom);
@@ -67,11 +73,15 @@ pub(crate) fn six_to_four<F: Frame>(frame: &mut F, id: u16) -> Result<usize, Cro
     data[12..14].copy_from_slice(&eth::ETHERTYPE_IPV4.to_be_bytes());
     write4(
         &mut data[L3..L3 + 20],
-        (tos, ttl, upper.protocol),
+        (tos, ttl, if echo { proto::ICMP } else { upper.protocol }),
         total as u16,
         (id, word),
         (src, dst),
     );
+    if echo {
+        let addrs = Delta::new().add_bytes(&data[L3 + 12..L3 + 20]);
+        turn_echo(data, L3 + 20, addrs, body as u16, false);
+    }
     Ok(L3 + 20)
 }
 
@@ -125,6 +135,7 @@ pub(crate) fn four_to_six<F: Frame>(frame: &mut F) -> Result<usize, CrossError> 
     let (tos, ttl, protocol) = (h[1], h[8], h[9]);
     let (id, word) = (be16(data, L3 + 4), be16(data, L3 + 6));
     let (src, dst) = (map4(ld32(data, L3 + 12)), map4(ld32(data, L3 + 16)));
+    let addrs = Delta::new().add_bytes(&data[L3 + 12..L3 + 20]);
     let fragment = word & 0x3fff != 0;
     let first = word & 0x1fff == 0;
     let l4 = L3 + header;
@@ -136,13 +147,21 @@ pub(crate) fn four_to_six<F: Frame>(frame: &mut F) -> Result<usize, CrossError> 
             return Err(CrossError::NoRoom);
         }
     }
+    let echo = protocol == proto::ICMP;
+    if echo && fragment {
+        return Err(CrossError::Checksum);
+    }
     let front = 40 + if fragment { 8 } else { 0 };
     if !super::set_front(frame, header, front) {
         return Err(CrossError::NoRoom);
     }
     let data = frame.data_mut();
     data[12..14].copy_from_slice(&eth::ETHERTYPE_IPV6.to_be_bytes());
-    let next = if fragment { proto::FRAGMENT } else { protocol };
+    let next = match protocol {
+        _ if fragment => proto::FRAGMENT,
+        proto::ICMP => proto::ICMPV6,
+        other => other,
+    };
     write6(
         &mut data[L3..L3 + 40],
         (tos, ttl, next),
@@ -158,7 +177,38 @@ pub(crate) fn four_to_six<F: Frame>(frame: &mut F) -> Result<usize, CrossError> 
             u32::from(id),
         );
     }
+    if echo {
+        turn_echo(data, L3 + front, addrs, body as u16, true);
+    }
     Ok(L3 + front)
+}
+
+/// An echo's type in the other family.
+pub(crate) const fn echo_type(typ: u8, to6: bool) -> u8 {
+    match (typ, to6) {
+        (icmp::ECHO_REQUEST, true) => icmpv6::ECHO_REQUEST,
+        (icmp::ECHO_REPLY, true) => icmpv6::ECHO_REPLY,
+        (icmpv6::ECHO_REQUEST, false) => icmp::ECHO_REQUEST,
+        (icmpv6::ECHO_REPLY, false) => icmp::ECHO_REPLY,
+        (other, _) => other,
+    }
+}
+
+/// Makes an echo of `len` bytes at `l4` the other family's. ICMPv6 sums up addresses,
+/// length and protocol too (RFC 4443 §2.3).
+fn turn_echo(data: &mut [u8], l4: usize, addrs: Delta, len: u16, to6: bool) {
+    let Some(&[typ, code, high, low]) = data.get(l4..).and_then(<[u8]>::first_chunk) else {
+        return;
+    };
+    let new = echo_type(typ, to6);
+    let pseudo = addrs.add(len).add(u16::from(proto::ICMPV6));
+    let pseudo = if to6 { pseudo } else { pseudo.inverse() };
+    let sum = pseudo
+        .sub(u16::from_be_bytes([typ, code]))
+        .add(u16::from_be_bytes([new, code]))
+        .apply(u16::from_be_bytes([high, low]));
+    data[l4] = new;
+    data[l4 + 2..l4 + 4].copy_from_slice(&sum.to_be_bytes());
 }
 
 /// Writes a fragment header.

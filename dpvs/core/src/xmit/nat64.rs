@@ -7,6 +7,7 @@
 
 use std::sync::Arc;
 
+use dpvs_wire::{icmp, icmpv6};
 use zerocopy::FromZeros;
 
 use crate::conn::table::{Family, Tuple};
@@ -19,10 +20,11 @@ use crate::parse::{Head, Kind};
 use crate::proto::Dir;
 use crate::raw::{L3, Net, be16, ld32, map4, unmap4};
 use crate::related::{mtu_for_client, tells_mtu};
-use crate::service::{Dest, FwdMode, SCTP, Service, TCP, UDP};
+use crate::service::{Dest, FwdMode, ICMP, ICMPV6, SCTP, Service, TCP, UDP};
 use crate::snapshot::Snapshot;
 use crate::stats::Reason;
 use crate::worker::Worker;
+use crate::xmit::echo;
 
 /// Bytes of the fragment header.
 const FRAGMENT: usize = 8;
@@ -94,9 +96,18 @@ impl<F: Frame> Worker<F> {
         now: Now,
         io: &mut I,
     ) -> Result<Handle, Reason> {
-        if !matches!(head.proto, TCP | UDP | SCTP) {
+        // An echo is kept as ICMPv6 has it, in both families.
+        let echo = echo::is(A::V6, head.proto);
+        if !echo && !matches!(head.proto, TCP | UDP | SCTP) {
             return Err(Reason::ModeUnsupported);
         }
+        let (proto, dport, port) = if echo {
+            let asked = echo::port(true);
+            (ICMPV6, asked, u16::from_be(asked))
+        } else {
+            (head.proto, head.dport, dest.port)
+        };
+        let dest = &Dest { port, ..*dest };
         let (laddr, lport, pool) = if A::V6 {
             let (laddr, lport, pool) = self.local_port::<u32>(service, dest)?;
             (map4(laddr), lport, pool)
@@ -109,15 +120,15 @@ impl<F: Frame> Worker<F> {
             src: wide(src.ip()),
             dst: wide(dst.ip()),
             sport: head.sport,
-            dport: head.dport,
-            proto: head.proto,
+            dport,
+            proto,
         };
         let server = Tuple {
             src: wide(dest.addr),
             dst: laddr,
             sport: dest.port.to_be(),
             dport: lport.to_be(),
-            proto: head.proto,
+            proto,
         };
         let mut entry = Entry::<u128>::new_zeroed();
         entry.set_tuples(&client, &server);
@@ -150,8 +161,18 @@ impl<F: Frame> Worker<F> {
             proto: t.proto,
         };
         self.conns.settle();
-        let hash = <u128 as Family>::hash(&self.conns, &t);
-        self.conns.find(hash, &t)
+        let find = |t: &Tuple<u128>| self.conns.find(<u128 as Family>::hash(&self.conns, t), t);
+        if t.proto != ICMP {
+            return find(&t);
+        }
+        // As a request, else as a reply: one with that constant as identifier may be
+        // either.
+        let t = Tuple { proto: ICMPV6, ..t };
+        let (four, six) = (echo::port(false), echo::port(true));
+        let asked = (t.dport == four).then(|| find(&Tuple { dport: six, ..t }));
+        asked
+            .flatten()
+            .or_else(|| (t.sport == four).then(|| find(&Tuple { sport: six, ..t }))?)
     }
 
     /// The connection between the families that a packet belongs to; `found` is the
@@ -242,6 +263,11 @@ impl<F: Frame> Worker<F> {
         let ip_len = be16(frame.data(), L3 + 4).saturating_add(40);
         Some(Ok(Head {
             kind: Kind::Flow6,
+            proto: if head.proto == ICMP {
+                ICMPV6
+            } else {
+                head.proto
+            },
             l4: l4 as u16,
             ip_len,
             turned: true,
@@ -393,8 +419,19 @@ impl<F: Frame> Worker<F> {
         let mut rest = [0; 64];
         let have = (end - quote.l4).min(rest.len());
         rest[..have].copy_from_slice(&data[quote.l4..quote.l4 + have]);
-        rest[..2].copy_from_slice(&sport.to_ne_bytes());
-        rest[2..4].copy_from_slice(&dport.to_ne_bytes());
+        let mut proto = entry.proto;
+        if proto == ICMPV6 {
+            rest[0] = cross::echo_type(rest[0], !to4);
+            let asked = matches!(rest[0], icmp::ECHO_REQUEST | icmpv6::ECHO_REQUEST);
+            let id = if asked { sport } else { dport };
+            rest[4..6].copy_from_slice(&id.to_ne_bytes());
+            if to4 {
+                proto = ICMP;
+            }
+        } else {
+            rest[..2].copy_from_slice(&sport.to_ne_bytes());
+            rest[2..4].copy_from_slice(&dport.to_ne_bytes());
+        }
         if entry.proto == TCP && dir == Dir::Out && entry.seq_delta != 0 {
             let seq = u32::from_be(ld32(&rest, 4)).wrapping_sub(entry.seq_delta);
             rest[4..8].copy_from_slice(&seq.to_be_bytes());
@@ -412,7 +449,7 @@ impl<F: Frame> Worker<F> {
         out.fill(0);
         let icmp = L3 + outer;
         let at = icmp + 8;
-        let info = (class, hops, entry.proto);
+        let info = (class, hops, proto);
         if to4 {
             let (Some(s), Some(d)) = (unmap4(src), unmap4(dst)) else {
                 return self.drop(Reason::BadAddress);

@@ -6,7 +6,7 @@ use dpvs_core::service::{FwdMode, SchedKind, ServiceKey, Tunnel};
 use dpvs_core::snapshot::Local;
 use dpvs_ctl::msg::{
     CheckConf, Dest, DestFront, DestTable, Info, Service, ServiceDest, ServiceExt, ServicesFront,
-    Stats, check_type, conn_flag, dest_flag, svc_flag,
+    Stats, check_type, conn_flag, dest_flag, ifa_flag, svc_flag,
 };
 use dpvs_ctl::wire::{Tail, append_entries, decode_entries, encode_list};
 use dpvs_ctl::{Af, Be16, Ip16, Name, Wire, id};
@@ -343,6 +343,9 @@ impl Master {
                 let links = &self.state.links;
                 let find = |name: &Name<16>| links.find(name.bytes());
                 self.state.services.add_match(s, options, find)?;
+                if s.bps != 0 || (1..100).contains(&s.limit_proportion) {
+                    self.inert("rate limits of match services");
+                }
             }
         }
         Ok(Answer::Done)
@@ -420,22 +423,38 @@ impl Master {
             FwdMode::Local | FwdMode::Bypass => {
                 self.inert("local servers and those that are passed by");
             }
+            FwdMode::Snat => self.check_snat(&key, &server)?,
             FwdMode::Masq | FwdMode::Dr if server.addr.is_ipv6() != key.addr.is_ipv6() => {
                 return Err(Fault::Invalid(
                     "a server of the other family needs a tunnel",
-                ));
-            }
-            FwdMode::FullNat
-                if matches!(key.proto, 1 | 58) && server.addr.is_ipv6() != key.addr.is_ipv6() =>
-            {
-                return Err(Fault::Invalid(
-                    "echo requests are not translated to the other family",
                 ));
             }
             _ => {}
         }
         change(&mut self.state.services, &key, server).map_err(invalid_if_missing)?;
         Ok(Answer::Done)
+    }
+
+    /// A source NAT's address towards the world.
+    fn check_snat(&mut self, key: &ServiceKey, server: &Server) -> Result<()> {
+        let wan = server.addr;
+        if wan.is_ipv6() != key.addr.is_ipv6() {
+            return Err(Fault::Invalid(
+                "source NAT to an address of the other family",
+            ));
+        }
+        let service = self.state.services.get(key);
+        if service.is_some_and(|s| s.matched.is_none()) {
+            self.inert("source NAT in a service that is no match service");
+        }
+        let mut addrs = self.state.addrs.iter();
+        if !addrs.any(|a| a.ip == wan && a.flags & ifa_flag::SAPOOL != 0) {
+            let all = if wan.is_ipv6() { 128 } else { 32 };
+            tracing::warn!(
+                "source NAT by {wan} has no ports until `dpip addr add {wan}/{all} dev DEVICE sapool`"
+            );
+        }
+        Ok(())
     }
 
     pub(super) fn dest_add(&mut self, body: &[u8]) -> Result<Answer> {
