@@ -5,12 +5,10 @@
 use std::process::Command;
 use std::time::Duration;
 
-use compat_tests::lab::{Lab, START, Slot, addr, url};
-use compat_tests::netns::Netns;
+use compat_tests::lab::{Lab, addr, url};
 use compat_tests::privilege::root_or_skip;
-use compat_tests::run::run;
-use compat_tests::spawn::{Lifetime, Process, tail};
-use compat_tests::{Context, Error, Result, bins, wait};
+use compat_tests::spawn::{Lifetime, Process};
+use compat_tests::{Context, Result, bins, wait};
 
 const SOON: Duration = Duration::from_secs(10);
 
@@ -186,118 +184,4 @@ fn tunnels_carry_real_clients() -> Result<()> {
         served(lab, addr::VIP4)?;
         lab.still_running()
     })
-}
-
-/// The sample with two taps, whose kernel ends are ports of one bridge.
-#[test]
-fn a_bond_answers_by_the_link_it_is_told() -> Result<()> {
-    if !root_or_skip("a_bond_answers_by_the_link_it_is_told")? {
-        return Ok(());
-    }
-    let _turn = Slot::wait()?;
-    let id = std::process::id();
-    let ns = Netns::create(&format!("dpvs-bond-{id}"))?;
-    let result = bonded(&ns, id);
-    let _ = ns.remove();
-    result
-}
-
-fn bonded(ns: &Netns, id: u32) -> Result<()> {
-    let dir = tempfile::tempdir().what(|| "a temporary folder")?;
-    let file = |name: &str| dir.path().join(name);
-    let sample = bins::repository()?.join("conf/dpvs.bond-vlan.conf");
-    let text = std::fs::read_to_string(&sample).what(|| sample.display().to_string())?;
-    let text = text
-        .replace("mode        4", "mode        1")
-        .replace("log_level   WARNING", "log_level   INFO\n    kni off")
-        .replace("    log_file    /var/log/dpvs.log\n", "")
-        .replace("pktpool_size    524287", "pktpool_size    16383")
-        .replace("conn_pool_size  2097152", "conn_pool_size  65536");
-    let (head, rest) = text
-        .split_once("    worker cpu2 {")
-        .ok_or_else(|| Error::new("the sample has no second worker"))?;
-    let (_, behind) = rest
-        .split_once("ctrl_defs")
-        .ok_or_else(|| Error::new("the sample has no ctrl_defs"))?;
-    std::fs::write(file("conf"), format!("{head}}}\nctrl_defs{behind}")).what(|| "conf")?;
-    let mut command = ns.command(bins::path("dpvs")?);
-    command.arg("-c").arg(file("conf"));
-    command.arg("-p").arg(file("pid"));
-    command.arg("-x").arg(file("ipc"));
-    command.args(["--", "--no-huge", "-m", "256", "--no-pci", "--no-shconf"]);
-    command.args(["--file-prefix", &format!("bond{id}")]);
-    command.args(["--lcores", "0@0,1@0"]);
-    command.args([
-        "--vdev",
-        "net_tap0,iface=bt0",
-        "--vdev",
-        "net_tap1,iface=bt1",
-    ]);
-    let mut process = Process::start("dpvs", &command, &file("log"), Lifetime::Bound)?;
-    let dpip = |line: &str| {
-        let mut command = ns.command(bins::path("dpip")?);
-        command
-            .args(line.split(' '))
-            .env("DPVS_IPC_FILE", file("ipc"));
-        run(&mut command)
-    };
-    let done = (|| {
-        wait::until_true("dpvs to answer", START, || {
-            process.still_running()?;
-            Ok(dpip("link show")?.ok())
-        })?;
-        ns.ip(&["link", "add", "br0", "type", "bridge", "forward_delay", "0"])?;
-        for (link, mac) in [("bt0", "02:00:00:00:b0:00"), ("bt1", "02:00:00:00:b0:01")] {
-            // A switch's port does not have the address of what is plugged in; the driver
-            // gave it that one, and the bridge would never look for it elsewhere.
-            ns.ip(&["link", "set", link, "address", mac])?;
-            ns.ip(&["link", "set", link, "master", "br0"])?;
-            ns.ip(&["link", "set", link, "up"])?;
-        }
-        ns.ip(&["addr", "add", "10.9.0.2/24", "dev", "br0"])?;
-        ns.ip(&["link", "set", "br0", "up"])?;
-        dpip("addr add 10.9.0.1/24 dev bond0")?.success()?;
-        dpip("vlan add link bond0 id 100")?.success()?;
-        let answers = || {
-            let words = ["-n", "-c", "1", "-W", "1", "10.9.0.1"];
-            Ok(ns.run("ping", &words)?.ok())
-        };
-        let active = |name: &'static str| {
-            move || {
-                let text = dpip("link show bond0 status")?.success()?;
-                let member = text.split(name).nth(1).unwrap_or_default();
-                let member = member.split(')').next().unwrap_or_default();
-                Ok(member.contains(" active"))
-            }
-        };
-        wait::until_true("the bond to answer", SOON, answers)?;
-        wait::until_true("dpdk0 to be in use", SOON, active("dpdk0("))?;
-        let shown = dpip("link show")?.success()?;
-        for name in ["dpdk0", "dpdk1", "bond0", "bond0.100"] {
-            assert!(shown.contains(&format!(": {name}: ")), "{shown}");
-        }
-        // By the other link, and back. (A tap does not tell DPDK that its link is down:
-        // which of them is in use changes by command here, by a lost link in dpvs's
-        // eal_bond.)
-        let frames = |link: &str| -> Result<u64> {
-            let file = format!("/sys/class/net/{link}/statistics/rx_packets");
-            let text = ns.must("cat", &[file.as_str()])?;
-            text.trim().parse().what(|| file)
-        };
-        for (member, link) in [("dpdk1", "bt1"), ("dpdk0", "bt0")] {
-            dpip(&format!("link set bond0 bond-primary {member}"))?.success()?;
-            let status = dpip("link show bond0 status")?.success()?;
-            assert!(status.contains(&format!("{member}(")), "{status}");
-            // The bridge learns where the bond is from its answer to a broadcast.
-            ns.ip(&["neigh", "flush", "dev", "br0"])?;
-            wait::until_true(&format!("the bond to answer by {member}"), SOON, answers)?;
-            let before = frames(link)?;
-            for _ in 0..5 {
-                assert!(answers()?, "by {member}");
-            }
-            assert!(frames(link)? >= before + 5, "not by {link}");
-        }
-        process.still_running()
-    })();
-    done.map_err(|e| Error::new(format!("{e}\n{}", tail(&file("log"), 25))))
 }

@@ -3,6 +3,7 @@
 //!
 //! Part of the start: what cannot be done says what to change.
 
+use crate::bonds;
 use crate::conf::{Bond, Conf, Device as DeviceConf, Plan, Rss, WorkerPlan};
 use crate::made::HOST_RING;
 use crate::port::{
@@ -111,6 +112,9 @@ pub(crate) fn bind(
         });
         let mut up = bring_up(eal, &bond.name, at, port, &settings, pool, kni, bridges)?;
         up.device.monitor_ms = MONITOR_MS;
+        let members = bound.iter().map(|b| &b.device);
+        let members = members.filter(|d| bond.slaves.contains(&d.name));
+        bonds::listen(&up.device.port, members.map(|d| &d.port));
         bound.push(up);
     }
     Ok(bound)

@@ -6,8 +6,11 @@
 use dpvs_ctl::msg::{BondSet, BondSlave, BondStatus, bond_act, bond_opt};
 use dpvs_ctl::{HwAddr, Name};
 
-use crate::port::BondOption;
+use crate::port::{BondOption, Port};
 use crate::ports::Device;
+
+/// The mode with LACP.
+const LACP: i32 = 4;
 
 /// Names of what sending hashes, by the driver's number.
 const POLICIES: [&str; 3] = ["LAYER2", "LAYER23", "LAYER34"];
@@ -58,6 +61,46 @@ pub(crate) fn status(devices: &[Device], at: usize) -> Option<BondStatus> {
     })
 }
 
+/// Has a bond with LACP hear what it has to. DPDK's driver drops broadcasts and groups
+/// of such a bond unless it is to hear all of them, and does not tell the members the
+/// bond's MAC address, so that they may drop what is for it.
+pub(crate) fn listen<'p>(bond: &Port, members: impl Iterator<Item = &'p Port>) {
+    if bond.bond_option(BondOption::Mode) != LACP {
+        return;
+    }
+    let told = |what: &str, e: &dyn std::fmt::Display| {
+        tracing::warn!("bonding {}: {what} may not be received: {e}", bond.name());
+    };
+    if bond.set_allmulticast(true).is_err()
+        && let Err(e) = bond.set_promiscuous(true)
+    {
+        told("broadcasts", &e);
+    }
+    let Ok(mac) = bond.mac() else { return };
+    for member in members {
+        let own = member.mac().is_ok_and(|own| own == mac);
+        if !own && let Err(e) = member.add_unicast(mac) {
+            told(&format!("what comes by {}", member.name()), &e);
+        }
+    }
+}
+
+/// [`listen`] again, for a bond that runs.
+pub(crate) fn listen_again(devices: &[Device], at: usize) {
+    if let Some(bond) = devices.get(at) {
+        let ids = bond.port.members(false);
+        let members = devices.iter().filter(|d| ids.contains(&d.port.id()));
+        listen(&bond.port, members.map(|d| &d.port));
+    }
+}
+
+/// The one member a bond sends by, in the modes that have one: 1, 5 and 6.
+pub(crate) fn sends_by(bond: &Port) -> Option<u16> {
+    let one = matches!(bond.bond_option(BondOption::Mode), 1 | 5 | 6);
+    let by = bond.primary().filter(|_| one)?;
+    bond.members(true).contains(&by).then_some(by)
+}
+
 /// Changes a bond.
 pub(crate) fn set(devices: &mut [Device], at: usize, set: &BondSet) -> Result<(), String> {
     let bond = devices.get(at).ok_or("no such bond")?;
@@ -102,5 +145,8 @@ pub(crate) fn set(devices: &mut [Device], at: usize, set: &BondSet) -> Result<()
         }
         _ => return Err("no such option of a bond".into()),
     };
+    if done.is_ok() {
+        listen_again(devices, at);
+    }
     done.map_err(|e| e.to_string())
 }

@@ -160,6 +160,9 @@ struct Made {
 /// Frames of a port's queues that leave in one go (DPVS facts §25).
 const QUOTA: usize = 64;
 
+/// Microseconds between two turns that send by bonds, be it nothing.
+const BEAT_US: u64 = 10_000;
+
 /// What the messages taken in one turn may cost, see [`ToWorker::cost`].
 const MESSAGES: u32 = 16;
 
@@ -176,6 +179,8 @@ struct LcoreIo {
     spill: Vec<(PortId, Burst<Mbuf>)>,
     /// Devices made by command, by number.
     made: Vec<Made>,
+    /// Devices whose frames the kernel gets copies of; mostly none.
+    copied: Vec<PortId>,
     /// Some ring has something waiting: looked at once a burst.
     rings_wait: bool,
     inboxes: Vec<Option<Peer>>,
@@ -191,6 +196,9 @@ impl LcoreIo {
         if self.watch.is_on() {
             self.show();
         }
+        if !self.copied.is_empty() {
+            self.copy_all();
+        }
         for (queue, batch) in &mut self.tx {
             if let (Some(queue), false) = (queue, batch.is_empty()) {
                 send(queue, batch, &self.counters);
@@ -205,6 +213,23 @@ impl LcoreIo {
             let frames = batch.frames();
             self.watch
                 .look(self.id.0, PortId(port), true, frames, &mut self.sampler);
+        }
+    }
+
+    /// What is about to be sent, for the kernel.
+    #[cold]
+    fn copy_all(&mut self) {
+        for ((_, batch), port) in self.tx.iter().zip(0..) {
+            if self.copied.contains(&PortId(port)) {
+                self.rings_wait = true;
+                copy_to_host(
+                    &mut self.host,
+                    PortId(port),
+                    batch,
+                    self.pool,
+                    &self.counters,
+                );
+            }
         }
     }
 
@@ -230,10 +255,18 @@ impl LcoreIo {
     #[cold]
     #[inline(never)]
     fn send_made(&mut self, device: PortId, mut frame: Mbuf) {
-        let Some((made, (parent, tci))) = self.made(device).and_then(|m| Some((m, m.tag?))) else {
+        let Some((parent, tci)) = self.made(device).and_then(|m| m.tag) else {
             return self.counters.dropped.add(1);
         };
         let bytes = frame.total_len() as u64;
+        if self.copied.contains(&device)
+            && let Some(copy) = self.pool.copy(&frame)
+        {
+            self.to_host(device, copy);
+        }
+        let Some(made) = self.made(device) else {
+            return;
+        };
         if !vlan::push(&mut frame, tci) {
             made.counters.oerrors.add(1);
             return self.counters.dropped.add(1);
@@ -296,6 +329,23 @@ fn send(queue: &mut TxQueue, batch: &mut Batch, counters: &LcoreCounters) {
     }
 }
 
+/// Copies what is about to be sent on a port to its host port (`forward2kni`).
+#[cold]
+fn copy_to_host(
+    host: &mut [(Option<SharedSender>, Batch)],
+    port: PortId,
+    batch: &Batch,
+    pool: Pool,
+    counters: &LcoreCounters,
+) {
+    let Some((Some(ring), copies)) = host.get_mut(usize::from(port.0)) else {
+        return;
+    };
+    for copy in batch.frames().filter_map(|frame| pool.copy(frame)) {
+        queue(copies, copy, |copies| pass(Some(ring), copies, counters));
+    }
+}
+
 fn pass(ring: Option<&mut SharedSender>, batch: &mut Batch, counters: &LcoreCounters) {
     if let Some(ring) = ring {
         ring.burst(batch);
@@ -336,6 +386,10 @@ impl Io for LcoreIo {
                         let frames = batch.frames();
                         self.watch
                             .look(self.id.0, port, true, frames, &mut self.sampler);
+                    }
+                    if self.copied.contains(&port) {
+                        self.rings_wait = true;
+                        copy_to_host(&mut self.host, port, batch, self.pool, &self.counters);
                     }
                     send(tx, batch, &self.counters);
                 }
@@ -496,6 +550,7 @@ pub fn run(plan: Plan) {
         shaped: false,
         spill: Vec::new(),
         made: Vec::new(),
+        copied: Vec::new(),
         rings_wait: false,
         inboxes: plan.inboxes,
         outbox: plan.outbox,
@@ -512,6 +567,12 @@ pub fn run(plan: Plan) {
     }
     let growth = plan.ahead.follow(&regions);
     growth.note(&worker.filled());
+    let bonds = io.tx.iter().flat_map(|(queue, _)| queue);
+    let beat = if bonds.clone().any(TxQueue::of_bond) {
+        0
+    } else {
+        u64::MAX
+    };
     counters.table_bytes.add(worker.table_bytes() as u64);
     Lcore {
         growth,
@@ -521,6 +582,7 @@ pub fn run(plan: Plan) {
         from_host,
         handed,
         wiring,
+        beat,
         slots: empty_burst(),
         group: empty_burst(),
     }
@@ -535,6 +597,8 @@ struct Lcore {
     from_host: Vec<(PortId, Receiver)>,
     handed: Receiver,
     wiring: Inbox<Wiring>,
+    /// When bonds are to be sent by again, in microseconds; never without bonds.
+    beat: u64,
     slots: Burst<Mbuf>,
     group: Burst<Mbuf>,
 }
@@ -570,12 +634,18 @@ impl Lcore {
                 self.worker.handle(message, now, &mut self.io);
                 work += 1;
             }
+            if left < MESSAGES {
+                self.worker.copied(&mut self.io.copied);
+            }
             work += usize::from(self.worker.has_chores());
             self.worker.tick(now, &mut self.io);
             if self.worker.has_tc() || self.io.shaped {
                 self.release(now);
             }
             self.io.flush();
+            if now.0 >= self.beat {
+                self.beat_bonds(now);
+            }
             counters.loops.add(1);
             if work > 0 {
                 counters.refused.set(self.worker.stats().dropped_total());
@@ -587,6 +657,22 @@ impl Lcore {
                 counters.sleeps.add(1);
             }
             rest.take(napper);
+        }
+    }
+
+    /// Gives the bonding driver its turn, see [`TxQueue::beat`].
+    #[cold]
+    fn beat_bonds(&mut self, now: Now) {
+        self.beat = now.0 + BEAT_US;
+        for queue in self
+            .io
+            .tx
+            .iter_mut()
+            .filter_map(|(queue, _)| queue.as_mut())
+        {
+            if queue.of_bond() {
+                queue.beat();
+            }
         }
     }
 
@@ -675,6 +761,16 @@ impl Lcore {
         let mut total = 0;
         for (port, ring) in &mut self.from_host {
             let n = ring.burst(&mut self.slots);
+            if n > 0 && !self.io.copied.is_empty() {
+                // What it sends itself the kernel knows.
+                self.io.flush();
+                let copied = std::mem::take(&mut self.io.copied);
+                for frame in self.slots[..n].iter_mut().filter_map(Option::take) {
+                    self.io.send(*port, frame);
+                }
+                self.io.flush();
+                self.io.copied = copied;
+            }
             for frame in self.slots[..n].iter_mut().filter_map(Option::take) {
                 self.io.send(*port, frame);
             }

@@ -29,6 +29,8 @@ struct Device {
     counters: Vec<Arc<DeviceCounters>>,
     /// Kernel interface.
     host: Option<String>,
+    /// The port it is on, of a VLAN device.
+    parent: Option<PortId>,
 }
 
 /// All of them.
@@ -107,7 +109,13 @@ impl Made {
             });
         }
         let has_host = host.is_some();
-        self.devices.insert(device, Device { counters, host });
+        let parent = tag.map(|tag| tag.parent);
+        let made = Device {
+            counters,
+            host,
+            parent,
+        };
+        self.devices.insert(device, made);
         has_host
     }
 
@@ -115,6 +123,15 @@ impl Made {
     #[must_use]
     pub fn host(&self, device: PortId) -> Option<&str> {
         self.devices.get(&device)?.host.as_deref()
+    }
+
+    /// The kernel's interfaces of the VLAN devices on a port.
+    pub fn hosts_on(&self, port: PortId) -> impl Iterator<Item = &str> {
+        let on = self
+            .devices
+            .values()
+            .filter(move |d| d.parent == Some(port));
+        on.filter_map(|d| d.host.as_deref())
     }
 
     /// It is gone, from the workers too.

@@ -43,6 +43,8 @@ pub struct Device {
     pub forward2kni: bool,
     /// Of a bond: milliseconds between looks at its members' links.
     pub monitor_ms: u32,
+    /// Of a bond that sends by one member: which it was last.
+    pub sends_by: Option<u16>,
     /// The queue whose packets are the kernel's.
     pub kni_queue: Option<u16>,
     /// Flow rules of addresses whose packets go there.
@@ -88,6 +90,7 @@ impl Device {
             fast_free: false,
             forward2kni: false,
             monitor_ms: 0,
+            sends_by: None,
             kni_queue: None,
             kni_flows: BTreeMap::new(),
             heard: Vec::new(),
@@ -328,7 +331,10 @@ impl Netif for Ports {
     }
 
     fn join(&mut self, port: PortId, groups: &[[u8; 6]]) {
-        if let Some(d) = self.devices.get_mut(usize::from(port.0)) {
+        // A member of a bond carries for the bond, which passes its own groups on.
+        if let Some(d) = self.devices.get_mut(usize::from(port.0))
+            && d.info.queues != (0, 0)
+        {
             refilter(&mut d.port, &mut d.joined, groups);
         }
     }
@@ -350,7 +356,11 @@ impl Netif for Ports {
             PortChange::Promisc(on) => d.port.set_promiscuous(on),
             PortChange::AllMulticast(on) => d.port.set_allmulticast(on),
             PortChange::Up(on) => d.port.set_link(on),
-            PortChange::Mac(mac) => d.port.set_mac(mac),
+            PortChange::Mac(mac) => {
+                let done = d.port.set_mac(mac);
+                bonds::listen_again(&self.devices, usize::from(port.0));
+                return done.map_err(|e| e.to_string());
+            }
             PortChange::Forward2Kni(on) => {
                 if on && d.host.is_none() {
                     return Err("the port has no host port".into());
@@ -405,19 +415,33 @@ impl Netif for Ports {
         self.ways.affinity(port)
     }
 
-    fn every_second(&mut self) {
-        if self.devices.iter().all(|d| d.host.is_none()) {
-            return;
-        }
-        let Ok(text) = std::fs::read_to_string("/proc/net/dev_mcast") else {
-            return;
-        };
-        for d in &mut self.devices {
-            if let Some(host) = &d.host {
-                let groups = kernel_groups(&text, host);
+    fn every_second(&mut self) -> Vec<PortId> {
+        if self.devices.iter().any(|d| d.host.is_some())
+            && let Ok(text) = std::fs::read_to_string("/proc/net/dev_mcast")
+        {
+            for (at, d) in (0..).zip(&mut self.devices) {
+                let Some(host) = &d.host else { continue };
+                let mut groups = kernel_groups(&text, host);
+                for vlan in self.made.hosts_on(PortId(at)) {
+                    groups.extend(kernel_groups(&text, vlan));
+                }
+                groups.sort_unstable();
+                groups.dedup();
                 refilter(&mut d.port, &mut d.kernel, &groups);
             }
         }
+        let first = self.devices.len() - self.bonds.min(self.devices.len());
+        let mut moved = Vec::new();
+        for (at, d) in (0..).zip(&mut self.devices).skip(first) {
+            let by = bonds::sends_by(&d.port);
+            if by.is_some() && by != d.sends_by {
+                if d.sends_by.is_some() {
+                    moved.push(PortId(at));
+                }
+                d.sends_by = by;
+            }
+        }
+        moved
     }
 }
 

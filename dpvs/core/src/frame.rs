@@ -90,10 +90,6 @@ pub trait Frame: Sized {
             None => false,
         }
     }
-    /// The 802.1Q tag that the receiver took off the frame, if it did; once.
-    fn take_rx_tag(&mut self) -> Option<u16> {
-        None
-    }
     /// The receiver's verdict on the IPv4 header checksum.
     fn rx_ip_checksum(&self) -> RxChecksum {
         RxChecksum::Unknown

@@ -29,6 +29,16 @@ fn device(port: &Port, own: PortId, tag: Option<u16>) -> Option<PortId> {
 }
 
 impl<F: Frame> Worker<F> {
+    /// The devices whose frames are copied to the kernel (`forward2kni`): who sends
+    /// copies what is sent, the worker what it receives.
+    pub fn copied(&self, ports: &mut Vec<PortId>) {
+        ports.clear();
+        if let Some(snap) = &self.snap {
+            let on = (0..).zip(snap.ports.iter()).filter(|(_, p)| p.forward2kni);
+            ports.extend(on.map(|(id, _)| PortId(id)));
+        }
+    }
+
     /// As `process`, for a port that has VLAN devices.
     #[cold]
     #[inline(never)]

@@ -185,7 +185,9 @@ impl Master {
             self.next_second = now + Duration::from_secs(1);
             self.state.expire_addrs(now);
             self.listings.expire(now);
-            self.netif.every_second();
+            for bond in self.netif.every_second() {
+                self.announce_all(bond);
+            }
             self.look_on(now);
         }
         if !self.unplugging.is_empty() {

@@ -123,8 +123,11 @@ pub trait Netif {
     fn watch(&self) -> Option<&Watch> {
         None
     }
-    /// Called once a second, for what has to be looked at again.
-    fn every_second(&mut self) {}
+    /// Called once a second, for what has to be looked at again. Gives the bonds that
+    /// have begun to send by another member since.
+    fn every_second(&mut self) -> Vec<PortId> {
+        Vec::new()
+    }
 }
 
 /// Queues an lcore polls.

@@ -118,6 +118,21 @@ impl TxQueue {
         sent
     }
 
+    /// Whether the port is a bond, which wants [`TxQueue::beat`].
+    #[must_use]
+    pub fn of_bond(&self) -> bool {
+        // SAFETY: the call checks the port.
+        unsafe { sys::dpvs_bond_get(self.port, sys::DPVS_BOND_MODE as i32) >= 0 }
+    }
+
+    /// Sends nothing. The bonding driver sends its own frames (LACP, the ARP replies
+    /// of mode 6) when somebody sends by it, and wants that every 100 ms at least.
+    pub fn beat(&mut self) {
+        let mut none = ptr::null_mut();
+        // SAFETY: no packet is read; this is the queue's one owner.
+        unsafe { sys::rte_eth_tx_burst(self.port, self.queue, &raw mut none, 0) };
+    }
+
     /// Sends all, tries a full queue a few times more, drops what it still
     /// refuses and says how many that were.
     #[inline]

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use dpdk_sys as sys;
 
+use super::bond::BondOption;
 use super::dev::Port;
 #[cfg(doc)]
 use super::error::Error;
@@ -180,7 +181,9 @@ impl Port {
     pub fn add_unicast(&self, mac: [u8; 6]) -> Result<()> {
         let mut raw = sys::rte_ether_addr { addr_bytes: mac };
         // SAFETY: a valid address, copied by the call.
-        if unsafe { sys::rte_eth_dev_mac_addr_add(self.id(), &raw mut raw, 0) } == 0 {
+        let added = unsafe { sys::rte_eth_dev_mac_addr_add(self.id(), &raw mut raw, 0) } == 0;
+        // With LACP the bonding driver drops what is not for the bond's first address.
+        if added && self.bond_option(BondOption::Mode) != 4 {
             return Ok(());
         }
         self.set_promiscuous(true)

@@ -1,7 +1,8 @@
 //! 802.1Q tags on frames: taken off before the pipeline, put on behind it.
 //!
-//! A tag is in the frame, or beside it where the NIC took it off. Only the outer
-//! one counts, and only 802.1Q: VLANs in VLANs are not for devices here.
+//! A tag is in the frame: no port is asked to take it off, and DPDK's drivers do not
+//! unasked. Only the outer one counts, and only 802.1Q: VLANs in VLANs are not for
+//! devices here.
 
 use dpvs_wire::{eth, vlan};
 
@@ -10,9 +11,6 @@ use crate::frame::Frame;
 /// Takes the tag off a frame; its priority and id as on the wire. `None` without
 /// one.
 pub fn pop<F: Frame>(frame: &mut F) -> Option<u16> {
-    if let Some(tci) = frame.take_rx_tag() {
-        return Some(tci);
-    }
     let data = frame.data_mut();
     if data.get(12..14)? != eth::ETHERTYPE_VLAN.to_be_bytes() {
         return None;

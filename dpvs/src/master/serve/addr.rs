@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::time::Instant;
 
 use dpvs_core::frame::{PortId, WorkerId};
-use dpvs_core::message::{Query, Reply};
+use dpvs_core::message::{Query, Reply, ToWorker};
 use dpvs_ctl::msg::{
     IfAddr, IfAddrArray, IfAddrData, IfAddrParam, IfAddrStats, IfAddrStatsDetail, Maddr, ifa_flag,
     ifa_op, ifa_op_flag,
@@ -278,6 +278,19 @@ impl Master {
             macs.sort_unstable();
             macs.dedup();
             self.netif.join(port, &macs);
+        }
+    }
+
+    /// Tells the links where the addresses of a port and its VLAN devices are now.
+    pub(in crate::master) fn announce_all(&mut self, port: PortId) {
+        tracing::info!("{} sends by another link", self.state.links.name(port));
+        for a in self.state.addrs.iter() {
+            let tag = self.state.links.tag(a.port);
+            if a.port == port || tag.is_some_and(|tag| tag.parent == port) {
+                let (port, addr) = (a.port, a.ip);
+                self.workers
+                    .send(WorkerId(0), ToWorker::Announce { port, addr });
+            }
         }
     }
 
