@@ -178,6 +178,10 @@ fn text(data: &IfAddrData, view: IfAddrView) -> String {
         show_lifetime(entry.valid_lft),
         show_lifetime(entry.prefered_lft)
     );
+    // Not in the C tool, whose daemon never finds one.
+    if entry.flags & ifa_flag::DADFAILED != 0 {
+        text.push_str(" dadfailed");
+    }
     if (view.stats || view.verbose) && entry.flags & ifa_flag::SAPOOL != 0 {
         let stats = &data.stats;
         let _ = write!(
@@ -203,6 +207,7 @@ fn value(data: &IfAddrData, view: IfAddrView) -> Value {
         "ifname": entry.ifname.text(),
         "valid_lft": seconds(entry.valid_lft),
         "preferred_lft": seconds(entry.prefered_lft),
+        "dadfailed": entry.flags & ifa_flag::DADFAILED != 0,
         "sapool": entry.flags & ifa_flag::SAPOOL != 0,
     });
     if let Some(ip) = entry

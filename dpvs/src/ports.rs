@@ -415,7 +415,7 @@ impl Netif for Ports {
         self.ways.affinity(port)
     }
 
-    fn every_second(&mut self) -> Vec<PortId> {
+    fn every_second(&mut self) {
         if self.devices.iter().any(|d| d.host.is_some())
             && let Ok(text) = std::fs::read_to_string("/proc/net/dev_mcast")
         {
@@ -430,6 +430,9 @@ impl Netif for Ports {
                 refilter(&mut d.port, &mut d.kernel, &groups);
             }
         }
+    }
+
+    fn moved(&mut self) -> Vec<PortId> {
         let first = self.devices.len() - self.bonds.min(self.devices.len());
         let mut moved = Vec::new();
         for (at, d) in (0..).zip(&mut self.devices).skip(first) {

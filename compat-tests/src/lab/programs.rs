@@ -100,8 +100,20 @@ impl Lab {
     /// # Errors
     /// As [`Lab::start_dpvs`].
     pub fn start_dpvs_with(&mut self, edit: impl FnOnce(String) -> String) -> Result<()> {
+        self.start_dpvs_on(1, edit)
+    }
+
+    /// As [`Lab::start_dpvs_with`], on that many lcores beside the master's.
+    ///
+    /// # Errors
+    /// As [`Lab::start_dpvs`].
+    pub fn start_dpvs_on(
+        &mut self,
+        lcores: usize,
+        edit: impl FnOnce(String) -> String,
+    ) -> Result<()> {
         self.configure(edit)?;
-        self.start_dpvs_by(&self.file("dpvs.conf"), &PORTS, 1)?;
+        self.start_dpvs_by(&self.file("dpvs.conf"), &PORTS, lcores)?;
         self.addresses()
     }
 

@@ -26,8 +26,8 @@ const OSPF: u8 = 89;
 const LLDP: [u8; 2] = [0x88, 0xcc];
 /// Longest frame of it.
 const LLDP_MAX: usize = 1514;
-/// Frames of it that the master is told of in a second.
-const LLDP_PER_SECOND: u32 = 64;
+/// Things heard that the master is told of in a second.
+const HEARD_PER_SECOND: u32 = 64;
 
 /// Neighbours the others are told of in a millisecond at most.
 const TOLD_PER_MS: u32 = 16;
@@ -60,15 +60,38 @@ impl<F: Frame> Worker<F> {
     fn lldp<I: Io<Frame = F>>(&mut self, port: PortId, frame: &F, now: Now, io: &mut I) {
         self.drop(Reason::Consumed);
         let mut bytes = vec![0; frame.total_len().min(LLDP_MAX)];
-        // A neighbour says it twice a minute: more is not meant for us.
+        if self.may_report(now) && frame.read(0, &mut bytes) {
+            io.report(crate::message::FromWorker::Lldp {
+                port,
+                frame: bytes.into(),
+            });
+        }
+    }
+
+    /// Whether the master is told of something heard: neighbours say it twice a
+    /// minute, more is not meant for us.
+    fn may_report(&mut self, now: Now) -> bool {
         if self.heard.0 != now.millis() / 1000 {
             self.heard = (now.millis() / 1000, 0);
         }
         self.heard.1 += 1;
-        if self.heard.1 <= LLDP_PER_SECOND && frame.read(0, &mut bytes) {
-            io.report(crate::message::FromWorker::Lldp {
-                port,
-                frame: bytes.into(),
+        self.heard.1 <= HEARD_PER_SECOND
+    }
+
+    /// Somebody else may have an own address (RFC 4862 §5.4).
+    fn duplicate<I: Io<Frame = F>>(
+        &mut self,
+        from: &Egress,
+        addr: IpAddr,
+        frame: &F,
+        now: Now,
+        io: &mut I,
+    ) {
+        // Not our own words, come back.
+        if source_mac(frame.data()) != from.mac && self.may_report(now) {
+            io.report(crate::message::FromWorker::Duplicate {
+                port: from.port,
+                addr,
             });
         }
     }
@@ -343,6 +366,9 @@ impl<F: Frame> Worker<F> {
         if let Some(mac) = ns.mac.filter(|m| good_mac(*m)) {
             self.learn(snap, from, IpAddr::V6(ns.src), mac, now, io);
         }
+        if ns.src.is_unspecified() {
+            self.duplicate(from, target, &frame, now, io);
+        }
         // DIFFERS: DPVS never answers probes for duplicate addresses.
         self.drop(Reason::Consumed);
         if ndisc::reply_in_place(&mut frame, ns, from.mac) {
@@ -360,7 +386,11 @@ impl<F: Frame> Worker<F> {
         io: &mut I,
     ) {
         let target = IpAddr::V6(na.target);
-        let own = matches!(snap.locals.get(&target), Some(Local::Own { .. }));
+        let own = snap.locals.get(&target);
+        if matches!(own, Some(Local::Own { port, .. }) if *port == from.port) {
+            self.duplicate(from, target, &frame, now, io);
+        }
+        let own = matches!(own, Some(Local::Own { .. }));
         if !own && self.neighs.knows(from.port, target) {
             // The override flag is ignored, as in DPVS.
             let mac = na.mac.unwrap_or(source_mac(frame.data()));

@@ -264,6 +264,13 @@ pub enum FromWorker {
         /// Ethernet header first.
         frame: Box<[u8]>,
     },
+    /// Somebody else on the link says that he has an address of ours, or probes for it.
+    Duplicate {
+        /// Device.
+        port: PortId,
+        /// The address.
+        addr: IpAddr,
+    },
     /// The worker forwards by that epoch; the old snapshot is given back so that
     /// freeing it is the master's work.
     Installed {

@@ -6,6 +6,7 @@
 //! DPDK.
 
 mod checks;
+mod dad;
 pub mod error;
 mod jobs;
 mod kept;
@@ -60,6 +61,9 @@ const QUERY_TIME: Duration = Duration::from_secs(1);
 /// be put to sleep and woken.
 const AWAKE: Duration = Duration::from_micros(60);
 
+/// How often bonds are looked at for another active member.
+const BOND_LOOK: Duration = Duration::from_millis(100);
+
 /// The control plane.
 pub struct Master {
     state: State,
@@ -90,6 +94,10 @@ pub struct Master {
     /// Traffic statistics, while they are switched on.
     traffic: Option<traffic::Traffic>,
     next_second: Instant,
+    /// Addresses that are looked for elsewhere.
+    dad: dad::Dad,
+    /// When bonds are looked at again.
+    bond_look: Instant,
     /// Devices that are gone, and the epoch from which on no worker has them.
     unplugging: Vec<(u64, PortId)>,
     /// New devices get a link-local address.
@@ -117,6 +125,7 @@ impl Master {
             said: BTreeSet::new(),
             jobs: HashMap::new(),
             changes: VecDeque::new(),
+            dad: dad::Dad::default(),
             next_look: Instant::now(),
             tokens: HashMap::new(),
             last_id: 0,
@@ -128,6 +137,7 @@ impl Master {
             capture: None,
             traffic: None,
             next_second: Instant::now(),
+            bond_look: Instant::now(),
             unplugging: Vec::new(),
             link_locals: !conf.ipv6.disable && conf.ipv6.addr_gen_mode != AddrGen::None,
         };
@@ -181,13 +191,18 @@ impl Master {
         self.overdue(server, now);
         server.flush(now);
         self.waste.clear(now);
+        if now >= self.bond_look {
+            self.bond_look = now + BOND_LOOK;
+            for bond in self.netif.moved() {
+                self.announce_all(bond);
+            }
+        }
         if now >= self.next_second {
             self.next_second = now + Duration::from_secs(1);
             self.state.expire_addrs(now);
+            self.dad.over(&mut self.state, now);
             self.listings.expire(now);
-            for bond in self.netif.every_second() {
-                self.announce_all(bond);
-            }
+            self.netif.every_second();
             self.look_on(now);
         }
         if !self.unplugging.is_empty() {
@@ -244,6 +259,7 @@ impl Master {
                 FromWorker::Lldp { port, frame } => {
                     self.lldp.heard(port, &frame, now);
                 }
+                FromWorker::Duplicate { port, addr } => self.dad.heard(&mut self.state, port, addr),
                 FromWorker::Spent { snapshot, .. } => self.waste.extend(snapshot),
                 FromWorker::DestDrained { dest, .. } => {
                     if self.publisher.drained(dest) {
@@ -388,7 +404,7 @@ impl Master {
                 expires: None,
             };
             // A fresh device has no address yet.
-            let _ = self.state.add_addr(addr);
+            let _ = self.add_addr(addr);
         }
     }
 }

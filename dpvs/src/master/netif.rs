@@ -123,9 +123,10 @@ pub trait Netif {
     fn watch(&self) -> Option<&Watch> {
         None
     }
-    /// Called once a second, for what has to be looked at again. Gives the bonds that
-    /// have begun to send by another member since.
-    fn every_second(&mut self) -> Vec<PortId> {
+    /// Called once a second, for what has to be looked at again.
+    fn every_second(&mut self) {}
+    /// The bonds that have begun to send by another member since the last call.
+    fn moved(&mut self) -> Vec<PortId> {
         Vec::new()
     }
 }

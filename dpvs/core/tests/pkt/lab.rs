@@ -125,6 +125,8 @@ pub struct Lab {
     pub floods: Vec<bool>,
     /// What the passive check was told: up or down.
     pub reported: Vec<(DestId, bool)>,
+    /// Own addresses that somebody else was heard to have, in order.
+    pub duplicates: Vec<IpAddr>,
     /// What is done is written down here.
     pub log: Option<Vec<Step>>,
     conns: usize,
@@ -220,6 +222,7 @@ impl Lab {
             left: Vec::new(),
             floods: Vec::new(),
             reported: Vec::new(),
+            duplicates: Vec::new(),
             log: None,
             conns: 10_000,
             count: 1,
@@ -341,6 +344,7 @@ impl Lab {
                 FromWorker::SynFlood { rate, .. } => self.floods.push(rate.is_some()),
                 FromWorker::DestDown { dest, .. } => self.reported.push((dest, false)),
                 FromWorker::DestUp { dest, .. } => self.reported.push((dest, true)),
+                FromWorker::Duplicate { addr, .. } => self.duplicates.push(addr),
                 FromWorker::Lldp { .. }
                 | FromWorker::Installed { .. }
                 | FromWorker::Spent { .. }

@@ -157,6 +157,12 @@ impl Run {
                     .collect();
                 return self.same("reported", rest, &said.join(" "));
             }
+            "duplicate" => {
+                self.lab.pass(0);
+                let heard = std::mem::take(&mut self.lab.duplicates);
+                let heard: Vec<_> = heard.iter().map(ToString::to_string).collect();
+                return self.same("duplicates", rest, &heard.join(" "));
+            }
             "flood" => {
                 let got: Vec<_> = std::mem::take(&mut self.lab.floods)
                     .iter()

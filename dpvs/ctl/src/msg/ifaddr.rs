@@ -141,6 +141,10 @@ pub mod ifa_scope {
 
 /// Bits of [`IfAddr::flags`]: the kernel's `IFA_F_*` and two of DPVS.
 pub mod ifa_flag {
+    /// Nobody is asked whether he has it (IPv6).
+    pub const NODAD: u32 = 0x02;
+    /// Somebody else has it (IPv6).
+    pub const DADFAILED: u32 = 0x08;
     /// Optimistic duplicate detection.
     pub const OPTIMISTIC: u32 = 0x04;
     /// Not yet known to be unique.

@@ -135,7 +135,7 @@ impl Master {
             self.state.addrs.set(addr)?;
             self.state.net_changed = true;
         } else {
-            self.state.add_addr(addr)?;
+            self.add_addr(addr)?;
         }
         Ok(Answer::Done)
     }

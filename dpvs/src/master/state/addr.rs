@@ -48,6 +48,12 @@ impl Addrs {
         self.0.iter().filter(move |a| a.port == port)
     }
 
+    /// The flags of an address.
+    pub(crate) fn flags_mut(&mut self, port: PortId, ip: IpAddr) -> Option<&mut u32> {
+        let at = self.position(port, ip)?;
+        self.0.get_mut(at).map(|a| &mut a.flags)
+    }
+
     fn position(&self, port: PortId, ip: IpAddr) -> Option<usize> {
         self.0.iter().position(|a| a.port == port && a.ip == ip)
     }
