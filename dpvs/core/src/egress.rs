@@ -205,8 +205,8 @@ impl<F: Frame> Worker<F> {
         }
     }
 
-    /// Sends an answer to a received packet: by the routes, and without one back
-    /// to the MAC address it came from.
+    /// Sends what a received packet was turned into: by the routes, and without one
+    /// back to the MAC address it came from.
     pub(crate) fn answer<I: Io<Frame = F>>(
         &mut self,
         snap: &Snapshot,
@@ -262,6 +262,7 @@ impl<F: Frame> Worker<F> {
 
     /// Sends a frame built here.
     pub(crate) fn send_bytes<I: Io<Frame = F>>(&mut self, port: PortId, bytes: &[u8], io: &mut I) {
+        self.stats.made += 1;
         let Some(mut frame) = io.alloc() else {
             return self.drop(Reason::NoBuffer);
         };
@@ -394,6 +395,7 @@ impl<F: Frame> Worker<F> {
         };
         if done {
             frame.data_mut()[12..14].copy_from_slice(&ethertype.to_be_bytes());
+            self.stats.made += 1;
             self.answer(snap, from, frame, src, mac, now, io);
         }
     }
@@ -459,9 +461,12 @@ impl<F: Frame> Worker<F> {
             let sum = !checksum::sum(&out[L3..L3 + head]);
             out[L3 + 10..L3 + 12].copy_from_slice(&sum.to_be_bytes());
             self.stats.ip4.frag_creates += 1;
+            self.stats.made += 1;
             send(self, piece, io);
             at += n;
         }
+        // One of them is the packet itself.
+        self.stats.made -= 1;
         self.stats.ip4.frag_oks += 1;
     }
 }

@@ -486,21 +486,21 @@ impl<F: Frame> Worker<F> {
         match verdict {
             Verdict::Flow4(hash, tuple) => {
                 if let Some(conn) = self.conns.find(hash, &tuple) {
-                    self.transit::<u32, I>(snap, from, frame, head, conn, now, io);
-                }
-            }
-            Verdict::Flow6(hash, tuple) if !A::V6 => {
-                if let Some(conn) = self.conns.find(hash, &tuple) {
-                    self.cross(snap, from, frame, head, conn, now, io);
+                    return self.transit::<u32, I>(snap, from, frame, head, conn, now, io);
                 }
             }
             Verdict::Flow6(hash, tuple) => {
                 if let Some(conn) = self.conns.find(hash, &tuple) {
-                    self.transit::<u128, I>(snap, from, frame, head, conn, now, io);
+                    return if A::V6 {
+                        self.transit::<u128, I>(snap, from, frame, head, conn, now, io)
+                    } else {
+                        self.cross(snap, from, frame, head, conn, now, io)
+                    };
                 }
             }
             _ => {}
         }
+        self.drop(Reason::Fragment);
     }
 
     /// The worker that has the connection of a packet, or would make it; `None`

@@ -116,8 +116,10 @@ impl<F: Frame> Worker<F> {
         burst[0] = Some(held.frame);
         self.held.answered = true;
         if held.handed {
+            self.stats.taken -= 1;
             self.process_handed(held.port, &mut burst, 1, now, io);
         } else {
+            self.stats.received -= 1;
             self.process(held.port, &mut burst, 1, now, io);
         }
         self.held.answered = false;

@@ -170,7 +170,9 @@ impl<F: Frame> Worker<F> {
                 workers: self.conf.workers.into(),
                 mtus: &mtus,
             };
-            self.tc = TcState::of(self.tc.take(), &next.tc, &shares);
+            let (tc, lost) = TcState::of(self.tc.take(), &next.tc, &shares);
+            self.tc = tc;
+            self.stats.drops[Reason::TrafficControl as usize] += lost;
         }
         let epoch = next.epoch;
         self.snap = Some(next);

@@ -299,6 +299,7 @@ impl<F: Frame> Worker<F> {
             if cross::leaves_as_four(frame.data()) && cross::six_to_four(&mut frame, 0).is_err() {
                 return;
             }
+            self.stats.made += 1;
             match self.neighs.hops.get(hop) {
                 Some(hop) => {
                     frame.data_mut()[..12].copy_from_slice(&hop.macs);

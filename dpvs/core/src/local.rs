@@ -120,6 +120,7 @@ impl<F: Frame> Worker<F> {
         if packet.op == arp::REQUEST && own(IpAddr::V4(packet.tpa)) {
             self.drop(Reason::Consumed);
             if arp::reply_in_place(frame.data_mut(), from.mac) {
+                self.stats.made += 1;
                 io.send(from.port, frame);
             }
             return;
@@ -372,6 +373,7 @@ impl<F: Frame> Worker<F> {
         // DIFFERS: DPVS never answers probes for duplicate addresses.
         self.drop(Reason::Consumed);
         if ndisc::reply_in_place(&mut frame, ns, from.mac) {
+            self.stats.made += 1;
             io.send(from.port, frame);
         }
     }
@@ -471,9 +473,13 @@ impl<F: Frame> Worker<F> {
 
     /// Gives a copy of a frame to the kernel (`forward2kni`).
     pub(crate) fn copy_to_host<I: Io<Frame = F>>(&mut self, port: PortId, frame: &F, io: &mut I) {
-        if let Some(copy) = io.duplicate(frame) {
-            self.stats.to_host += 1;
-            io.to_host(port, copy);
+        self.stats.made += 1;
+        match io.duplicate(frame) {
+            Some(copy) => {
+                self.stats.to_host += 1;
+                io.to_host(port, copy);
+            }
+            None => self.drop(Reason::NoBuffer),
         }
     }
 }

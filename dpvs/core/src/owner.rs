@@ -188,10 +188,12 @@ impl<F: Frame> Worker<F> {
             if n == self.conf.id || self.copied.1 >= COPIES {
                 continue;
             }
-            let Some(copy) = io.duplicate(frame) else {
-                return;
-            };
             self.copied.1 += 1;
+            self.stats.made += 1;
+            let Some(copy) = io.duplicate(frame) else {
+                self.drop(Reason::NoBuffer);
+                continue;
+            };
             self.stats.handed_over += 1;
             io.hand_over(n, from.port, copy);
         }

@@ -55,6 +55,11 @@ impl<F: Frame> Worker<F> {
         now: Now,
         io: &mut I,
     ) {
+        if self.handed {
+            self.stats.taken += n as u64;
+        } else {
+            self.stats.received += n as u64;
+        }
         let at = usize::from(port.0);
         let tagged = |snap: &Arc<Snapshot>| snap.ports.get(at).is_some_and(|p| !p.vlans.is_empty());
         if self.snap.as_ref().is_some_and(tagged) && !self.handed {

@@ -6,11 +6,11 @@
 use crate::proto::tcp::State;
 
 macro_rules! reasons {
-    ($($(#[$doc:meta])* $name:ident = $text:literal,)*) => {
+    ($($(#[doc = $doc:literal])+ $name:ident = $text:literal,)*) => {
         /// Why a packet was dropped (or consumed without being sent on).
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         #[repr(u8)]
-        pub enum Reason { $($(#[$doc])* $name,)* }
+        pub enum Reason { $($(#[doc = $doc])* $name,)* }
         impl Reason {
             /// Every reason, in order of its number.
             pub const ALL: &'static [Reason] = &[$(Reason::$name,)*];
@@ -18,6 +18,11 @@ macro_rules! reasons {
             #[must_use]
             pub fn text(self) -> &'static str {
                 match self { $(Reason::$name => $text,)* }
+            }
+            /// What it means, in a sentence.
+            #[must_use]
+            pub fn meaning(self) -> &'static str {
+                match self { $(Reason::$name => concat!($($doc),+).trim_ascii(),)* }
             }
         }
     };
@@ -183,8 +188,17 @@ impl SynproxyStats {
 /// Counters of one worker.
 #[derive(Clone, Debug)]
 pub struct WorkerStats {
-    /// Drops by [`Reason`] number.
+    /// Drops by [`Reason`] number. With what the worker was given and what it made
+    /// they balance what it gave away: `received + taken + made` is `to_host +
+    /// handed_over`, what was sent, all drops (those consumed too) and what waits.
     pub drops: [u64; Reason::ALL.len()],
+    /// Frames received on ports.
+    pub received: u64,
+    /// Frames other workers handed over.
+    pub taken: u64,
+    /// Frames made here: errors, questions, resets, copies, pieces beyond the first.
+    /// Not what a packet was turned into (the answer to an echo, a cookie to a SYN).
+    pub made: u64,
     /// Packets given to the kernel.
     pub to_host: u64,
     /// Packets handed to another worker.
@@ -224,6 +238,9 @@ impl Default for WorkerStats {
     fn default() -> Self {
         Self {
             drops: [0; Reason::ALL.len()],
+            received: 0,
+            taken: 0,
+            made: 0,
             to_host: 0,
             handed_over: 0,
             conn_hits: 0,

@@ -63,13 +63,19 @@ impl<F: Frame> Worker<F> {
             let tag = vlan::pop(frame);
             let device = device(p, port, tag);
             // The port's own are copied to the kernel as any port's, later.
-            if p.forward2kni
-                && device != Some(port)
-                && let Some(mut copy) = io.duplicate(frame)
-                && vlan::push(&mut copy, tag.unwrap_or(0))
-            {
-                io.to_host(port, copy);
-                self.stats.to_host += 1;
+            if p.forward2kni && device != Some(port) {
+                self.stats.made += 1;
+                let copy = io.duplicate(frame).and_then(|mut copy| {
+                    let room = vlan::push(&mut copy, tag.unwrap_or(0));
+                    room.then_some(copy)
+                });
+                match copy {
+                    Some(copy) => {
+                        io.to_host(port, copy);
+                        self.stats.to_host += 1;
+                    }
+                    None => self.stats.drop(Reason::NoBuffer),
+                }
             }
             match device {
                 Some(device) => *to = device,

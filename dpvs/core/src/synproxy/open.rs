@@ -255,10 +255,10 @@ impl<F: Frame> Worker<F> {
         seg: &Segment,
     ) {
         let window = be16(frame.data(), usize::from(head.l4) + 14);
-        let Some(side) = self.conns.side_mut::<A>(conn) else {
-            return;
+        let side = self.conns.side_mut::<A>(conn);
+        let Some(p) = side.and_then(|side| side.synproxy.as_mut()) else {
+            return self.drop(Reason::SynproxyWaiting);
         };
-        let Some(p) = &mut side.synproxy else { return };
         if seg.flags & ACK == 0 {
             return self.drop(Reason::SynproxyWaiting);
         }
@@ -295,6 +295,7 @@ impl<F: Frame> Worker<F> {
             return;
         };
         let from = port.egress(crate::frame::PortId(0));
+        self.stats.made += 1;
         let Some(mut frame) = io.alloc() else {
             return self.drop(Reason::NoBuffer);
         };
@@ -303,8 +304,11 @@ impl<F: Frame> Worker<F> {
         }
         let mut head = Head::EMPTY;
         parse(&mut frame, &from.mac, &self.conns, &mut head);
-        if matches!(head.kind, Kind::Flow4 | Kind::Flow6) {
-            self.transit_again::<A, I>(snap, &from, frame, &head, conn, now, io);
+        match head.kind {
+            Kind::Flow4 | Kind::Flow6 => {
+                self.transit_again::<A, I>(snap, &from, frame, &head, conn, now, io);
+            }
+            _ => self.drop(Reason::Malformed),
         }
     }
 
@@ -512,7 +516,7 @@ impl<F: Frame> Worker<F> {
         io: &mut I,
     ) {
         let Some(p) = self.proxied::<A>(conn) else {
-            return;
+            return self.drop(Reason::SynproxyWaiting);
         };
         let l4 = usize::from(head.l4);
         let data = frame.data();
@@ -531,8 +535,11 @@ impl<F: Frame> Worker<F> {
         }
         let mut head = Head::EMPTY;
         parse(&mut frame, &from.mac, &self.conns, &mut head);
-        if matches!(head.kind, Kind::Flow4 | Kind::Flow6) {
-            self.transit_again::<A, I>(snap, from, frame, &head, conn, now, io);
+        match head.kind {
+            Kind::Flow4 | Kind::Flow6 => {
+                self.transit_again::<A, I>(snap, from, frame, &head, conn, now, io);
+            }
+            _ => self.drop(Reason::Malformed),
         }
     }
 

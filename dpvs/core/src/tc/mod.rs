@@ -227,14 +227,14 @@ pub(crate) struct Shares<'a> {
 
 impl<F: Frame> TcState<F> {
     /// Queues of a configuration; those of schedulers that stay keep what is in
-    /// them. `None` if there is none.
+    /// them. `None` if there is none. And how many frames went with their queue.
     pub(crate) fn of(
         old: Option<Box<Self>>,
         conf: &Arc<Tc>,
         shares: &Shares<'_>,
-    ) -> Option<Box<Self>> {
+    ) -> (Option<Box<Self>>, u64) {
         let mut old = old.map_or_else(Vec::new, |o| o.ports);
-        let mut any = false;
+        let (mut any, mut lost) = (false, 0);
         let mut ports = Vec::with_capacity(conf.ports.len());
         for (at, sides) in conf.ports.iter().enumerate() {
             let mtu = shares.mtus.get(at).copied().unwrap_or(1500);
@@ -254,13 +254,21 @@ impl<F: Frame> TcState<F> {
                     .collect()
             };
             ports.push([side(Side::Egress), side(Side::Ingress)]);
+            lost += have.iter().flatten().map(Queue::waiting).sum::<u64>();
         }
-        any.then(|| {
+        lost += old
+            .iter()
+            .flatten()
+            .flatten()
+            .map(Queue::waiting)
+            .sum::<u64>();
+        let state = any.then(|| {
             Box::new(Self {
                 conf: Arc::clone(conf),
                 ports,
             })
-        })
+        });
+        (state, lost)
     }
 
     /// What every scheduler counted.

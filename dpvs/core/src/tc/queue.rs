@@ -132,6 +132,11 @@ impl<F: Frame> Queue<F> {
         self.stats
     }
 
+    /// Frames in it.
+    pub(super) fn waiting(&self) -> u64 {
+        self.stats.qlen.into()
+    }
+
     /// Counts a frame a classifier drops.
     pub(super) fn refuse(&mut self) {
         self.stats.drops = self.stats.drops.wrapping_add(1);

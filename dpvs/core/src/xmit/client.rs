@@ -365,6 +365,7 @@ impl<F: Frame> Worker<F> {
         }
         set_seq(frame.data_mut(), l4, seq.wrapping_add(u32::from(duty.cut)));
         self.stats.proxy_ok += 1;
+        self.stats.made += 1;
         self.send_client::<A, I>(snap, own, A::L4, conn, way, now, io);
         Ok(())
     }
@@ -449,6 +450,7 @@ impl<F: Frame> Worker<F> {
         match sent {
             Some((own, udp)) => {
                 self.stats.uoa_ok += 1;
+                self.stats.made += 1;
                 self.send_client::<A, I>(snap, own, udp, conn, way, now, io);
             }
             None => self.stats.uoa_failed += 1,

@@ -352,9 +352,12 @@ impl<F: Frame> Worker<F> {
             let offset = (word & 0xfff8) + (at - body) as u16;
             cross::write_fragment(&mut out[L3 + 40..front], next, offset | u16::from(more), id);
             self.stats.ip6.frag_creates += 1;
+            self.stats.made += 1;
             self.send_way(snap, piece, way, now, io);
             at += n;
         }
+        // One of them is the packet itself.
+        self.stats.made -= 1;
         self.stats.ip6.frag_oks += 1;
     }
 

@@ -30,7 +30,7 @@ use dpvs_core::worker::{Worker, WorkerConf};
 use dpvs_core::xmit::proxy::Proxy;
 use dpvs_core::xmit::uoa::UoaMode;
 
-use super::Buffer;
+use super::books::{Books, Tracked};
 use super::packet::mac;
 use super::vars::Vars;
 
@@ -54,7 +54,7 @@ pub enum Step {
 }
 
 /// All of a frame.
-fn whole(frame: &Buffer) -> Vec<u8> {
+fn whole(frame: &Tracked) -> Vec<u8> {
     let mut bytes = vec![0; frame.total_len()];
     frame.read(0, &mut bytes);
     bytes
@@ -71,12 +71,14 @@ pub struct Sink {
     pub empty: bool,
     /// Sequence numbers of tunnels: next to send, next expected.
     seqs: HashMap<u16, (u32, u32)>,
+    /// What went in and out of each worker.
+    pub books: Books,
 }
 
 impl Io for Sink {
-    type Frame = Buffer;
-    fn alloc(&mut self) -> Option<Buffer> {
-        (!self.empty).then(|| Buffer::new(&[]))
+    type Frame = Tracked;
+    fn alloc(&mut self) -> Option<Tracked> {
+        (!self.empty).then(|| self.books.frame(&[]))
     }
     fn next_seq(&mut self, tunnel: PortId) -> u32 {
         let seqs = self.seqs.entry(tunnel.0).or_default();
@@ -91,13 +93,16 @@ impl Io for Sink {
         }
         good
     }
-    fn send(&mut self, port: PortId, frame: Buffer) {
+    fn send(&mut self, port: PortId, frame: Tracked) {
+        self.books.now().sent += 1;
         self.out.push_back((Way::Out(port.0), whole(&frame)));
     }
-    fn to_host(&mut self, port: PortId, frame: Buffer) {
+    fn to_host(&mut self, port: PortId, frame: Tracked) {
+        self.books.now().host += 1;
         self.out.push_back((Way::Host(port.0), whole(&frame)));
     }
-    fn hand_over(&mut self, worker: WorkerId, port: PortId, frame: Buffer) {
+    fn hand_over(&mut self, worker: WorkerId, port: PortId, frame: Tracked) {
+        self.books.now().handed += 1;
         self.out
             .push_back((Way::Hand(worker.0, port.0), whole(&frame)));
     }
@@ -114,7 +119,7 @@ impl Io for Sink {
 
 /// The director.
 pub struct Lab {
-    pub workers: Vec<Worker<Buffer>>,
+    pub workers: Vec<Worker<Tracked>>,
     pub sink: Sink,
     pub now: Now,
     /// Servers that were reported unused, in order.
@@ -280,6 +285,7 @@ impl Lab {
                 snapshot: snapshot.clone(),
                 removed: removed.clone(),
             };
+            self.sink.books.open(worker.id());
             worker.handle(message, self.now, &mut self.sink);
         }
         self.events();
@@ -307,6 +313,7 @@ impl Lab {
     /// Sends a message to every worker.
     pub fn tell(&mut self, message: impl Fn() -> ToWorker) {
         for worker in &mut self.workers {
+            self.sink.books.open(worker.id());
             worker.handle(message(), self.now, &mut self.sink);
         }
         self.events();
@@ -316,6 +323,7 @@ impl Lab {
     pub fn events(&mut self) {
         while let Some((to, word)) = self.sink.told.pop_front() {
             if let Some(worker) = self.workers.get_mut(usize::from(to.0)) {
+                self.sink.books.open(to);
                 worker.handle(ToWorker::Peer(word), self.now, &mut self.sink);
             }
         }
@@ -338,6 +346,7 @@ impl Lab {
                 } => {
                     for other in self.workers.iter_mut().filter(|w| w.id() != worker) {
                         let message = ToWorker::NeighLearn { port, addr, mac };
+                        self.sink.books.open(other.id());
                         other.handle(message, self.now, &mut self.sink);
                     }
                 }
@@ -363,8 +372,10 @@ impl Lab {
             .get_mut(usize::from(worker))
             .ok_or("no such worker")?;
         let mut burst = empty_burst();
+        self.sink.books.open(worker.id());
+        self.sink.books.now().received += frames.len() as u64;
         for (slot, bytes) in burst.iter_mut().zip(frames) {
-            *slot = Some(Buffer::new(bytes));
+            *slot = Some(self.sink.books.frame(bytes));
         }
         let (port, n, now, io) = (PortId(port), frames.len(), self.now, &mut self.sink);
         worker.process(port, &mut burst, n, now, io);
@@ -380,7 +391,9 @@ impl Lab {
             .get_mut(usize::from(worker))
             .ok_or("no such worker")?;
         let mut burst = empty_burst();
-        burst[0] = Some(Buffer::new(frame));
+        self.sink.books.open(worker.id());
+        self.sink.books.now().taken += 1;
+        burst[0] = Some(self.sink.books.frame(frame));
         worker.process_handed(PortId(port), &mut burst, 1, self.now, &mut self.sink);
         self.events();
         Ok(())
@@ -410,6 +423,7 @@ impl Lab {
         while self.now.0 < end {
             self.now.0 = (self.now.0 + 20_000).min(end);
             for worker in &mut self.workers {
+                self.sink.books.open(worker.id());
                 worker.tick(self.now, &mut self.sink);
             }
             self.events();
@@ -432,6 +446,13 @@ impl Lab {
             }
         }
         replies
+    }
+
+    /// Whether every frame of every worker is accounted for.
+    pub fn balanced(&self) -> Result<(), String> {
+        self.workers
+            .iter()
+            .try_for_each(|w| self.sink.books.balance(w.id(), w.stats()))
     }
 
     pub fn drops(&self, reason: Reason) -> u64 {

@@ -8,6 +8,7 @@
 /// The packet buffer.
 pub use dpvs_core::frame::HeapFrame as Buffer;
 
+pub mod books;
 pub mod build;
 pub mod decode;
 mod guard;

@@ -211,6 +211,7 @@ impl Run {
 
     /// Nothing unexpected is left over.
     fn settled(&mut self) -> Result<(), String> {
+        self.lab.balanced()?;
         if let Some((way, bytes)) = self.lab.sink.out.front() {
             return Err(format!("not expected: {}", show(*way, bytes)));
         }
