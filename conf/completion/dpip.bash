@@ -171,6 +171,10 @@ _dpip_words() {
     drop:show) offer='cpu total' ;;
     drop:list) offer='cpu total' ;;
     drop::cpu) offer='-' ;;
+    counter) offer='show help' ;;
+    counter:show) offer='cpu total' ;;
+    counter:list) offer='cpu total' ;;
+    counter::cpu) offer='-' ;;
     limit) offer='show set del help' ;;
     limit:set) offer='pps bps out-pps out-bps cps src-pps src-bps src-cps percent burst' ;;
     limit:change) offer='pps bps out-pps out-bps cps src-pps src-bps src-cps percent burst' ;;
@@ -213,7 +217,7 @@ _dpip_next() {
     else last=$word; fi
   done
   if [ -n "$skip" ]; then offer=; return; fi
-  if [ -z "$object" ]; then offer='link addr route neigh vlan tunnel qsch cls ipv6 iftraf eal-mem ipset flow maddr lldp drop limit capture'; return; fi
+  if [ -z "$object" ]; then offer='link addr route neigh vlan tunnel qsch cls ipv6 iftraf eal-mem ipset flow maddr lldp drop counter limit capture'; return; fi
   if [ -z "$command" ]; then _dpip_words "$object"; return; fi
   if [ -n "$last" ]; then
     _dpip_words "$object::$last"

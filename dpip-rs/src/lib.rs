@@ -51,7 +51,7 @@ use table::{Command, Object};
 const VERSION: &str = "1.10-2";
 
 /// The objects; where a beginning fits several, the first is meant.
-const OBJECTS: [&Object; 18] = [
+const OBJECTS: [&Object; 19] = [
     &link::OBJECT,
     &addr::OBJECT,
     &route::OBJECT,
@@ -68,6 +68,7 @@ const OBJECTS: [&Object; 18] = [
     &maddr::OBJECT,
     &lldp::OBJECT,
     &drops::OBJECT,
+    &drops::COUNTERS,
     &limit::OBJECT,
     &capture::OBJECT,
 ];

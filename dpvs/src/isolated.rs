@@ -8,8 +8,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use dpvs_core::frame::{BURST, Frame, empty_burst};
 
+use crate::counters::{LcoreCounters, Lost};
 use crate::idle::{Backoff, Idle};
-use crate::lcore::LcoreCounters;
 use crate::port::{Batch, Clock, Receiver, RxQueue, Sender};
 use crate::wake::Napper;
 
@@ -78,7 +78,7 @@ impl Isolated {
                 self.counters.ipackets.add(n as u64);
                 self.counters.ibytes.add(bytes);
                 ring.burst(&mut batch);
-                self.counters.dropped.add(batch.clear() as u64);
+                self.counters.lose(Lost::RxRingFull, batch.clear() as u64);
                 work += n;
             }
             self.counters.loops.add(1);

@@ -5,7 +5,7 @@
 //! lays out a [`Plan`] for each lcore and talks by messages.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::Receiver as Inbox;
 
 use dpvs_core::frame::{BURST, Burst, Frame, Io, Now, PortId, WorkerId, empty_burst};
@@ -14,6 +14,9 @@ use dpvs_core::message::{FromWorker, PeerMessage, ToWorker};
 use dpvs_core::tc::Side;
 use dpvs_core::worker::{Worker, WorkerConf};
 
+pub use crate::counters::{Counter, LcoreCounters};
+
+use crate::counters::Lost;
 use crate::idle::{Backoff, Idle, Rest, exact_sleeps};
 use crate::isolated::Source;
 use crate::port::{Batch, Clock, Mbuf, Pool, Receiver, SharedSender, TxQueue, mem};
@@ -62,91 +65,6 @@ pub struct Plan {
     pub idle: Idle,
     /// Who looks on.
     pub watch: Arc<Watch>,
-}
-
-/// One counter: written by one lcore, read by all.
-#[derive(Debug, Default)]
-pub struct Counter(AtomicU64);
-
-impl Counter {
-    #[inline]
-    pub(crate) fn add(&self, n: u64) {
-        // One writer: no need for an atomic addition.
-        self.0
-            .store(self.0.load(Ordering::Relaxed) + n, Ordering::Relaxed);
-    }
-
-    #[inline]
-    fn set(&self, n: u64) {
-        self.0.store(n, Ordering::Relaxed);
-    }
-
-    /// The value now.
-    #[must_use]
-    pub fn get(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
-    }
-}
-
-/// Counters of an lcore, as the control socket lists them. A cache line apart
-/// from its neighbours.
-#[derive(Debug, Default)]
-#[repr(align(128))]
-pub struct LcoreCounters {
-    /// Turns of the loop.
-    pub loops: Counter,
-    /// Receive calls.
-    pub bursts: Counter,
-    /// Receive calls that gave nothing.
-    pub zero: Counter,
-    /// Receive calls that gave a full burst.
-    pub full: Counter,
-    /// Receive calls that gave up to half a burst.
-    pub to_half: Counter,
-    /// Receive calls that gave more than half a burst.
-    pub over_half: Counter,
-    /// Packets received.
-    pub ipackets: Counter,
-    /// Bytes received.
-    pub ibytes: Counter,
-    /// Packets sent.
-    pub opackets: Counter,
-    /// Bytes sent.
-    pub obytes: Counter,
-    /// Packets no queue or ring had room for.
-    pub dropped: Counter,
-    /// Packets the worker dropped, for whatever reason.
-    pub refused: Counter,
-    /// Bytes of the worker's connection table.
-    pub table_bytes: Counter,
-    /// Times it slept.
-    pub sleeps: Counter,
-    /// Turns that had something to do, by how long they took: below 1, 2, 4 and
-    /// so on microseconds, the last one everything longer.
-    pub turns: [Counter; 16],
-}
-
-impl LcoreCounters {
-    /// Counts a receive call that gave `n` of at most `most` packets.
-    #[inline]
-    pub(crate) fn received(&self, n: usize, most: usize) {
-        self.bursts.add(1);
-        let size = match n {
-            0 => &self.zero,
-            _ if n == most => &self.full,
-            _ if n <= most / 2 => &self.to_half,
-            _ => &self.over_half,
-        };
-        size.add(1);
-    }
-
-    #[inline]
-    fn turn(&self, micros: u64) {
-        let place = (u64::BITS - micros.leading_zeros()) as usize;
-        if let Some(turns) = self.turns.get(place.min(15)) {
-            turns.add(1);
-        }
-    }
 }
 
 /// A device made by command, as [`LcoreIo`] has it.
@@ -238,8 +156,11 @@ impl LcoreIo {
         self.flush_tx();
         if self.rings_wait {
             self.rings_wait = false;
-            for (ring, batch) in self.host.iter_mut().chain(&mut self.peers) {
-                pass(ring.as_mut(), batch, &self.counters);
+            for (ring, batch) in &mut self.host {
+                pass(ring.as_mut(), batch, &self.counters, Lost::HostRingFull);
+            }
+            for (ring, batch) in &mut self.peers {
+                pass(ring.as_mut(), batch, &self.counters, Lost::WorkerRingFull);
             }
         }
     }
@@ -256,7 +177,7 @@ impl LcoreIo {
     #[inline(never)]
     fn send_made(&mut self, device: PortId, mut frame: Mbuf) {
         let Some((parent, tci)) = self.made(device).and_then(|m| m.tag) else {
-            return self.counters.dropped.add(1);
+            return self.counters.lose(Lost::NoDevice, 1);
         };
         let bytes = frame.total_len() as u64;
         if self.copied.contains(&device)
@@ -269,7 +190,7 @@ impl LcoreIo {
         };
         if !vlan::push(&mut frame, tci) {
             made.counters.oerrors.add(1);
-            return self.counters.dropped.add(1);
+            return self.counters.lose(Lost::NoTagRoom, 1);
         }
         made.counters.opackets.add(1);
         made.counters.obytes.add(bytes);
@@ -285,7 +206,8 @@ impl LcoreIo {
         }
         let host = usize::from(device.0);
         if let Some(slot) = self.host.get_mut(host) {
-            *slot = (None, Batch::new());
+            self.counters.lose(Lost::NoDevice, slot.1.clear() as u64);
+            slot.0 = None;
         }
         let Wiring::Add {
             tag,
@@ -321,12 +243,12 @@ impl LcoreIo {
 #[inline]
 fn send(queue: &mut TxQueue, batch: &mut Batch, counters: &LcoreCounters) {
     let (packets, bytes) = (batch.len() as u64, batch.bytes());
-    let dropped = queue.flush(batch) as u64;
-    counters.opackets.add(packets - dropped);
-    counters.obytes.add(bytes);
-    if dropped > 0 {
-        counters.dropped.add(dropped);
+    if !queue.try_flush(batch) {
+        // What is left does not go.
+        return refused(batch, packets, bytes, counters);
     }
+    counters.opackets.add(packets);
+    counters.obytes.add(bytes);
 }
 
 /// Copies what is about to be sent on a port to its host port (`forward2kni`).
@@ -342,15 +264,26 @@ fn copy_to_host(
         return;
     };
     for copy in batch.frames().filter_map(|frame| pool.copy(frame)) {
-        queue(copies, copy, |copies| pass(Some(ring), copies, counters));
+        queue(copies, copy, |copies| {
+            pass(Some(ring), copies, counters, Lost::HostRingFull)
+        });
     }
 }
 
-fn pass(ring: Option<&mut SharedSender>, batch: &mut Batch, counters: &LcoreCounters) {
+/// A transmit queue did not take all of a batch.
+#[cold]
+fn refused(batch: &mut Batch, packets: u64, bytes: u64, counters: &LcoreCounters) {
+    counters.obytes.add(bytes - batch.bytes());
+    let lost = batch.clear() as u64;
+    counters.opackets.add(packets - lost);
+    counters.lose(Lost::TxFull, lost);
+}
+
+fn pass(ring: Option<&mut SharedSender>, batch: &mut Batch, counters: &LcoreCounters, full: Lost) {
     if let Some(ring) = ring {
         ring.burst(batch);
     }
-    counters.dropped.add(batch.clear() as u64);
+    counters.lose(full, batch.clear() as u64);
 }
 
 /// Adds to a batch that is emptied when full.
@@ -425,10 +358,10 @@ impl Io for LcoreIo {
             Some((Some(ring), batch)) => {
                 self.rings_wait = true;
                 queue(batch, frame, |batch| {
-                    pass(Some(ring), batch, &self.counters);
+                    pass(Some(ring), batch, &self.counters, Lost::HostRingFull);
                 });
             }
-            _ => self.counters.dropped.add(1),
+            _ => self.counters.lose(Lost::NoDevice, 1),
         }
     }
 
@@ -439,10 +372,10 @@ impl Io for LcoreIo {
                 self.rings_wait = true;
                 frame.set_mark(port.0);
                 queue(batch, frame, |batch| {
-                    pass(Some(ring), batch, &self.counters);
+                    pass(Some(ring), batch, &self.counters, Lost::WorkerRingFull);
                 });
             }
-            _ => self.counters.dropped.add(1),
+            _ => self.counters.lose(Lost::NoDevice, 1),
         }
     }
 

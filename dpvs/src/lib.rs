@@ -6,6 +6,7 @@ pub mod args;
 mod bind;
 mod bonds;
 pub mod conf;
+pub mod counters;
 pub mod idle;
 pub mod isolated;
 pub mod lcore;

@@ -16,7 +16,7 @@ use dpvs_ctl::{HwAddr, Name};
 
 use crate::affinity::Ways;
 use crate::bonds;
-use crate::lcore::LcoreCounters;
+use crate::counters::{LcoreCounters, Lost};
 use crate::made::Made;
 use crate::master::{Affinity, Link, Netif, PortChange};
 use crate::port::{Pool, Port, PortInfo, Rule, set_host_mac};
@@ -389,8 +389,16 @@ impl Netif for Ports {
             opackets: c.opackets.get(),
             obytes: c.obytes.get(),
             // As in DPVS: what was refused and what found no room.
-            dropped: c.dropped.get() + c.refused.get(),
+            dropped: c.dropped() + c.refused.get(),
         }
+    }
+
+    fn lost(&self, lcore: u8) -> Vec<(&'static str, u64)> {
+        let Some(c) = self.counters.get(&lcore) else {
+            return Vec::new();
+        };
+        let counted = Lost::ALL.iter().zip(&c.lost);
+        counted.map(|(why, n)| (why.text(), n.get())).collect()
     }
 
     fn turns(&self, lcore: u8) -> [u64; 16] {

@@ -310,7 +310,11 @@ pub fn start(conf: &Conf, plan: &Plan, eal: Eal) -> Result<(Running, Parts), Sta
     let (host, changes) = mpsc::channel();
     if conf.global.kni {
         let stop = Arc::clone(&stop);
-        let run = move || HostBridge::run(bridges, &changes, &stop);
+        // The master's where no lcore does it.
+        let lcore = plan.kni.as_ref().map_or(eal.main_lcore(), |k| k.lcore);
+        let shared = Arc::new(LcoreCounters::default());
+        counters.insert(u8::try_from(lcore).unwrap_or(u8::MAX), Arc::clone(&shared));
+        let run = move || HostBridge::run(bridges, &changes, &shared, &stop);
         if let Some(kni) = &plan.kni {
             eal.launch(kni.lcore, run)?;
             lcores.push(kni.lcore);

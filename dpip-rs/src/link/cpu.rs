@@ -2,7 +2,7 @@
 //!
 //! Knows the messages about lcores and their text form.
 
-use dpvs_ctl::msg::{LcoreBasic, LcoreMask, LcoreStats};
+use dpvs_ctl::msg::{DropCount, LcoreBasic, LcoreMask, LcoreStats};
 use dpvs_ctl::{Client, CtlError};
 use serde_json::{Value, json};
 
@@ -144,6 +144,13 @@ fn block(client: &Client, stats: bool, lcore: u8, task: Option<&str>) -> Result<
         let stats = client.lcore_stats(lcore)?;
         text.push_str(&stats_text(&stats));
         value["stats"] = counters(&stats);
+        // The C daemon does not tell.
+        let drops = client.drops().unwrap_or_default();
+        let ours = drops.iter().filter(|d| d.cid == lcore && d.count > 0);
+        for DropCount { count, reason, .. } in ours {
+            row(&mut text, 20, &[&reason.text(), count]);
+            value["drops"][&*reason.text()] = json!(count);
+        }
     }
     Ok(Record::new(text, value))
 }

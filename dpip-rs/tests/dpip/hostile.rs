@@ -6,7 +6,7 @@ use dpvs_ctl::{ErrCode, Kind, PROTOCOL_VERSION, ReplyHead, RequestHead, Wire};
 
 use crate::standin::StandIn;
 
-const SHOWS: [&str; 31] = [
+const SHOWS: [&str; 32] = [
     "addr show",
     "-v -s addr show",
     "route show",
@@ -36,6 +36,7 @@ const SHOWS: [&str; 31] = [
     "flow show type kni dev d",
     "flow show",
     "drop show",
+    "counter show",
     "lldp show dev d",
     "-j link show",
 ];

@@ -38,7 +38,7 @@ fn versions() {
 fn objects_explain_themselves() {
     for object in [
         "link", "addr", "route", "neigh", "vlan", "tunnel", "qsch", "cls", "ipv6", "iftraf",
-        "eal-mem", "ipset", "flow", "maddr", "lldp", "drop", "limit",
+        "eal-mem", "ipset", "flow", "maddr", "lldp", "drop", "counter", "limit",
     ] {
         for (line, code) in [
             (format!("{object} help"), 0),
@@ -109,7 +109,7 @@ fn what_a_daemon_does_not_do_is_said_in_words() {
         assert_eq!((said.code, said.err), (Some(1), err), "{line}");
     }
     // Ours alone are asked of others as well.
-    for line in ["drop show", "flow show", "limit show"] {
+    for line in ["drop show", "counter show", "flow show", "limit show"] {
         let said = standin.dpip(line);
         let why = "this dpvs does not tell; only the dpvs that comes with this dpip does";
         assert!(said.err.contains(why), "{line}: {said:?}");

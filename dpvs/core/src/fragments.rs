@@ -491,11 +491,12 @@ impl<F: Frame> Worker<F> {
             }
             Verdict::Flow6(hash, tuple) => {
                 if let Some(conn) = self.conns.find(hash, &tuple) {
-                    return if A::V6 {
-                        self.transit::<u128, I>(snap, from, frame, head, conn, now, io)
+                    if A::V6 {
+                        self.transit::<u128, I>(snap, from, frame, head, conn, now, io);
                     } else {
-                        self.cross(snap, from, frame, head, conn, now, io)
-                    };
+                        self.cross(snap, from, frame, head, conn, now, io);
+                    }
+                    return;
                 }
             }
             _ => {}

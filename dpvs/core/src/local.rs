@@ -473,13 +473,13 @@ impl<F: Frame> Worker<F> {
 
     /// Gives a copy of a frame to the kernel (`forward2kni`).
     pub(crate) fn copy_to_host<I: Io<Frame = F>>(&mut self, port: PortId, frame: &F, io: &mut I) {
-        self.stats.made += 1;
         match io.duplicate(frame) {
             Some(copy) => {
+                self.stats.made += 1;
                 self.stats.to_host += 1;
                 io.to_host(port, copy);
             }
-            None => self.drop(Reason::NoBuffer),
+            None => self.stats.copies_lost += 1,
         }
     }
 }

@@ -189,11 +189,11 @@ impl<F: Frame> Worker<F> {
                 continue;
             }
             self.copied.1 += 1;
-            self.stats.made += 1;
             let Some(copy) = io.duplicate(frame) else {
-                self.drop(Reason::NoBuffer);
+                self.stats.copies_lost += 1;
                 continue;
             };
+            self.stats.made += 1;
             self.stats.handed_over += 1;
             io.hand_over(n, from.port, copy);
         }

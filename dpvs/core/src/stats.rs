@@ -46,7 +46,8 @@ reasons! {
     Fragment = "fragment",
     /// Source or destination address that must not be on a wire.
     BadAddress = "bad-address",
-    /// Handled here and nothing to forward (ARP, ND, ICMP answered).
+    /// Ended here, with nothing to forward and nothing lost: ARP, ND and LLDP heard, an
+    /// ACK that is made anew, an error other workers got copies of.
     Consumed = "consumed",
     /// Would go to the kernel, but the port has no host port.
     NoHostPort = "no-host-port",
@@ -76,11 +77,11 @@ reasons! {
     NeighUnresolved = "neigh-unresolved",
     /// Server is gone or has weight 0 and the service expires such connections.
     Quiescent = "quiescent",
-    /// `defence_udp_drop`.
+    /// Refused by `defence_udp_drop`.
     DefenceUdp = "defence-udp",
-    /// `defence_tcp_drop`.
+    /// Refused by `defence_tcp_drop`.
     DefenceTcp = "defence-tcp",
-    /// Forwarding mode that is not built yet.
+    /// The server's forwarding mode cannot carry such a packet.
     ModeUnsupported = "mode-unsupported",
     /// No room in the frame for what has to be inserted.
     NoRoom = "no-room",
@@ -116,27 +117,56 @@ reasons! {
     Tunnel = "tunnel",
 }
 
-/// IP-layer counters (names as RFC 4293).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[allow(missing_docs)]
-pub struct InetStats {
-    pub in_pkts: u64,
-    pub in_octets: u64,
-    pub in_delivers: u64,
-    pub out_forw_datagrams: u64,
-    pub out_pkts: u64,
-    pub out_octets: u64,
-    pub in_hdr_errors: u64,
-    pub in_too_big_errors: u64,
-    pub in_no_routes: u64,
-    pub in_addr_errors: u64,
-    pub in_truncated_pkts: u64,
-    pub in_discards: u64,
-    pub in_mcast_pkts: u64,
-    pub csum_errors: u64,
-    pub frag_oks: u64,
-    pub frag_fails: u64,
-    pub frag_creates: u64,
+macro_rules! inet {
+    ($($(#[doc = $doc:literal])+ $field:ident = $v4:literal $v6:literal,)*) => {
+        /// IP-layer counters (as RFC 4293 has them).
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+        pub struct InetStats { $($(#[doc = $doc])* pub $field: u64,)* }
+        impl InetStats {
+            /// Name and number of each, for listings.
+            #[must_use]
+            pub fn list(&self, v6: bool) -> Vec<(&'static str, u64)> {
+                vec![$((if v6 { $v6 } else { $v4 }, self.$field),)*]
+            }
+        }
+    };
+}
+
+inet! {
+    /// Packets received, broken ones too; once more when taken out of a tunnel.
+    in_pkts = "ip4-in-pkts" "ip6-in-pkts",
+    /// Their bytes, as their headers say.
+    in_octets = "ip4-in-octets" "ip6-in-octets",
+    /// Answered here, or given to the kernel.
+    in_delivers = "ip4-in-delivers" "ip6-in-delivers",
+    /// Routed, without being a service's.
+    out_forw_datagrams = "ip4-out-forwarded" "ip6-out-forwarded",
+    /// Packets sent, or queued for a neighbour.
+    out_pkts = "ip4-out-pkts" "ip6-out-pkts",
+    /// Their bytes.
+    out_octets = "ip4-out-octets" "ip6-out-octets",
+    /// With a header that cannot be, among them those of the next and of `csum_errors`.
+    in_hdr_errors = "ip4-in-hdr-errors" "ip6-in-hdr-errors",
+    /// Larger than the way's MTU.
+    in_too_big_errors = "ip4-in-too-big" "ip6-in-too-big",
+    /// Without a route.
+    in_no_routes = "ip4-in-no-routes" "ip6-in-no-routes",
+    /// With an address that must not be on a wire.
+    in_addr_errors = "ip4-in-addr-errors" "ip6-in-addr-errors",
+    /// Shorter than the headers say.
+    in_truncated_pkts = "ip4-in-truncated" "ip6-in-truncated",
+    /// Dropped without fault of the packet.
+    in_discards = "ip4-in-discards" "ip6-in-discards",
+    /// To a group.
+    in_mcast_pkts = "ip4-in-mcast" "ip6-in-mcast",
+    /// With a wrong header checksum.
+    csum_errors = "ip4-csum-errors" "ip6-csum-errors",
+    /// Cut in pieces.
+    frag_oks = "ip4-frag-oks" "ip6-frag-oks",
+    /// That should have been.
+    frag_fails = "ip4-frag-fails" "ip6-frag-fails",
+    /// Pieces made.
+    frag_creates = "ip4-frag-creates" "ip6-frag-creates",
 }
 
 /// What the SYN proxy has done.
@@ -199,6 +229,8 @@ pub struct WorkerStats {
     /// Frames made here: errors, questions, resets, copies, pieces beyond the first.
     /// Not what a packet was turned into (the answer to an echo, a cookie to a SYN).
     pub made: u64,
+    /// Copies for the kernel or for other workers that there was no buffer for.
+    pub copies_lost: u64,
     /// Packets given to the kernel.
     pub to_host: u64,
     /// Packets handed to another worker.
@@ -241,6 +273,7 @@ impl Default for WorkerStats {
             received: 0,
             taken: 0,
             made: 0,
+            copies_lost: 0,
             to_host: 0,
             handed_over: 0,
             conn_hits: 0,
@@ -265,6 +298,35 @@ impl WorkerStats {
     /// Counts one dropped packet.
     pub fn drop(&mut self, reason: Reason) {
         self.drops[reason as usize] += 1;
+    }
+
+    /// All but the drops, name and number of each, for listings.
+    #[must_use]
+    pub fn list(&self) -> Vec<(&'static str, u64)> {
+        let mut list = vec![
+            ("received", self.received),
+            ("taken-over", self.taken),
+            ("made", self.made),
+            ("copies-lost", self.copies_lost),
+            ("to-kernel", self.to_host),
+            ("handed-over", self.handed_over),
+            ("consumed", self.dropped(Reason::Consumed)),
+            ("conn-hits", self.conn_hits),
+            ("conn-made", self.conns_made),
+            ("conn-gone", self.conns_gone),
+            ("conn-evicted", self.conns_evicted),
+            ("conn-now", self.conns),
+            ("toa-ok", self.toa_ok),
+            ("toa-failed", self.toa_failed),
+            ("proxy-ok", self.proxy_ok),
+            ("proxy-failed", self.proxy_failed),
+            ("uoa-ok", self.uoa_ok),
+            ("uoa-failed", self.uoa_failed),
+        ];
+        list.extend(self.synproxy.list());
+        list.extend(self.ip4.list(false));
+        list.extend(self.ip6.list(true));
+        list
     }
 
     /// Packets dropped for that reason.

@@ -64,7 +64,6 @@ impl<F: Frame> Worker<F> {
             let device = device(p, port, tag);
             // The port's own are copied to the kernel as any port's, later.
             if p.forward2kni && device != Some(port) {
-                self.stats.made += 1;
                 let copy = io.duplicate(frame).and_then(|mut copy| {
                     let room = vlan::push(&mut copy, tag.unwrap_or(0));
                     room.then_some(copy)
@@ -72,9 +71,10 @@ impl<F: Frame> Worker<F> {
                 match copy {
                     Some(copy) => {
                         io.to_host(port, copy);
+                        self.stats.made += 1;
                         self.stats.to_host += 1;
                     }
-                    None => self.stats.drop(Reason::NoBuffer),
+                    None => self.stats.copies_lost += 1,
                 }
             }
             match device {

@@ -4,7 +4,7 @@
 //! After each burst the books of every worker have to balance (`pkt/books.rs`): what
 //! it was given and made is what it gave away, dropped for a reason or still has.
 //! Buffers run out, time passes, servers and addresses go and come back meanwhile.
-#![allow(clippy::unwrap_used, clippy::panic, dead_code)]
+#![allow(clippy::unwrap_used, clippy::panic)]
 
 mod pkt;
 
@@ -385,11 +385,10 @@ fn run(workers: u8, rounds: usize, seed: u64) {
         // An error about something that was sent a moment ago.
         if dice.below(6) == 0
             && let Some((port, sent)) = quotes.pop()
+            && let Some(frame) = error_about(&lab, &mut dice, port, &sent)
         {
-            if let Some(frame) = error_about(&lab, &mut dice, port, &sent) {
-                (last, burst) = ("error", vec![frame]);
-                port_in = port;
-            }
+            (last, burst) = ("error", vec![frame]);
+            port_in = port;
         }
         let worker = dice.below(workers.into()) as u8;
         lab.input(worker, port_in, &burst).unwrap();

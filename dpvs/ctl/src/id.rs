@@ -141,6 +141,7 @@ ids! {
     GET_DROPS = 7501, "Ours: drops by lcore and reason: [`crate::msg::DropCount`].";
     GET_PORT_AFFINITY = 7502, "Ours: the way replies find their worker: [`crate::msg::PortAffinity`].";
     GET_TURNS = 7503, "Ours: how long the turns of the workers took: [`crate::msg::WorkerTurns`].";
+    GET_COUNTERS = 7504, "Ours: what workers count beside drops: [`crate::msg::DropCount`].";
     SET_TIMEOUTS = 7520, "Ours: changes time-outs of connections: [`crate::msg::TableTimeouts`].";
     SET_SYNC_START = 7521, "Ours: starts a synchronisation daemon: [`crate::msg::SyncDaemon`].";
     SET_SYNC_STOP = 7522, "Ours: stops a synchronisation daemon.";
@@ -197,7 +198,7 @@ const RANGES: &[Range] = &[
     range((108, 108), (106, 107), false),
     range((7401, 7404), (7400, 7400), false),
     // Ours; nothing can be set.
-    range((7501, 7503), (1, 0), false),
+    range((7501, 7504), (1, 0), false),
     range((7530, 7533), (7520, 7526), false),
     range((7541, 7541), (7540, 7540), false),
     range((7570, 7570), (7560, 7561), false),

@@ -102,6 +102,10 @@ pub trait Netif {
     fn kni_unflow(&mut self, _port: PortId, _addr: IpAddr) {}
     /// Counters of an lcore.
     fn lcore_stats(&self, lcore: u8) -> LcoreStats;
+    /// Packets an lcore lost outside its worker, by reason.
+    fn lost(&self, _lcore: u8) -> Vec<(&'static str, u64)> {
+        Vec::new()
+    }
     /// Turns with something to do an lcore made, by length in powers of two of
     /// a microsecond.
     fn turns(&self, _lcore: u8) -> [u64; 16] {

@@ -25,6 +25,7 @@ use super::mbuf::{Batch, Mbuf};
 use super::pool::Pool;
 use super::queue::{RxQueue, TxQueue};
 use super::ring::{Receiver, Sender};
+use crate::counters::{LcoreCounters, Lost};
 
 /// How the kernel is reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -235,26 +236,28 @@ impl HostBridge {
         self.own = Some((rx, tx));
     }
 
-    /// Moves a burst each way; says how many frames that were.
-    pub fn turn(&mut self) -> usize {
+    /// Moves a burst each way; says how many frames that were, and counts those that
+    /// were not taken.
+    pub fn turn(&mut self, counters: &LcoreCounters) -> usize {
         let mut moved = self.to_kernel.burst(&mut self.slots);
         self.collect(moved);
-        self.host.send(&mut self.batch);
+        let mut lost = self.host.send(&mut self.batch);
 
         if let Some((rx, _)) = &mut self.own {
             let own = rx.burst(&mut self.slots);
             self.collect(own);
-            self.host.send(&mut self.batch);
+            lost += self.host.send(&mut self.batch);
             moved += own;
         }
+        counters.lose(Lost::KernelFull, lost as u64);
         let received = self.host.receive(&mut self.slots);
         self.collect(received);
         match &mut self.own {
-            Some((_, Some(tx))) => tx.flush(&mut self.batch),
-            _ => self.to_wire.burst(&mut self.batch),
+            Some((_, Some(tx))) => tx.try_flush(&mut self.batch),
+            _ => self.to_wire.burst(&mut self.batch) > 0,
         };
         // A full ring: the worker is gone or far behind.
-        self.batch.clear();
+        counters.lose(Lost::FromKernelFull, self.batch.clear() as u64);
         moved += received;
         moved
     }
@@ -269,7 +272,12 @@ impl HostBridge {
     /// Turns all bridges until told to stop, sleeping longer and longer (up to
     /// half a millisecond) while nothing comes. Made for a thread of its own; what
     /// comes by `changes` is added or removed.
-    pub fn run(mut bridges: Vec<Self>, changes: &mpsc::Receiver<BridgeChange>, stop: &AtomicBool) {
+    pub fn run(
+        mut bridges: Vec<Self>,
+        changes: &mpsc::Receiver<BridgeChange>,
+        counters: &LcoreCounters,
+        stop: &AtomicBool,
+    ) {
         const NAPS: RangeInclusive<u64> = 30..=500;
         let mut nap = *NAPS.start();
         while !stop.load(Ordering::Relaxed) {
@@ -279,7 +287,7 @@ impl HostBridge {
                     BridgeChange::Remove(name) => bridges.retain(|b| b.host.name != name),
                 }
             }
-            let moved: usize = bridges.iter_mut().map(Self::turn).sum();
+            let moved: usize = bridges.iter_mut().map(|b| b.turn(counters)).sum();
             if moved > 0 {
                 nap = *NAPS.start();
             } else {

@@ -137,13 +137,23 @@ impl TxQueue {
     /// refuses and says how many that were.
     #[inline]
     pub fn flush(&mut self, batch: &mut Batch) -> usize {
+        if self.try_flush(batch) {
+            0
+        } else {
+            batch.clear()
+        }
+    }
+
+    /// As [`Self::flush`], but what the queue refuses stays: false then.
+    #[inline]
+    pub fn try_flush(&mut self, batch: &mut Batch) -> bool {
         const TRIES: usize = 4;
         for _ in 0..TRIES {
             self.burst(batch);
             if batch.is_empty() {
-                return 0;
+                return true;
             }
         }
-        batch.clear()
+        false
     }
 }

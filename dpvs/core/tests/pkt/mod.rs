@@ -3,7 +3,7 @@
 //! A script is read line by line; `#` starts a comment. Frames go in, and every
 //! frame, drop and drained server that comes out has to be expected, in order,
 //! before the next thing happens. tests/scripts/README.md is the manual.
-#![allow(unreachable_pub)]
+#![allow(unreachable_pub, dead_code)]
 
 /// The packet buffer.
 pub use dpvs_core::frame::HeapFrame as Buffer;

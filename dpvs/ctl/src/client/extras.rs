@@ -174,6 +174,14 @@ impl Client {
         self.counted(id::GET_DROPS, &[], Tail::Exact)
     }
 
+    /// What lcores count beside drops, by name. Only our daemon tells.
+    ///
+    /// # Errors
+    /// See [`CtlError`]; `ShortReply` without a byte from one that does not tell.
+    pub fn counters(&self) -> Result<Vec<DropCount>, CtlError> {
+        self.counted(id::GET_COUNTERS, &[], Tail::Exact)
+    }
+
     /// How long the workers' turns took, see [`WorkerTurns`]. Only our daemon tells.
     ///
     /// # Errors

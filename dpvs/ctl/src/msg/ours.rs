@@ -1,4 +1,4 @@
-//! What the daemon tells beyond the C daemon (ids 7501 to 7503), and the rate
+//! What the daemon tells beyond the C daemon (ids 7501 to 7504), and the rate
 //! limits it takes beyond it (7540, 7541): packets
 //! dropped by lcore and reason, how a port's replies find the worker that owns
 //! their connection, and how long the workers' turns took.
@@ -9,13 +9,13 @@ use crate::types::{Be16, Ip16, Name};
 use crate::wire::wire_struct;
 
 wire_struct! {
-    /// Packets an lcore dropped for one reason.
+    /// Packets an lcore dropped for one reason, or another counter of it.
     pub struct DropCount[64] {
         /// Lcore id.
         0 cid: u8,
         /// Packets.
         8 count: u64,
-        /// The reason, one word, e.g. `no-dest`.
+        /// The reason or the counter's name, one word, e.g. `no-dest`.
         16 reason: Name<48>,
     }
 }

@@ -194,6 +194,7 @@ impl Master {
             id::GET_DROPS => Ok(self.drops()),
             id::GET_PORT_AFFINITY => self.port_affinity(body),
             id::GET_TURNS => Ok(self.turns()),
+            id::GET_COUNTERS => Ok(self.counters()),
             id::GET_SERVICE_EXTS => Ok(Answer::Body(encode_counted(&self.service_exts()))),
             id::GET_BLKLST_GETALL => Ok(self.acl_list(Colour::Black)),
             id::GET_WHTLST_GETALL => Ok(self.acl_list(Colour::White)),
