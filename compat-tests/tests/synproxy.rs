@@ -43,9 +43,9 @@ fn at(ip: &str) -> Result<SocketAddr> {
     Ok(SocketAddr::new(ip.parse().what(|| ip.to_owned())?, 80))
 }
 
-/// A counter of `dpip drop show`.
+/// A counter of `dpip counter show`.
 fn counter(lab: &Lab, name: &str) -> Result<u64> {
-    let text = lab.dpip(&["drop", "show"])?.success()?;
+    let text = lab.dpip(&["counter", "show"])?.success()?;
     let line = text.lines().find(|l| {
         l.split_whitespace()
             .any(|w| w.trim_end_matches(':') == name)
