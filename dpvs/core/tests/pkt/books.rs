@@ -53,9 +53,6 @@ impl Frame for Tracked {
     fn read(&self, at: usize, out: &mut [u8]) -> bool {
         self.frame.read(at, out)
     }
-    fn take_rx_tag(&mut self) -> Option<u16> {
-        self.frame.take_rx_tag()
-    }
     fn rx_ip_checksum(&self) -> RxChecksum {
         self.frame.rx_ip_checksum()
     }
