@@ -1,15 +1,13 @@
 //! NAT64 and NAT46 end to end: clients of one family, servers of the other, TCP, UDP,
 //! SCTP, and the errors that each has to hear in its own.
 //!
-//! Fragments of IPv4 are not tried here: the kernel puts them together before the
-//! driver (net_af_packet) sees them. How servers learn the client's address is in
-//! `client_address.rs`.
+//! How servers learn the client's address is in `client_address.rs`.
 
 use std::net::{SocketAddr, UdpSocket};
 use std::path::Path;
 use std::time::Duration;
 
-use compat_tests::lab::{Lab, START, addr, end, url};
+use compat_tests::lab::{Lab, START, Slot, addr, end, url};
 use compat_tests::privilege::root_or_skip;
 use compat_tests::spawn::{Lifetime, Process};
 use compat_tests::udp::{EchoServer, ask};
@@ -22,9 +20,15 @@ const LOCAL4: &str = "10.0.1.201";
 const LOCAL6: &str = "2001:db8:2::201";
 
 fn lab(test: &str) -> Result<Lab> {
+    lab_by(test, |lab| {
+        lab.start_nginx(0)?;
+        lab.start_dpvs()
+    })
+}
+
+fn lab_by(test: &str, start: impl FnOnce(&mut Lab) -> Result<()>) -> Result<Lab> {
     let mut lab = Lab::wires(&format!("f{}-{test}", std::process::id()), Lifetime::Bound)?;
-    lab.start_nginx(0)?;
-    lab.start_dpvs()?;
+    start(&mut lab)?;
     for (ip, plen, dev, flag) in [
         (addr::VIP4, 32, "dpdk0", None),
         (addr::VIP6, 128, "dpdk0", None),
@@ -193,6 +197,50 @@ fn datagrams_sctp_and_errors_cross_the_families() -> Result<()> {
             assert_eq!(said.trim(), "rs1 300000");
             let route = lab.client.ip(&["route", "get", vip])?;
             assert!(route.contains(" mtu 1"), "{route}");
+        }
+        lab.still_running()
+    })
+}
+
+/// Two workers, and ports that leave IPv4's fragments as they are.
+#[test]
+fn datagrams_larger_than_the_mtu_cross_the_families() -> Result<()> {
+    if !root_or_skip("datagrams_larger_than_the_mtu_cross")? {
+        return Ok(());
+    }
+    let _turn = Slot::wait()?;
+    let mut lab = lab_by("pieces", |lab| lab.start_dpvs_taps(|conf| conf))?;
+    lab.with_logs(|lab| {
+        let sides = [
+            (addr::VIP6, LOCAL4, addr::RS4[0]),
+            (addr::VIP4, LOCAL6, addr::RS6[0]),
+        ];
+        let at: Vec<_> = sides
+            .iter()
+            .filter_map(|(_, _, server)| end(server, 5353).parse().ok())
+            .collect();
+        let _echo = EchoServer::start(&lab.servers[0], "rs1", &at)?;
+        for (vip, local, server) in sides {
+            let udp = end(vip, 53);
+            fullnat(lab, "-u", &udp, local, &end(server, 5353))?;
+            let udp: SocketAddr = udp.parse().what(|| udp.clone())?;
+            wait::until_true(&format!("an answer from {vip}"), SOON, || {
+                let limit = Duration::from_millis(500);
+                Ok(ask(&lab.client, udp, b"small", limit)?.is_some())
+            })?;
+            for len in [1460, 2000, 4096, 20_000] {
+                let data: Vec<u8> = (0..len).map(|i| i as u8).collect();
+                let right = || -> Result<bool> {
+                    let answer = ask(&lab.client, udp, &data, Duration::from_secs(1))?;
+                    let body = answer.and_then(|a| a.get(4..).map(<[u8]>::to_vec));
+                    Ok(body.as_ref() == Some(&data))
+                };
+                // The first ones may be told that they are too long for the other side.
+                wait::until_true(&format!("{len} bytes through {vip}"), SOON, right)?;
+                for _ in 0..3 {
+                    assert!(right()?, "{len} bytes through {vip}");
+                }
+            }
         }
         lab.still_running()
     })

@@ -8,7 +8,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::path::Path;
 use std::time::Duration;
 
-use compat_tests::lab::{Lab, START, addr, end, url};
+use compat_tests::lab::{Lab, START, Slot, addr, end, url};
 use compat_tests::netns::{Netns, veth};
 use compat_tests::privilege::root_or_skip;
 use compat_tests::spawn::{Lifetime, Process};
@@ -25,9 +25,13 @@ const FAR4: (&str, &str) = ("203.0.113.9", "203.0.113.1");
 const FAR6: (&str, &str) = ("2001:db8:77::9", "2001:db8:77::1");
 
 /// A lab in which the hosts inside have the director as their gateway.
-fn lab(test: &str, edit: impl FnOnce(String) -> String) -> Result<Lab> {
+fn lab(test: &str) -> Result<Lab> {
+    lab_by(test, Lab::start_dpvs)
+}
+
+fn lab_by(test: &str, start: impl FnOnce(&mut Lab) -> Result<()>) -> Result<Lab> {
     let mut lab = Lab::wires(&format!("n{}-{test}", std::process::id()), Lifetime::Bound)?;
-    lab.start_dpvs_with(edit)?;
+    start(&mut lab)?;
     for wan in WAN4 {
         let wan = format!("{wan}/32");
         lab.dpip(&["addr", "add", &wan, "dev", "dpdk0", "sapool"])?
@@ -128,7 +132,7 @@ fn web_udp_and_echoes_of_hosts_inside_reach_the_world() -> Result<()> {
     if !root_or_skip("web_udp_and_echoes_of_hosts_inside")? {
         return Ok(());
     }
-    let mut lab = lab("world", |conf| conf)?;
+    let mut lab = lab("world")?;
     lab.with_logs(|lab| {
         for (proto, range, wan) in [
             ("tcp", "10.0.1.1-10.0.1.254", WAN4[0]),
@@ -191,13 +195,6 @@ fn web_udp_and_echoes_of_hosts_inside_reach_the_world() -> Result<()> {
                 assert!(!log.contains("DUP"), "{log}");
             }
         }
-        // In pieces; IPv4's are put together before net_af_packet sees them.
-        for ns in &lab.servers {
-            let ping = ["-n", "-c", "2", "-i", "0.2", "-W", "2", "-s", "4000"];
-            ns.must("ping", &[&ping[..], &[addr::CLIENT6]].concat())?;
-            let peer = asked(ns, &lab.client, &end(addr::CLIENT6, 5301), 9000)?;
-            assert!(peer.is_some(), "no answer to a large datagram");
-        }
         let conns = ipvsadm(lab, &["-Lnc"])?;
         for proto in ["icmp", "UDP", "TCP"] {
             let proto = proto.to_lowercase();
@@ -207,12 +204,48 @@ fn web_udp_and_echoes_of_hosts_inside_reach_the_world() -> Result<()> {
     })
 }
 
+/// Two workers, and ports that leave IPv4's fragments as they are.
+#[test]
+fn datagrams_and_echoes_of_hosts_inside_may_be_larger_than_the_mtu() -> Result<()> {
+    if !root_or_skip("datagrams_and_echoes_of_hosts_inside")? {
+        return Ok(());
+    }
+    let _turn = Slot::wait()?;
+    let mut lab = lab_by("pieces", |lab| lab.start_dpvs_taps(|conf| conf))?;
+    lab.with_logs(|lab| {
+        for (proto, af, wan) in [
+            ("udp", "ipv4", WAN4[0]),
+            ("icmp", "ipv4", WAN4[0]),
+            ("udp", "ipv6", WAN6),
+            ("icmpv6", "ipv6", WAN6),
+        ] {
+            let what = format!("proto={proto},af={af},iif=dpdk1");
+            snat(lab, &what, &[wan], &[])?;
+        }
+        for (host, wan) in [(addr::CLIENT4, WAN4[0]), (addr::CLIENT6, WAN6)] {
+            for ns in &lab.servers {
+                let _ = until_asked(ns, &lab.client, &end(host, 5300))?;
+                for size in [1400, 2000, 4000, 9000] {
+                    let peer = asked(ns, &lab.client, &end(host, 5301), size)?;
+                    let peer = peer.map(|p| p.ip().to_string());
+                    assert_eq!(peer.as_deref(), Some(wan), "{size} bytes");
+                }
+                let ping = ["-n", "-c", "3", "-i", "0.2", "-W", "2", "-s", "4000"];
+                ns.must("ping", &[&ping[..], &[host]].concat())?;
+            }
+        }
+        let drops = lab.dpip(&["drop", "show"])?.success()?;
+        assert!(!drops.contains("fragment"), "{drops}");
+        lab.still_running()
+    })
+}
+
 #[test]
 fn what_is_matched_and_by_which_address_it_leaves() -> Result<()> {
     if !root_or_skip("what_is_matched_and_by_which_address")? {
         return Ok(());
     }
-    let mut lab = lab("match", |conf| conf)?;
+    let mut lab = lab("match")?;
     lab.with_logs(|lab| {
         let (a, b) = (&lab.servers[0], &lab.servers[1]);
         let peer = |host: &Netns, port| {
@@ -288,7 +321,7 @@ fn sctp_of_hosts_inside_and_resets_of_silent_connections() -> Result<()> {
     if !root_or_skip("sctp_of_hosts_inside")? {
         return Ok(());
     }
-    let mut lab = lab("sctp", |conf| conf)?;
+    let mut lab = lab("sctp")?;
     lab.with_logs(|lab| {
         let world = &lab.client;
         for (wan, family) in [(WAN4[0], "ipv4"), (WAN6, "ipv6")] {
@@ -393,7 +426,7 @@ fn routers_beyond_tell_hosts_inside_about_sizes_and_ways() -> Result<()> {
     if !root_or_skip("routers_beyond_tell_hosts_inside")? {
         return Ok(());
     }
-    let mut lab = lab("far", |conf| conf)?;
+    let mut lab = lab("far")?;
     lab.with_logs(|lab| {
         far(lab)?;
         for proto in ["tcp", "udp", "icmp"] {

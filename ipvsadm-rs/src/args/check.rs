@@ -165,12 +165,8 @@ fn is_echo(svc: &Service) -> bool {
 }
 
 fn check_families(c: &Command) -> Result<(), Failure> {
-    // FullNAT translates between families (NAT64), but no ICMP.
-    let may_differ = match c.dest.fwdmode {
-        fwd_mode::TUNNEL => true,
-        fwd_mode::FULLNAT => !is_echo(&c.service),
-        _ => false,
-    };
+    // FullNAT translates between families (NAT64).
+    let may_differ = matches!(c.dest.fwdmode, fwd_mode::TUNNEL | fwd_mode::FULLNAT);
     if c.service.af != c.dest.af && !may_differ {
         return Err(Failure::usage(
             "Different address family is allowed only for tunneling servers",

@@ -102,7 +102,7 @@ fn dpvs_options() {
 }
 
 #[test]
-fn echo_requests_have_no_port_and_no_other_family() {
+fn echo_requests_have_no_port() {
     let echo = read("-A -q 192.0.2.1 -s rr").unwrap().service;
     assert_eq!((echo.proto, echo.port.get()), (1, 0));
     assert!(read("-A -1 2001:db8::1").is_ok());
@@ -110,11 +110,12 @@ fn echo_requests_have_no_port_and_no_other_family() {
     assert!(read("-A -t 192.0.2.1").is_err());
     let dest = read("-a -q 192.0.2.1 -r 10.0.0.1 -b").unwrap().dest;
     assert_eq!(dest.port.get(), 0);
+    assert!(read("-a -1 2001:db8::1 -r 10.0.0.1 -b").is_ok());
+    assert!(read("-a -1 2001:db8::1 -r 10.0.0.1 -i").is_ok());
     assert_eq!(
-        read("-a -1 2001:db8::1 -r 10.0.0.1 -b").unwrap_err(),
+        read("-a -1 2001:db8::1 -r 10.0.0.1 -m").unwrap_err(),
         "2 Different address family is allowed only for tunneling servers"
     );
-    assert!(read("-a -1 2001:db8::1 -r 10.0.0.1 -i").is_ok());
 }
 
 #[test]
