@@ -9,7 +9,7 @@ use compat_tests::privilege::root_or_skip;
 use compat_tests::run::{LIMIT, Output, run_with};
 use compat_tests::spawn::{Lifetime, Process};
 use compat_tests::udp::{EchoServer, ask};
-use compat_tests::{Context, Error, Result, bins, wait};
+use compat_tests::{Context, Result, bins, wait};
 use std::process::Command;
 
 use nix::sched::{CpuSet, sched_getaffinity};
