@@ -348,7 +348,22 @@ fn round_robin_loses_a_link_under_requests() -> Result<()> {
 #[test]
 fn balance_loses_a_link_under_requests() -> Result<()> {
     Bond::checked("balance_loses_a_link_under_requests", |bond| {
-        loses_a_link(bond, 2, "static")
+        loses_a_link(bond, 2, "static")?;
+        // A member is taken out by command, and put in again.
+        bond.dpip("link del bond0 bond-slave dpdk1")?;
+        bond.in_use("dpdk1", false)?;
+        // What the switch still sends there is lost: it is told of it on a real one.
+        bond.command("down 1")?;
+        bond.served(VIP, 20)?;
+        bond.command("up 1")?;
+        bond.told("link 1 connected", 2)?;
+        bond.dpip("link add bond0 bond-slave dpdk1")?;
+        bond.in_use("dpdk1", true)?;
+        let before = bond.counts()?;
+        bond.served(VIP, 20)?;
+        let after = bond.counts()?;
+        assert!(after[1][0] > before[1][0] + 10, "{before:?} {after:?}");
+        Ok(())
     })
 }
 

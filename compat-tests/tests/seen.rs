@@ -135,6 +135,8 @@ fn captures_statistics_and_lldp() -> Result<()> {
         let groups = lab.dpip(&["maddr", "show", "dev", "dpdk0"])?.success()?;
         assert!(groups.contains("01:80:c2:00:00:0e"), "{groups}");
 
+        lldpd_agrees(lab)?;
+
         // Statistics: off until switched on; the largest flow comes first.
         let list = || lab.dpip(&["iftraf", "show"]);
         assert!(list()?.stderr.contains("disabled"));
@@ -166,6 +168,33 @@ fn captures_statistics_and_lldp() -> Result<()> {
         assert!(list()?.stderr.contains("disabled"));
         Ok(())
     })
+}
+
+/// lldpd beside the client: it knows the dataplane, and the dataplane knows it.
+fn lldpd_agrees(lab: &Lab) -> Result<()> {
+    let socket = lab.file("lldpd.sock");
+    let mut command = lab.client.command("lldpd");
+    command.args(["-d", "-I", "eth0", "-u"]).arg(&socket);
+    command.arg("-p").arg(lab.file("lldpd.pid"));
+    let mut lldpd = Process::start("lldpd", &command, &lab.file("lldpd.out"), Lifetime::Bound)?;
+    wait::until_true("lldpd to hear the dataplane", START, || {
+        lldpd.still_running()?;
+        // It says it at once when switched on, then twice a minute.
+        for state in ["off", "on"] {
+            lab.dpip(&["link", "set", "dpdk0", "lldp", state])?
+                .success()?;
+        }
+        let mut show = lab.client.command("lldpcli");
+        show.arg("-u").arg(&socket).args(["show", "neighbors"]);
+        let said = run::run(&mut show)?.stdout;
+        Ok(said.contains("PortID:") && said.contains("dpdk0") && said.contains("192.0.2.1"))
+    })?;
+    let mac = lab.client.must("cat", &["/sys/class/net/eth0/address"])?;
+    wait::until_true("the dataplane to hear lldpd", START, || {
+        let said = lab.dpip(&["lldp", "show", "neigh", "dev", "dpdk0"])?;
+        Ok(said.ok() && said.stdout.to_lowercase().contains(mac.trim()))
+    })
+    .map(drop)
 }
 
 /// A frame of LLDP of the dataplane: at once when it is switched on.
