@@ -695,7 +695,7 @@ impl Lcore {
         for (port, ring) in &mut self.from_host {
             let n = ring.burst(&mut self.slots);
             if n > 0 && !self.io.copied.is_empty() {
-                // What it sends itself the kernel knows.
+                // DIFFERS: what it sends itself the kernel knows already.
                 self.io.flush();
                 let copied = std::mem::take(&mut self.io.copied);
                 for frame in self.slots[..n].iter_mut().filter_map(Option::take) {

@@ -30,6 +30,8 @@ pub(super) struct Dad(VecDeque<(Instant, PortId, IpAddr)>);
 
 impl Dad {
     /// Somebody has an address of ours, or wants it.
+    ///
+    /// DIFFERS: DPVS does not hear those who probe for it at the same time.
     pub(super) fn heard(&self, state: &mut State, port: PortId, ip: IpAddr) {
         let name = state.links.name(port).to_owned();
         if let Some(flags) = state.addrs.flags_mut(port, ip)

@@ -282,6 +282,8 @@ impl Master {
     }
 
     /// Tells the links where the addresses of a port and its VLAN devices are now.
+    ///
+    /// DIFFERS: DPVS waits for traffic to tell the switches.
     pub(in crate::master) fn announce_all(&mut self, port: PortId) {
         tracing::info!("{} sends by another link", self.state.links.name(port));
         for a in self.state.addrs.iter() {
