@@ -255,6 +255,9 @@ impl<F: Frame> Worker<F> {
         entry.set_mode(dest.mode);
         entry.set_duty(service, &snap.settings);
         others::set_tunnel(&mut entry, &dest);
+        if dest.mode == FwdMode::Tunnel {
+            self.paths.know(dest.addr);
+        }
         // DIFFERS: in every mode a client is answered where its packets came from; the
         // way to a server is by the routes, which DPVS stops asking when the server has
         // answered. MTU and `xmit_ttl` hold both ways.

@@ -42,6 +42,28 @@ pub(crate) enum Way {
 }
 
 impl Way {
+    /// The same way, for packets of at most `mtu` bytes.
+    pub(crate) fn at_most(self, limit: u16) -> Self {
+        match self {
+            Self::Hop(hop) => Self::Hop(hop.with_mtu(hop.mtu.min(limit))),
+            Self::Ask {
+                port,
+                next_hop,
+                src,
+                mtu,
+            } => Self::Ask {
+                port,
+                next_hop,
+                src,
+                mtu: mtu.min(limit),
+            },
+            Self::Tunnel { port, mtu } => Self::Tunnel {
+                port,
+                mtu: mtu.min(limit),
+            },
+        }
+    }
+
     pub(crate) fn mtu(&self) -> u16 {
         match self {
             Self::Hop(hop) => hop.mtu,
@@ -61,7 +83,8 @@ impl Port {
     }
 
     /// Own address to ask for (or speak to) `peer` from: one in the same prefix,
-    /// else the first of the family.
+    /// else the first of the family that reaches beyond the link if the peer may be
+    /// there (RFC 6724 rule 2), else the first of the family.
     pub(crate) fn source_for(&self, peer: IpAddr) -> Option<IpAddr> {
         let family = || {
             self.addrs
@@ -70,9 +93,14 @@ impl Port {
         };
         family()
             .find(|a| same_prefix(a.addr, peer, a.plen))
+            .or_else(|| family().find(|a| is_link_local(a.addr) == is_link_local(peer)))
             .or_else(|| family().next())
             .map(|a| a.addr)
     }
+}
+
+fn is_link_local(a: IpAddr) -> bool {
+    matches!(a, IpAddr::V6(a) if a.is_unicast_link_local())
 }
 
 fn same_prefix(a: IpAddr, b: IpAddr, plen: u8) -> bool {

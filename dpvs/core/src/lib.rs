@@ -34,6 +34,7 @@ mod neigh;
 mod others;
 mod owner;
 mod parse;
+mod paths;
 mod persist;
 mod pipeline;
 mod prefetch;

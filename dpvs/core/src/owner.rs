@@ -179,7 +179,13 @@ impl<F: Frame> Worker<F> {
     }
 
     /// Every other worker gets a copy.
-    fn copy_to_all<I: Io<Frame = F>>(&mut self, from: &Egress, frame: &F, now: Now, io: &mut I) {
+    pub(crate) fn copy_to_all<I: Io<Frame = F>>(
+        &mut self,
+        from: &Egress,
+        frame: &F,
+        now: Now,
+        io: &mut I,
+    ) {
         let second = now.millis() / 1000;
         if self.copied.0 != second {
             self.copied = (second, 0);

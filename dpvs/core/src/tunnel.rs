@@ -36,7 +36,7 @@ impl<F: Frame> Worker<F> {
         mtu: u16,
     ) -> Way {
         let outer = match self.outer_way(snap, tunnel) {
-            Ok(way) => way.mtu(),
+            Ok(way) => way.mtu().min(self.paths.mtu(tunnel.remote.into())),
             Err(_) => mtu,
         };
         Way::Tunnel {
@@ -82,6 +82,7 @@ impl<F: Frame> Worker<F> {
         let Some(inner) = Inner::read(frame.data()) else {
             return self.drop(Reason::Tunnel);
         };
+        self.paths.know(tunnel.remote.into());
         let len = frame.total_len().saturating_sub(L3) as u64;
         let outer = Outer4 {
             src: self.tunnel_source(snap, tunnel, &way),

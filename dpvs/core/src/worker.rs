@@ -26,6 +26,7 @@ use crate::listing::Asked;
 use crate::message::DestCounters;
 use crate::neigh::Neighbours;
 use crate::parse::Head;
+use crate::paths::Paths;
 use crate::proto::Dir;
 use crate::sched::Load;
 use crate::service::{DESTS_MAX, DestId};
@@ -166,6 +167,8 @@ pub struct Worker<F: Frame> {
     pub(crate) ident: u32,
     /// Fragments, once there was one.
     pub(crate) frags: Option<Box<Fragments<F>>>,
+    /// Path MTUs to the ends of tunnels.
+    pub(crate) paths: Paths,
     /// Length of the SCTP packet whose first fragment is in work; else 0.
     pub(crate) whole: usize,
     /// Identification of the last packet made here that needs one.
@@ -225,6 +228,7 @@ impl<F: Frame> Worker<F> {
             ident: a as u32,
             frags: None,
             whole: 0,
+            paths: Paths::new(b ^ c),
             ip_id: (a ^ d) as u16,
             guards: None,
             tc: None,
@@ -246,6 +250,7 @@ impl<F: Frame> Worker<F> {
         if self.wheel.is_behind(now.millis()) {
             self.expire(&snap, now, io);
         }
+        self.paths.tick(now.millis());
         if self.frags.is_some() {
             self.expire_fragments(now);
         }

@@ -214,7 +214,7 @@ impl<F: Frame> Worker<F> {
             return self.drop(Reason::NoRoute);
         };
         let way = match self.way_by(snap, route, route.gateway.unwrap_or(dst)) {
-            Ok((way, _)) => way,
+            Ok((way, _)) => way.at_most(self.paths.mtu(dst)),
             Err(reason) => return self.drop(reason),
         };
         // DIFFERS: without a source in the route DPVS sends from 0.0.0.0; here an

@@ -17,7 +17,7 @@ use crate::neigh::Egress;
 use crate::parse::Head;
 use crate::proto::Dir;
 use crate::raw::{L3, Net, be16};
-use crate::related::{icmp_is_sound, quoted};
+use crate::related::{icmp_is_sound, quoted, tells_mtu};
 use crate::service::{FwdMode, UDP};
 use crate::snapshot::{Local, Snapshot};
 use crate::stats::Reason;
@@ -62,6 +62,15 @@ pub(crate) fn inside(proto: u8, l4: usize, data: &[u8]) -> Option<Inside> {
     (data.len() >= at + header).then_some(Inside { at, v6 })
 }
 
+/// The MTU an error tells of.
+fn mtu<A: Net>(data: &[u8], l4: usize) -> u32 {
+    if A::V6 {
+        u32::from_be_bytes([data[l4 + 4], data[l4 + 5], data[l4 + 6], data[l4 + 7]])
+    } else {
+        u32::from(be16(data, l4 + 6))
+    }
+}
+
 impl<F: Frame> Worker<F> {
     /// An error that quotes an outer packet; gives the frame back if it is none.
     #[cold]
@@ -80,14 +89,27 @@ impl<F: Frame> Worker<F> {
         let end = L3 + usize::from(head.ip_len);
         let data = &frame.data()[..end];
         let own = snap.locals.get(&A::addrs(data).1.ip());
-        if !matches!(own, Some(Local::Own { sapool: false, .. })) {
+        if !matches!(own, Some(Local::Own { .. })) {
             return Some(frame);
         }
-        let Some(inside) = inside(quote.0, quote.1, data) else {
-            return Some(frame);
-        };
         // The quoted packet's destination is the server.
         let server = A::addrs(&data[l4 + 8 - L3..]).1.ip();
+        let wrapped = matches!(quote.0, proto::IPIP | proto::IPV6 | proto::GRE | UDP);
+        let told = wrapped && tells_mtu(A::V6, data, l4);
+        if told && icmp_is_sound::<A>(data, l4, end) {
+            self.paths.learn(server, mtu::<A>(data, l4), now.millis());
+        }
+        let Some(inside) = inside(quote.0, quote.1, data) else {
+            // The others' packets to it fare no better.
+            if told && self.handed {
+                self.drop(Reason::Consumed);
+                return None;
+            }
+            if told && self.conf.workers > 1 {
+                self.copy_to_all(from, &frame, now, io);
+            }
+            return Some(frame);
+        };
         if inside.v6 {
             self.tunnel_error_of::<A, u128, I>(snap, from, frame, head, inside, server, now, io)
         } else {
@@ -137,18 +159,10 @@ impl<F: Frame> Worker<F> {
             self.drop(Reason::BadChecksum);
             return None;
         }
-        let (typ, code) = (data[l4], data[l4 + 1]);
+        let typ = data[l4];
         let wrapping = (inside.at - l4 - 8) as u32;
-        let mtu = if A::V6 {
-            u32::from_be_bytes([data[l4 + 4], data[l4 + 5], data[l4 + 6], data[l4 + 7]])
-        } else {
-            u32::from(be16(data, l4 + 6))
-        };
-        let too_big = if A::V6 {
-            typ == icmpv6::PACKET_TOO_BIG
-        } else {
-            (typ, code) == (icmp::UNREACHABLE, icmp::FRAG_NEEDED)
-        };
+        let mtu = mtu::<A>(data, l4);
+        let too_big = tells_mtu(A::V6, data, l4);
         let (types, info) = if too_big {
             // What no link's MTU can be says nothing about the packet inside.
             let least = if B::V6 { 1280 } else { 68 };

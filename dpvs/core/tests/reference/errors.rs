@@ -32,7 +32,11 @@ impl Director {
                 .iter()
                 .filter(|a| a.addr.is_ipv4() == peer.is_ipv4())
         };
-        let found = family().find(near).or_else(|| family().next());
+        let on_link = |a: IpAddr| matches!(a, IpAddr::V6(a) if a.is_unicast_link_local());
+        let found = family()
+            .find(near)
+            .or_else(|| family().find(|a| on_link(a.addr) == on_link(peer)))
+            .or_else(|| family().next());
         found.map(|a| a.addr)
     }
 
