@@ -59,6 +59,7 @@ scripts! {
     nat_workers
     nat46
     nat64
+    nat64_workers
     nd
     no_dest
     ports_used_up
