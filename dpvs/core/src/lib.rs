@@ -14,6 +14,7 @@ mod fragments;
 pub mod frame;
 pub mod guard;
 mod held;
+mod hostgate;
 mod inbox;
 pub mod inet;
 pub mod ipset;

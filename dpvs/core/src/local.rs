@@ -238,17 +238,17 @@ impl<F: Frame> Worker<F> {
                         self.answer(snap, from, frame, src, mac, now, io);
                     }
                     Echo::BadChecksum => self.drop(Reason::BadChecksum),
-                    Echo::NotEcho => self.give_host(snap, from.port, frame, io),
+                    Echo::NotEcho => self.give_stray(snap, from.port, frame, io),
                 }
             }
             Some(Local::Own { .. })
                 if matches!(head.proto, proto::IPIP | proto::GRE) && !snap.tunnels.is_empty() =>
             {
                 if let Some(back) = self.receive_tunnel(snap, from, frame, now, io) {
-                    self.give_host(snap, from.port, back, io);
+                    self.give_stray(snap, from.port, back, io);
                 }
             }
-            Some(Local::Own { .. }) => self.give_host(snap, from.port, frame, io),
+            Some(Local::Own { .. }) => self.give_stray(snap, from.port, frame, io),
             Some(Local::Host { port }) => self.give_host_of(snap, from.port, *port, frame, io),
             None if head.cast == Cast::Multi || dst.is_multicast() || dst.is_broadcast() => {
                 self.stats.ip4.in_mcast_pkts += 1;
@@ -332,10 +332,10 @@ impl<F: Frame> Worker<F> {
                         self.answer(snap, from, frame, IpAddr::V6(src), mac, now, io);
                     }
                     Echo::BadChecksum => self.drop(Reason::BadChecksum),
-                    Echo::NotEcho => self.give_host(snap, from.port, frame, io),
+                    Echo::NotEcho => self.give_stray(snap, from.port, frame, io),
                 }
             }
-            Some(Local::Own { .. }) => self.give_host(snap, from.port, frame, io),
+            Some(Local::Own { .. }) => self.give_stray(snap, from.port, frame, io),
             Some(Local::Host { port }) => self.give_host_of(snap, from.port, *port, frame, io),
             None if dst.is_multicast() => self.give_host(snap, from.port, frame, io),
             None if src.is_unicast_link_local() || dst.is_unicast_link_local() => {
@@ -421,7 +421,7 @@ impl<F: Frame> Worker<F> {
             Ok((way, _)) if on => way,
             Ok(_) => return self.drop(Reason::NotForwarding),
             // No route: the kernel may know one.
-            Err(_) => return self.give_host(snap, from.port, frame, io),
+            Err(_) => return self.give_stray(snap, from.port, frame, io),
         };
         if !crate::egress::decrement_ttl(frame.data_mut()) {
             return self.time_exceeded(snap, from, frame, now, io);
@@ -438,49 +438,6 @@ impl<F: Frame> Worker<F> {
             self.stats.ip6.out_forw_datagrams += 1;
         }
         self.send_way(snap, frame, &way, now, io);
-    }
-
-    /// Gives a frame to the kernel through the port it was received on.
-    pub(crate) fn give_host<I: Io<Frame = F>>(
-        &mut self,
-        snap: &Snapshot,
-        port: PortId,
-        frame: F,
-        io: &mut I,
-    ) {
-        self.give_host_of(snap, port, port, frame, io);
-    }
-
-    /// As `give_host`, through the host port of a port of choice.
-    fn give_host_of<I: Io<Frame = F>>(
-        &mut self,
-        snap: &Snapshot,
-        from: PortId,
-        port: PortId,
-        frame: F,
-        io: &mut I,
-    ) {
-        match snap.ports.get(usize::from(port.0)) {
-            // It has been copied there already.
-            Some(p) if p.forward2kni && port == from => self.drop(Reason::Consumed),
-            Some(p) if p.has_host => {
-                self.stats.to_host += 1;
-                io.to_host(port, frame);
-            }
-            _ => self.drop(Reason::NoHostPort),
-        }
-    }
-
-    /// Gives a copy of a frame to the kernel (`forward2kni`).
-    pub(crate) fn copy_to_host<I: Io<Frame = F>>(&mut self, port: PortId, frame: &F, io: &mut I) {
-        match io.duplicate(frame) {
-            Some(copy) => {
-                self.stats.made += 1;
-                self.stats.to_host += 1;
-                io.to_host(port, copy);
-            }
-            None => self.stats.copies_lost += 1,
-        }
     }
 }
 

@@ -51,6 +51,8 @@ reasons! {
     Consumed = "consumed",
     /// Would go to the kernel, but the port has no host port.
     NoHostPort = "no-host-port",
+    /// Would go to the kernel, which was given as many as it may be.
+    HostLimit = "host-limit",
     /// No route to the next hop.
     NoRoute = "no-route",
     /// Forwarding is switched off.

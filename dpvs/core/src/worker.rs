@@ -19,6 +19,7 @@ use crate::fragments::Fragments;
 use crate::frame::{BURST, Frame, Io, Now, PortId, WorkerId};
 use crate::guard::GuardState;
 use crate::held::Held;
+use crate::hostgate::HostGate;
 use crate::isn::IsnMaker;
 use crate::laddr::PortPools;
 use crate::limits::Limits;
@@ -175,7 +176,9 @@ pub struct Worker<F: Frame> {
     pub(crate) ip_id: u16,
     /// Queues of the ports' schedulers, if there are any.
     pub(crate) tc: Option<Box<TcState<F>>>,
-    /// Token buckets of rate limits, once there are any.
+    /// What the kernel may still be given.
+    pub(crate) hosts: HostGate,
+    /// Loans of rate limits, once there are any.
     pub(crate) guards: Option<Box<GuardState>>,
     /// Packets taken out of tunnels in this burst, and those of the burst before.
     pub(crate) inner: Vec<(PortId, Option<F>)>,
@@ -230,6 +233,7 @@ impl<F: Frame> Worker<F> {
             whole: 0,
             paths: Paths::new(b ^ c),
             ip_id: (a ^ d) as u16,
+            hosts: HostGate::new(now),
             guards: None,
             tc: None,
             inner: Vec::with_capacity(BURST),
@@ -242,6 +246,7 @@ impl<F: Frame> Worker<F> {
 
     /// Runs what is due; call once a loop, also without traffic. Bounded work.
     pub fn tick<I: Io<Frame = F>>(&mut self, now: Now, io: &mut I) {
+        self.hosts.turn(now);
         if self.has_chores() {
             self.chores(io);
             self.list(io);

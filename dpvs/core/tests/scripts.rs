@@ -39,6 +39,7 @@ scripts! {
     icmp_errors
     icmp_modes
     kernel
+    kernel_flood
     lower_threshold
     max_conn
     lower_threshold_workers
@@ -79,6 +80,10 @@ scripts! {
     synproxy_limits
     synproxy_auto
     table_full
+    tc_classes
+    tc_queues
+    tc_tbf
+    tc_tbf_workers
     tcp_reset
     tcp_reuse
     tcp_stray

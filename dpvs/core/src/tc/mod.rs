@@ -358,6 +358,10 @@ impl<F: Frame> Worker<F> {
         if !queued {
             self.stats.drop(Reason::TrafficControl);
         }
+        // What waits was received; when it goes on it is counted anew.
+        if side == Side::Ingress {
+            self.stats.received += 1;
+        }
         None
     }
 
@@ -376,6 +380,9 @@ impl<F: Frame> Worker<F> {
                 out[n] = Some(frame);
                 n += 1;
             }
+        }
+        if side == Side::Ingress {
+            self.stats.received -= n as u64;
         }
         n
     }

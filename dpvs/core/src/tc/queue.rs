@@ -99,7 +99,11 @@ impl<F: Frame> Queue<F> {
             pace.rate = rate;
             // As much as a frame, or one with small frames would never let the
             // bucket get full enough for the other's large ones.
-            let least = if workers > 1 { frame } else { 0 };
+            let least = if workers > 1 {
+                frame.min(rate.burst / 4)
+            } else {
+                0
+            };
             pace.batch = rate.batch(workers).max(least);
         }
         self.tokens = Arc::clone(&qsch.tokens);

@@ -32,6 +32,7 @@ use dpvs_core::xmit::uoa::UoaMode;
 
 use super::books::{Books, Tracked};
 use super::packet::mac;
+use super::tc::Scheds;
 use super::vars::Vars;
 
 /// What a worker gave away.
@@ -54,7 +55,7 @@ pub enum Step {
 }
 
 /// All of a frame.
-fn whole(frame: &Tracked) -> Vec<u8> {
+pub(super) fn whole(frame: &Tracked) -> Vec<u8> {
     let mut bytes = vec![0; frame.total_len()];
     frame.read(0, &mut bytes);
     bytes
@@ -139,6 +140,7 @@ pub struct Lab {
     pub snap: Snapshot,
     pub(super) sets: Vec<(String, IpSet)>,
     pub(super) limits: u64,
+    pub(super) scheds: Scheds,
     routes: Vec<Route>,
     services: Vec<Service>,
     names: HashMap<DestId, String>,
@@ -237,6 +239,7 @@ impl Lab {
             },
             sets: Vec::new(),
             limits: 0,
+            scheds: Scheds::default(),
             routes: Vec::new(),
             services: Vec::new(),
             names: HashMap::new(),
@@ -367,34 +370,37 @@ impl Lab {
         if let Some(log) = &mut self.log {
             log.push(Step::In(worker, port, frames.to_vec()));
         }
-        let worker = self
-            .workers
-            .get_mut(usize::from(worker))
-            .ok_or("no such worker")?;
+        let at = usize::from(worker);
+        self.workers.get(at).ok_or("no such worker")?;
         let mut burst = empty_burst();
-        self.sink.books.open(worker.id());
+        self.sink.books.open(self.workers[at].id());
         self.sink.books.now().received += frames.len() as u64;
         for (slot, bytes) in burst.iter_mut().zip(frames) {
             *slot = Some(self.sink.books.frame(bytes));
         }
-        let (port, n, now, io) = (PortId(port), frames.len(), self.now, &mut self.sink);
-        worker.process(port, &mut burst, n, now, io);
+        let (port, mut n, now) = (PortId(port), frames.len(), self.now);
+        let since = self.sink.out.len();
+        if self.workers[at].has_tc() {
+            n = self.schedule_in(at, port, &mut burst, n);
+        }
+        self.workers[at].process(port, &mut burst, n, now, &mut self.sink);
         assert!(burst.iter().all(Option::is_none), "a burst is taken whole");
+        self.schedule_out(at, Some(port), since);
         self.events();
         Ok(())
     }
 
     /// A frame that was handed over reaches its worker.
     pub fn handed(&mut self, worker: u8, port: u16, frame: &[u8]) -> Result<(), String> {
-        let worker = self
-            .workers
-            .get_mut(usize::from(worker))
-            .ok_or("no such worker")?;
+        let at = usize::from(worker);
+        let worker = self.workers.get_mut(at).ok_or("no such worker")?;
         let mut burst = empty_burst();
         self.sink.books.open(worker.id());
         self.sink.books.now().taken += 1;
         burst[0] = Some(self.sink.books.frame(frame));
+        let since = self.sink.out.len();
         worker.process_handed(PortId(port), &mut burst, 1, self.now, &mut self.sink);
+        self.schedule_out(at, None, since);
         self.events();
         Ok(())
     }
@@ -422,9 +428,11 @@ impl Lab {
         let end = self.now.0 + micros;
         while self.now.0 < end {
             self.now.0 = (self.now.0 + 20_000).min(end);
-            for worker in &mut self.workers {
-                self.sink.books.open(worker.id());
-                worker.tick(self.now, &mut self.sink);
+            for at in 0..self.workers.len() {
+                self.sink.books.open(self.workers[at].id());
+                let since = self.sink.out.len();
+                self.workers[at].tick(self.now, &mut self.sink);
+                self.release(at, since);
             }
             self.events();
         }
@@ -681,7 +689,7 @@ impl Lab {
             ["zero"] => self.tell(|| ToWorker::Zero { dests: Vec::new() }),
             ["no-buffers", state] => self.sink.empty = on(state)?,
             ["deaf", state] => self.sink.deaf = on(state)?,
-            _ => return self.guard(words, vars),
+            _ => return Ok(self.guard(words, vars)? || self.scheduling(words, vars)?),
         }
         self.dirty = true;
         Ok(true)

@@ -16,5 +16,6 @@ pub mod lab;
 pub mod packet;
 pub mod pieces;
 pub mod run;
+pub mod tc;
 pub mod vars;
 mod wrap;

@@ -190,7 +190,7 @@ impl Run {
                     return Err(format!("it is {} behind", -ahead));
                 }
             }
-            "conns" | "dest-is" | "ports" | "stat" | "state" | "neighbour" => {
+            "conns" | "dest-is" | "ports" | "queue" | "stat" | "state" | "neighbour" => {
                 self.lab.publish();
                 return self.check(word, &words);
             }
@@ -429,6 +429,12 @@ impl Run {
                 }
                 let names = ["active", "inactive", "conns", "in", "out"];
                 pairs(&names, &sum)
+            }
+            ("queue", _) => {
+                let s = self.lab.queue(words, &self.vars)?;
+                let names = ["waiting", "bytes", "sent", "dropped"];
+                let values = [s.qlen, s.backlog, s.packets, s.drops];
+                pairs(&names, &values.map(u64::from))
             }
             ("ports", [laddr, ..]) => {
                 let laddr = self.vars.addr(laddr)?;
