@@ -10,6 +10,7 @@ mod admit;
 mod choose;
 mod conn;
 mod egress;
+mod fragment;
 mod fragments;
 pub mod frame;
 pub mod guard;

@@ -9,7 +9,7 @@ use std::net::{IpAddr, Ipv6Addr};
 
 use dpvs_wire::proto;
 
-use crate::fragments::fragment_header;
+use crate::fragment::fragment_header;
 use crate::frame::{Frame, Io, Now, PortId};
 use crate::inet::{Echo, arp, icmp, icmpv6, ndisc};
 use crate::neigh::Egress;

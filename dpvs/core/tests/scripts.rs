@@ -48,6 +48,7 @@ scripts! {
     modes
     ops
     passive_check
+    path_mtu
     persistence
     persistence_workers
     sip

@@ -53,7 +53,7 @@ pub(crate) fn six_to_four<F: Frame>(frame: &mut F, id: u16) -> Result<usize, Cro
     let total = body + 20;
     let (id, word) = match upper.fragment {
         Some(f) => {
-            let header = crate::fragments::fragment_header(data).ok_or(CrossError::NoRoom)?;
+            let header = crate::fragment::fragment_header(data).ok_or(CrossError::NoRoom)?;
             let more = if f.more { 0x2000 } else { 0 };
             (be16(data, header + 6), (f.offset / 8) | more)
         }
