@@ -2,7 +2,8 @@
 //! Tunnels are in `tunnels.rs`, SCTP in `sctp.rs`, FullNAT in `requests.rs`.
 
 use compat_tests::Result;
-use compat_tests::lab::modes::{at, echo_kind};
+use compat_tests::decap::Decap;
+use compat_tests::lab::modes::{DIRECT4, DIRECT6, LOCAL4, LOCAL6, at, echo_kind, family};
 use compat_tests::lab::{Lab, addr, end};
 use compat_tests::privilege::root_or_skip;
 use compat_tests::udp::EchoServer;
@@ -77,6 +78,70 @@ fn direct_routing_leaves_packets_alone_and_answers_pass_by() -> Result<()> {
         }
         // Packets in, and none out.
         every_service_has(lab, |t| t.0 > 0 && t.1 == 0)?;
+        lab.still_running()
+    })
+}
+
+/// One arm: client, director and servers are on one wire, and what comes in by a port
+/// leaves by it.
+#[test]
+fn every_mode_works_on_one_arm() -> Result<()> {
+    if !root_or_skip("every_mode_works_on_one_arm")? {
+        return Ok(());
+    }
+    let mut lab = Lab::with_vips("arm", 1, |conf| conf)?;
+    lab.with_logs(|lab| {
+        lab.past_the_director()?;
+        lab.local_addresses()?;
+        let _decap = Decap::start(&lab.servers[0], "eth0")?;
+        let server = &lab.servers[0];
+        for (vip, plen, rs, own, via, local) in [
+            (
+                "10.0.1.50",
+                32,
+                addr::RS4[0],
+                DIRECT4,
+                addr::INSIDE4,
+                LOCAL4,
+            ),
+            (
+                "2001:db8:2::50",
+                128,
+                addr::RS6[0],
+                DIRECT6,
+                addr::INSIDE6,
+                LOCAL6,
+            ),
+        ] {
+            let vip_plen = format!("{vip}/{plen}");
+            lab.dpip(&family(vip, &["addr", "add", &vip_plen, "dev", "dpdk1"]))?
+                .success()?;
+            let at = [at(vip, 53)?, at(rs, 53)?];
+            server.ip(&family(vip, &["addr", "add", &vip_plen, "dev", "lo"]))?;
+            let _echo = EchoServer::start(server, "rs1", &at)?;
+            for (mode, seen_from) in [("-b", local), ("-g", own), ("-i", own), ("-m", own)] {
+                // With NAT alone answers have to come back, and the server has no
+                // virtual address.
+                if mode == "-m" {
+                    server.ip(&family(vip, &["addr", "del", &vip_plen, "dev", "lo"]))?;
+                    server.ip(&family(own, &["route", "add", own, "via", via]))?;
+                }
+                let services = [
+                    ("-t", end(vip, 80), end(rs, 80)),
+                    ("-u", end(vip, 53), end(rs, 53)),
+                    (echo_kind(vip), vip.to_owned(), rs.to_owned()),
+                ];
+                for (kind, vip, rs) in &services {
+                    lab.serve(kind, vip, rs, &[mode])?;
+                }
+                lab.requests_seen_from(vip, seen_from)?;
+                lab.datagrams(vip)?;
+                assert!(lab.echo(vip, "1000")?.ok(), "{mode} {vip}");
+                for (kind, vip, _) in &services {
+                    lab.set(&["-D", kind, vip])?;
+                }
+            }
+        }
         lab.still_running()
     })
 }

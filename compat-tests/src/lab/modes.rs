@@ -132,6 +132,7 @@ impl Lab {
         client.ip(&["addr", "add", &own4, "dev", "eth1"])?;
         client.ip(&["addr", "add", &own6, "dev", "eth1", "nodad"])?;
         server.sysctl("net.ipv4.conf.all.arp_ignore", "1")?;
+        server.sysctl("net.ipv4.conf.all.arp_announce", "2")?;
         server.sysctl("net.ipv4.conf.all.rp_filter", "0")?;
         server.sysctl("net.ipv4.conf.eth0.rp_filter", "0")?;
         for (vip, own, via) in [

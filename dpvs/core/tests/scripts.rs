@@ -46,6 +46,7 @@ scripts! {
     max_conn_changes
     max_conn_workers
     modes
+    one_arm
     ops
     passive_check
     path_mtu

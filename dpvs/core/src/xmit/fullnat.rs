@@ -122,10 +122,11 @@ impl Segment {
     }
 }
 
-/// Notes what the server has sent, for the reset at expiry.
+/// Notes what the server has sent, for the reset at expiry. A SYN, as source NAT
+/// has, acknowledges nothing yet.
 #[inline(always)]
 pub(crate) fn note_server<A>(entry: &mut Entry<A>, seg: &Segment) {
-    if seg.flags & RST != 0 {
+    if seg.flags & (RST | ACK) != ACK {
         return;
     }
     let seen = entry.flags & flags::RS_SEEN != 0;
