@@ -83,9 +83,13 @@ fn pings_go_through_fullnat_by_their_identifiers() -> Result<()> {
             saved.contains(&format!("-A -1 {} ", end(addr::VIP6, 0))),
             "{saved}"
         );
-        // There is no translation of ICMP between the families.
-        let other = lab.ipvsadm(&["-a", "-q", addr::VIP4, "-r", addr::RS6[0], "-b"])?;
+        // Only FullNAT translates between the families, and only echo requests are a
+        // service.
+        let other = lab.ipvsadm(&["-a", "-q", addr::VIP4, "-r", addr::RS6[0], "-m"])?;
         assert!(!other.ok() && other.stderr.contains("family"), "{other:?}");
+        let stamp = end(addr::VIP4, 13 << 8);
+        let stamp = lab.ipvsadm(&["-A", "-q", &stamp, "-s", "rr"])?;
+        assert!(!stamp.ok(), "{stamp:?}");
         lab.still_running()
     })
 }

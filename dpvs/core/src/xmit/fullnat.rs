@@ -122,11 +122,12 @@ impl Segment {
     }
 }
 
-/// Notes what the server has sent, for the reset at expiry. A SYN, as source NAT
+/// Notes what the server has sent, for the reset at expiry. A first SYN, as source NAT
 /// has, acknowledges nothing yet.
 #[inline(always)]
 pub(crate) fn note_server<A>(entry: &mut Entry<A>, seg: &Segment) {
-    if seg.flags & (RST | ACK) != ACK {
+    let plain = seg.flags & (RST | ACK) == ACK;
+    if !plain && (seg.flags & RST != 0 || entry.flags & flags::MODE != 0) {
         return;
     }
     let seen = entry.flags & flags::RS_SEEN != 0;
