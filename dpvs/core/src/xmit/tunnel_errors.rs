@@ -11,8 +11,9 @@ use dpvs_wire::gre::Gre;
 use dpvs_wire::{eth, icmp, icmpv6, proto};
 
 use crate::conn::table::Tuple;
-use crate::frame::{Frame, Io, Now};
-use crate::inet::encap;
+use crate::frame::{BURST, Frame, Io, Now};
+use crate::inet::tunnel::Kind;
+use crate::inet::{encap, icmp as icmp4, icmpv6 as icmp6};
 use crate::neigh::Egress;
 use crate::parse::Head;
 use crate::proto::Dir;
@@ -110,11 +111,96 @@ impl<F: Frame> Worker<F> {
             }
             return Some(frame);
         };
+        let frame = if A::V6 {
+            frame
+        } else {
+            self.device_error(snap, frame, head, quote, inside)?
+        };
         if inside.v6 {
             self.tunnel_error_of::<A, u128, I>(snap, from, frame, head, inside, server, now, io)
         } else {
             self.tunnel_error_of::<A, u32, I>(snap, from, frame, head, inside, server, now, io)
         }
+    }
+
+    /// Of a tunnel device: what the error says of the MTU goes on as if a router in the
+    /// tunnel had said it. Gives the frame back if it is no such error.
+    fn device_error(
+        &mut self,
+        snap: &Snapshot,
+        mut frame: F,
+        head: &Head,
+        quote: (u8, usize),
+        inside: Inside,
+    ) -> Option<F> {
+        let (l4, end) = (usize::from(head.l4), L3 + usize::from(head.ip_len));
+        let data = &frame.data()[..end];
+        let (kind, key) = match quote.0 {
+            proto::IPIP => (Kind::Ipip, None),
+            proto::GRE => match Gre::parse(data.get(quote.1..).unwrap_or_default()) {
+                Ok(gre) => (Kind::Gre, gre.key),
+                Err(_) => return Some(frame),
+            },
+            _ => return Some(frame),
+        };
+        let mtu = u32::from(be16(data, l4 + 6));
+        let (IpAddr::V4(local), IpAddr::V4(remote)) = ({
+            let (src, dst) = u32::addrs(&data[l4 + 8 - L3..]);
+            (src.ip(), dst.ip())
+        }) else {
+            return Some(frame);
+        };
+        let port = snap.tunnels.find(kind, local, remote, key);
+        let device = port.and_then(|port| snap.ports.get(usize::from(port.0)));
+        let (Some(port), Some(device)) = (port, device) else {
+            return Some(frame);
+        };
+        if !tells_mtu(false, data, l4) || mtu == 0 {
+            return Some(frame);
+        }
+        if !icmp_is_sound::<u32>(data, l4, end) {
+            self.drop(Reason::BadChecksum);
+            return None;
+        }
+        let (least, ethertype) = if inside.v6 {
+            (1280, eth::ETHERTYPE_IPV6)
+        } else {
+            (68, eth::ETHERTYPE_IPV4)
+        };
+        let mtu = mtu.saturating_sub((inside.at - l4 - 8) as u32).max(least);
+        let sender = if inside.v6 {
+            u128::addrs(&data[inside.at - L3..]).0.ip()
+        } else {
+            u32::addrs(&data[inside.at - L3..]).0.ip()
+        };
+        let own = device.source_for(sender);
+        frame.truncate(end);
+        let done = encap::pull(&mut frame, inside.at - L3, ethertype)
+            && match own {
+                Some(IpAddr::V6(own)) => {
+                    let typ = icmpv6::PACKET_TOO_BIG;
+                    icmp6::error_in_place(&mut frame, L3, own, typ, 0, mtu, device.mtu)
+                }
+                own => {
+                    let own = match own {
+                        Some(IpAddr::V4(own)) => own,
+                        _ => local,
+                    };
+                    let (typ, code) = (icmp::UNREACHABLE, icmp::FRAG_NEEDED);
+                    !inside.v6
+                        && icmp4::error_in_place(&mut frame, L3, own, typ, code, mtu, device.mtu)
+                }
+            };
+        if !done || self.inner.len() >= BURST {
+            self.drop(Reason::Tunnel);
+            return None;
+        }
+        let data = frame.data_mut();
+        // As what comes out of the tunnel.
+        data[..12].fill(0);
+        data[12..14].copy_from_slice(&ethertype.to_be_bytes());
+        self.inner.push((port, Some(frame)));
+        None
     }
 
     /// `A` is the family of the outer packet, `B` that of the one inside.
