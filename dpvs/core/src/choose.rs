@@ -4,6 +4,7 @@
 //! when the service is not what it was. How the schedulers choose is in `sched`;
 //! what becomes of the choice in `admit`.
 
+use std::cell::Cell;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -120,14 +121,24 @@ impl<F: Frame> Worker<F> {
         };
         let (dests, limits) = (&self.dests, &self.limits);
         let (me, workers) = (self.conf.id.0, self.conf.workers);
+        let passed_over = Cell::new(None);
         let picked = state.cursor.pick(&service.dests, policy, flow, |dest| {
-            dests
-                .get(dest.id.0 as usize)
-                .map_or(Load::default(), |d| Load {
-                    overloaded: limits.overloaded(dest, d, me, workers),
-                    ..d.load()
-                })
+            let Some(d) = dests.get(dest.id.0 as usize) else {
+                return Load::default();
+            };
+            let overloaded = limits.overloaded(dest, d, me, workers);
+            if overloaded {
+                passed_over.set(Some(dest.id));
+            }
+            Load {
+                overloaded,
+                ..d.load()
+            }
         });
+        if let Some(dest) = passed_over.get() {
+            // Others may have something left of it: not for this one, but the next.
+            self.want_more(dest, io);
+        }
         match picked.and_then(|i| service.dests.get(i)) {
             Some(dest) => Ok(Chosen::of(*dest)),
             // Schedulers pass over servers at their threshold.

@@ -178,6 +178,14 @@ impl<F: Frame> Worker<F> {
         }
     }
 
+    /// A server was passed over because this worker has nothing left of it.
+    #[cold]
+    pub(crate) fn want_more<I: Io<Frame = F>>(&mut self, dest: DestId, io: &mut I) {
+        if self.conf.workers > 1 {
+            self.run_short(dest, io);
+        }
+    }
+
     /// A worker wants more of a server's connections: asks at once, and again.
     fn run_short<I: Io<Frame = F>>(&mut self, dest: DestId, io: &mut I) {
         let Some(limit) = self.limits.of.get_mut(&dest) else {
