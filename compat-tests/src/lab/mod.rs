@@ -14,6 +14,7 @@
 //! for tests of forwarding modes.
 
 pub mod modes;
+pub mod many;
 pub mod programs;
 pub mod state;
 pub mod topology;

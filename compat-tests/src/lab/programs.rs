@@ -117,6 +117,19 @@ impl Lab {
         self.addresses()
     }
 
+    /// As [`Lab::start_dpvs_with`], with two workers: the kernel's fan-out gives each a
+    /// share of the flows.
+    ///
+    /// # Errors
+    /// As [`Lab::start_dpvs`].
+    pub fn start_dpvs_twice(&mut self, edit: impl FnOnce(String) -> String) -> Result<()> {
+        write(&self.file("dpvs.conf"), &edit(two_workers()?))?;
+        let ports = PORTS.map(|port| format!("{port},qpairs=2"));
+        let ports = [&ports[0][..], &ports[1][..]];
+        self.start_dpvs_by(&self.file("dpvs.conf"), &ports, 2)?;
+        self.addresses()
+    }
+
     /// As [`Lab::start_dpvs_with`], with two workers on tap ports that bridges join to
     /// the wires: with af_packet the director's kernel puts fragments of IPv4 together
     /// before the dataplane sees them.
@@ -228,8 +241,16 @@ impl Lab {
     /// # Errors
     /// When it cannot be started.
     pub fn start_keepalived(&mut self) -> Result<()> {
+        self.start_keepalived_with(&sample("keepalived.conf")?)
+    }
+
+    /// Starts keepalived with services of the test's own.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn start_keepalived_with(&mut self, text: &str) -> Result<()> {
         let conf = self.file("keepalived.conf");
-        write(&conf, &sample("keepalived.conf")?)?;
+        write(&conf, text)?;
         let mut command = self.director.command(bins::path("keepalived")?);
         self.environment(&mut command)?;
         command.current_dir(&self.dir);

@@ -8,7 +8,8 @@
 //! of octet 1; then at least 32 bits of nonce. Knows no worker and no connection.
 //!
 //! DIFFERS: the length in a short header is read with all its bits, an address
-//! longer than a server's own matches nobody, and QUIC version 2 is QUIC, too.
+//! longer than a server's own matches nobody, QUIC version 2 is QUIC, too, and the
+//! fixed bit may be anything, as ends that agree on RFC 9287 send it.
 
 use std::net::IpAddr;
 
@@ -35,9 +36,6 @@ impl Named {
     /// From a datagram of a client.
     fn read(payload: &[u8]) -> Option<Self> {
         let first = *payload.first()?;
-        if first & 0x40 == 0 {
-            return None;
-        }
         if first & 0x80 == 0 {
             // The id's own bytes say how long it is at least.
             return Self::of(payload.get(1..)?);
@@ -225,7 +223,7 @@ mod tests {
         }
         let mut unfixed = good.clone();
         unfixed[0] &= !0x40;
-        assert_eq!(servers.find(&unfixed), None);
+        assert_eq!(servers.find(&unfixed), Some(0));
         let short = short(&id);
         for cut in 0..1 + id.len() {
             assert_eq!(servers.find(&short[..cut]), None, "{cut}");
