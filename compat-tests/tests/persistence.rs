@@ -185,7 +185,9 @@ fn one_packet(lab: &Lab) -> Result<()> {
     let mut list = Default::default();
     wait::until_true("five datagrams at each server", SOON, || {
         list = lab.listed("-u", 2002, &["--stats"])?;
-        Ok(list.values().all(|w| w.get(..2).is_some_and(|n| n == ["5", "5"])))
+        Ok(list
+            .values()
+            .all(|w| w.get(..2).is_some_and(|n| n == ["5", "5"])))
     })
     .map_err(|e| compat_tests::Error::new(format!("{e}: {list:?}")))?;
     let conns = lab.ipvsadm(&["-Lnc"])?.success()?;
@@ -259,7 +261,13 @@ fn again(stream: &mut TcpStream) -> bool {
 
 fn quiescent(lab: &Lab) -> Result<()> {
     service(lab, "-t", 2005, "-s rr", &[(SERVERS[0], "")])?;
-    service(lab, "-t", 2006, "-s rr --expire-quiescent", &[(SERVERS[0], "")])?;
+    service(
+        lab,
+        "-t",
+        2006,
+        "-s rr --expire-quiescent",
+        &[(SERVERS[0], "")],
+    )?;
     for (port, lives) in [(2005, true), (2006, false)] {
         let mut held = lab.hold(&client(0), port, 1)?;
         assert!(again(&mut held[0]), "port {port}");
@@ -286,7 +294,13 @@ fn quiescent(lab: &Lab) -> Result<()> {
 
 /// An idle connection is over after the service's time; both ends hear of it.
 fn conn_timeout(lab: &Lab) -> Result<()> {
-    service(lab, "-t", 2008, "-s rr --conn-timeout 2", &[(SERVERS[0], "")])?;
+    service(
+        lab,
+        "-t",
+        2008,
+        "-s rr --conn-timeout 2",
+        &[(SERVERS[0], "")],
+    )?;
     let mut held = lab.hold(&client(0), 2008, 1)?;
     assert!(again(&mut held[0]));
     let _ = held[0].set_read_timeout(Some(2 * SOON));

@@ -102,13 +102,24 @@ fn certificate(lab: &Lab) -> Result<(CertificateDer<'static>, PrivatePkcs8KeyDer
     let conf = "[req]\ndistinguished_name=dn\nx509_extensions=v3\nprompt=no\n[dn]\nCN=lab\n\
         [v3]\nsubjectAltName=DNS:lab\nbasicConstraints=critical,CA:FALSE\n";
     std::fs::write(path("quic.cnf"), conf).what(|| "quic.cnf")?;
-    let (cnf, pem, der, key) = (path("quic.cnf"), path("quic.pem"), path("quic.der"), path("key"));
+    let (cnf, pem, der, key) = (
+        path("quic.cnf"),
+        path("quic.pem"),
+        path("quic.der"),
+        path("key"),
+    );
     let make = "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 \
         -outform DER -config";
     let args: Vec<&str> = make.split_whitespace().collect();
-    run::must("openssl", &[&args, &[&cnf[..], "-keyout", &pem, "-out", &der][..]].concat())?;
+    run::must(
+        "openssl",
+        &[&args, &[&cnf[..], "-keyout", &pem, "-out", &der][..]].concat(),
+    )?;
     let args = ["pkcs8", "-topk8", "-nocrypt", "-outform", "DER"];
-    run::must("openssl", &[&args[..], &["-in", &pem, "-out", &key]].concat())?;
+    run::must(
+        "openssl",
+        &[&args[..], &["-in", &pem, "-out", &key]].concat(),
+    )?;
     let read = |path: &str| std::fs::read(path).what(|| path.to_owned());
     Ok((read(&der)?.into(), read(&key)?.into()))
 }
@@ -149,7 +160,9 @@ async fn roam(lab: &Lab, port: u16, roots: &RootCertStore, moves: u8) -> Result<
     let to = at(addr::VIP4, port)?;
     let conn = endpoint.connect_with(config, to, "lab");
     let conn = conn.map_err(|e| Error::new(e.to_string()))?;
-    let conn = conn.await.map_err(|e| Error::new(format!("handshake: {e}")))?;
+    let conn = conn
+        .await
+        .map_err(|e| Error::new(format!("handshake: {e}")))?;
     let mut seen = vec![asked(&conn).await?];
     for n in 1..=moves {
         // Another port, every second time another address, too.

@@ -49,18 +49,14 @@ fn services() -> String {
 }
 
 fn edit(lab: &Lab, port: u16, server: &str, how: &[&str]) -> Result<()> {
-    let (vip, server) = (
-        format!("{}:{port}", addr::VIP4),
-        format!("{server}:80"),
-    );
+    let (vip, server) = (format!("{}:{port}", addr::VIP4), format!("{server}:80"));
     lab.set(&[&["-e", "-t", &vip, "-r", &server, "-b"], how].concat())
 }
 
 /// So many for each server, give or take.
 fn about(spread: &Spread, want: &[(&str, usize)], slack: usize) {
-    let near = |(name, n): &(&str, usize)| {
-        spread.get(*name).copied().unwrap_or(0).abs_diff(*n) <= slack
-    };
+    let near =
+        |(name, n): &(&str, usize)| spread.get(*name).copied().unwrap_or(0).abs_diff(*n) <= slack;
     let all: usize = want.iter().map(|w| w.1).sum();
     assert!(
         want.iter().all(near) && spread.values().sum::<usize>() == all,

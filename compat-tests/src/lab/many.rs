@@ -191,7 +191,9 @@ impl Lab {
                 .strip_prefix("-> ")?
                 .split_whitespace()
                 .map(str::to_owned);
-            let name = words.next().filter(|w| w.starts_with(|c: char| c.is_ascii_digit()))?;
+            let name = words
+                .next()
+                .filter(|w| w.starts_with(|c: char| c.is_ascii_digit()))?;
             Some((octet(&name), words.collect()))
         };
         Ok(text.lines().filter_map(server).collect())

@@ -13,8 +13,8 @@
 //! runs; [`state`] keeps labs apart and removes what a killed run left; [`modes`] is
 //! for tests of forwarding modes.
 
-pub mod modes;
 pub mod many;
+pub mod modes;
 pub mod programs;
 pub mod state;
 pub mod topology;
