@@ -70,6 +70,10 @@ const REASONS: &[(&str, &str)] = &[
         "no-host-port",
         "Would go to the kernel, but the port has no host port",
     ),
+    (
+        "host-limit",
+        "Would go to the kernel, which was given as many as it may be",
+    ),
     ("no-route", "No route to the next hop"),
     ("not-forwarding", "Forwarding is switched off"),
     ("ttl-exceeded", "TTL or hop limit used up"),

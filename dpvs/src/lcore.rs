@@ -265,7 +265,7 @@ fn copy_to_host(
     };
     for copy in batch.frames().filter_map(|frame| pool.copy(frame)) {
         queue(copies, copy, |copies| {
-            pass(Some(ring), copies, counters, Lost::HostRingFull)
+            pass(Some(ring), copies, counters, Lost::HostRingFull);
         });
     }
 }

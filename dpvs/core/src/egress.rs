@@ -193,6 +193,7 @@ impl<F: Frame> Worker<F> {
         now: Now,
         io: &mut I,
     ) {
+        self.stats.leaves(&frame);
         match *way {
             Way::Hop(hop) => {
                 frame.data_mut()[..12].copy_from_slice(&hop.macs);
@@ -251,6 +252,7 @@ impl<F: Frame> Worker<F> {
                 let data = frame.data_mut();
                 data[..6].copy_from_slice(&mac);
                 data[6..12].copy_from_slice(&from.mac);
+                self.stats.leaves(&frame);
                 io.send(from.port, frame);
             }
         }
@@ -298,6 +300,7 @@ impl<F: Frame> Worker<F> {
             return self.drop(Reason::NoRoom);
         }
         frame.data_mut()[..bytes.len()].copy_from_slice(bytes);
+        self.stats.leaves(&frame);
         io.send(port, frame);
     }
 
@@ -387,6 +390,9 @@ impl<F: Frame> Worker<F> {
             return self.drop(Reason::IcmpLimited);
         }
         self.drop(reason);
+        if reason == Reason::TooBig {
+            self.stats.no_way(&frame, reason);
+        }
         let _ = frame.pull_up(QUOTE);
         let data = frame.data();
         let mut mac = [0; 6];

@@ -497,8 +497,8 @@ impl<F: Frame> Worker<F> {
             }
             let entry = A::entry_mut(&mut self.conns, conn);
             entry.seen = now.millis() as u32;
-            entry.count(dir, head.ip_len);
-            self.dests[entry.dest as usize].count(dir, head.ip_len.into());
+            entry.count(dir, head.octets());
+            self.dests[entry.dest as usize].count(dir, head.octets().into());
             self.stats.conn_hits += 1;
             return self.xmit_whole::<A, I>(snap, from, frame, head, conn, now, io);
         }
@@ -508,9 +508,9 @@ impl<F: Frame> Worker<F> {
         };
         let entry = A::entry_mut(&mut self.conns, conn);
         entry.seen = now.millis() as u32;
-        entry.count(dir, head.ip_len);
+        entry.count(dir, head.octets());
         let entry = *entry;
-        self.dests[entry.dest as usize].count(dir, head.ip_len.into());
+        self.dests[entry.dest as usize].count(dir, head.octets().into());
         self.stats.conn_hits += 1;
         if snap.settings.xmit_ttl && !decrement_ttl(frame.data_mut()) {
             return self.time_exceeded(snap, from, frame, now, io);

@@ -113,7 +113,7 @@ impl<F: Frame> Worker<F> {
             // DIFFERS: DPVS gives the kernel as many as the ring has room for.
             Some(p) if p.has_host && !self.hosts.lets(port, whose) => self.drop(Reason::HostLimit),
             Some(p) if p.has_host => {
-                self.stats.to_host += 1;
+                self.stats.delivered(&frame);
                 io.to_host(port, frame);
             }
             _ => self.drop(Reason::NoHostPort),

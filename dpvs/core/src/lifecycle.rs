@@ -303,6 +303,7 @@ impl<F: Frame> Worker<F> {
             match self.neighs.hops.get(hop) {
                 Some(hop) => {
                     frame.data_mut()[..12].copy_from_slice(&hop.macs);
+                    self.stats.leaves(&frame);
                     io.send(hop.port, frame);
                 }
                 None => self.output(snap, frame, dst.ip().to_canonical(), now, io),

@@ -374,6 +374,7 @@ impl<F: Frame> Worker<F> {
         self.drop(Reason::Consumed);
         if ndisc::reply_in_place(&mut frame, ns, from.mac) {
             self.stats.made += 1;
+            self.stats.leaves(&frame);
             io.send(from.port, frame);
         }
     }
@@ -421,7 +422,10 @@ impl<F: Frame> Worker<F> {
             Ok((way, _)) if on => way,
             Ok(_) => return self.drop(Reason::NotForwarding),
             // No route: the kernel may know one.
-            Err(_) => return self.give_stray(snap, from.port, frame, io),
+            Err(_) => {
+                self.stats.no_way(&frame, Reason::NoRoute);
+                return self.give_stray(snap, from.port, frame, io);
+            }
         };
         if !crate::egress::decrement_ttl(frame.data_mut()) {
             return self.time_exceeded(snap, from, frame, now, io);

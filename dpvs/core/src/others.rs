@@ -153,8 +153,8 @@ impl<F: Frame> Worker<F> {
         if answered {
             entry.flags ^= flags::EMBRYO;
         }
-        entry.count(dir, head.ip_len);
-        self.dests[entry.dest as usize].count(dir, u64::from(head.ip_len));
+        entry.count(dir, head.octets());
+        self.dests[entry.dest as usize].count(dir, u64::from(head.octets()));
         self.stats.conn_hits += 1;
         if answered {
             self.embryos.remove(&mut self.conns, conn);

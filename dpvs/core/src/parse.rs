@@ -49,7 +49,8 @@ pub(crate) struct Head {
     pub hash: u64,
     /// The connection it probably belongs to, a raw handle; 0 = unknown.
     pub conn: u32,
-    /// IPv4 addresses, raw, for `Flow4`.
+    /// IPv4 addresses, raw, for `Flow4`; of a packet that was `turned` the first is the
+    /// length it came with.
     pub src: u32,
     pub dst: u32,
     /// Ports, raw, for flows.
@@ -87,6 +88,16 @@ impl Head {
         turned: false,
         reason: Reason::Malformed,
     };
+
+    /// The length that is counted: that of the IP packet as it came.
+    #[inline]
+    pub(crate) fn octets(&self) -> u16 {
+        if self.turned {
+            self.src as u16
+        } else {
+            self.ip_len
+        }
+    }
 
     #[inline(always)]
     pub(crate) fn tuple4(&self) -> Tuple<u32> {

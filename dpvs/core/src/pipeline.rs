@@ -148,9 +148,13 @@ impl<F: Frame> Worker<F> {
 
     /// Adds up the packets of a burst that went the short way.
     fn note(&mut self, v4: Tally, v6: Tally) {
-        for (ip, tally) in [(&mut self.stats.ip4, v4), (&mut self.stats.ip6, v6)] {
+        let [edge4, edge6] = &mut self.stats.edge;
+        let (ip4, ip6) = (&mut self.stats.ip4, &mut self.stats.ip6);
+        for (ip, edge, tally) in [(ip4, edge4, v4), (ip6, edge6, v6)] {
             ip.in_pkts += tally.packets;
             ip.in_octets += tally.octets;
+            edge.out_pkts += tally.packets;
+            edge.out_octets += tally.octets;
             self.stats.conn_hits += tally.packets;
         }
     }
@@ -198,7 +202,7 @@ impl<F: Frame> Worker<F> {
                     }
                 }
             }
-            Kind::Bad => self.drop(head.reason),
+            Kind::Bad => self.stats.refused(&frame, head.reason),
             _ => self.deliver(snap, from, frame, head, now, io),
         }
     }
@@ -263,7 +267,7 @@ impl<F: Frame> Worker<F> {
                 Came::Pass
             }
             Admitted::Drop(reason) => {
-                self.drop(reason);
+                self.stats.discarded(A::V6, reason);
                 Came::Refused
             }
             Admitted::HandOver(owner) => {
@@ -417,8 +421,8 @@ impl<F: Frame> Worker<F> {
             Dir::In => dest.hop,
             Dir::Out => entry.hop,
         };
-        entry.count(dir, head.ip_len);
-        dest.count(dir, u64::from(head.ip_len));
+        entry.count(dir, head.octets());
+        dest.count(dir, u64::from(head.octets()));
         self.stats.conn_hits += 1;
         if state != entry.state {
             let (from, server) = (entry.state, DestId(entry.dest));
@@ -445,6 +449,7 @@ impl<F: Frame> Worker<F> {
                     insert_toa(&mut self.stats, &mut frame, l4, client, mtu);
                 }
                 frame.data_mut()[..12].copy_from_slice(&hop.macs);
+                self.stats.leaves(&frame);
                 io.send(hop.port, frame);
             }
             _ => self.transit_slow::<A, I>(snap, from, frame, head, conn, toa, now, io),

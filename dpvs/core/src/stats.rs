@@ -3,7 +3,9 @@
 //! Every packet that is not sent has a [`Reason`]; the reasons add up to the
 //! drops. Plain integers: one worker writes, the master asks for a copy.
 
+use crate::frame::Frame;
 use crate::proto::tcp::State;
+use crate::raw::L3;
 
 macro_rules! reasons {
     ($($(#[doc = $doc:literal])+ $name:ident = $text:literal,)*) => {
@@ -125,6 +127,11 @@ macro_rules! inet {
         #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
         pub struct InetStats { $($(#[doc = $doc])* pub $field: u64,)* }
         impl InetStats {
+            /// Both together.
+            #[must_use]
+            pub fn and(&self, other: &Self) -> Self {
+                Self { $($field: self.$field + other.$field,)* }
+            }
             /// Name and number of each, for listings.
             #[must_use]
             pub fn list(&self, v6: bool) -> Vec<(&'static str, u64)> {
@@ -147,7 +154,7 @@ inet! {
     out_pkts = "ip4-out-pkts" "ip6-out-pkts",
     /// Their bytes.
     out_octets = "ip4-out-octets" "ip6-out-octets",
-    /// With a header that cannot be, among them those of the next and of `csum_errors`.
+    /// With a header that cannot be, those of `csum_errors` among them.
     in_hdr_errors = "ip4-in-hdr-errors" "ip6-in-hdr-errors",
     /// Larger than the way's MTU.
     in_too_big_errors = "ip4-in-too-big" "ip6-in-too-big",
@@ -169,6 +176,24 @@ inet! {
     frag_fails = "ip4-frag-fails" "ip6-frag-fails",
     /// Pieces made.
     frag_creates = "ip4-frag-creates" "ip6-frag-creates",
+}
+
+impl InetStats {
+    /// What RFC 4293 has for a reason.
+    fn note(&mut self, reason: Reason) {
+        match reason {
+            Reason::Truncated => self.in_truncated_pkts += 1,
+            Reason::Malformed => self.in_hdr_errors += 1,
+            Reason::BadChecksum => {
+                self.in_hdr_errors += 1;
+                self.csum_errors += 1;
+            }
+            Reason::BadAddress => self.in_addr_errors += 1,
+            Reason::NoRoute => self.in_no_routes += 1,
+            Reason::TooBig => self.in_too_big_errors += 1,
+            _ => self.in_discards += 1,
+        }
+    }
 }
 
 /// What the SYN proxy has done.
@@ -248,10 +273,12 @@ pub struct WorkerStats {
     pub conns_evicted: u64,
     /// Connections now.
     pub conns: u64,
-    /// IPv4.
+    /// IPv4: what was received and could be read.
     pub ip4: InetStats,
     /// IPv6.
     pub ip6: InetStats,
+    /// The rest of both: what could not be read or was refused, and what was sent.
+    pub edge: [InetStats; 2],
     /// TCP segments that carried the client's address to the server.
     pub toa_ok: u64,
     /// TCP segments without room for it.
@@ -285,6 +312,7 @@ impl Default for WorkerStats {
             conns: 0,
             ip4: InetStats::default(),
             ip6: InetStats::default(),
+            edge: [InetStats::default(); 2],
             toa_ok: 0,
             toa_failed: 0,
             proxy_ok: 0,
@@ -326,9 +354,76 @@ impl WorkerStats {
             ("uoa-failed", self.uoa_failed),
         ];
         list.extend(self.synproxy.list());
-        list.extend(self.ip4.list(false));
-        list.extend(self.ip6.list(true));
+        list.extend(self.inet(false).list(false));
+        list.extend(self.inet(true).list(true));
         list
+    }
+
+    /// All that is counted of a family.
+    #[must_use]
+    pub fn inet(&self, v6: bool) -> InetStats {
+        if v6 {
+            self.ip6.and(&self.edge[1])
+        } else {
+            self.ip4.and(&self.edge[0])
+        }
+    }
+
+    /// The family of a frame, if it is IP's.
+    fn edge_of(&mut self, frame: &impl Frame) -> Option<&mut InetStats> {
+        match frame.data().get(12..14)? {
+            [0x08, 0x00] => Some(&mut self.edge[0]),
+            [0x86, 0xdd] => Some(&mut self.edge[1]),
+            _ => None,
+        }
+    }
+
+    /// Counts a frame that is sent as it is now.
+    pub(crate) fn leaves(&mut self, frame: &impl Frame) {
+        if let Some(inet) = self.edge_of(frame) {
+            inet.out_pkts += 1;
+            inet.out_octets += frame.total_len().saturating_sub(L3) as u64;
+        }
+    }
+
+    /// Counts a frame that is refused for what was read of it.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn refused(&mut self, frame: &impl Frame, reason: Reason) {
+        self.drop(reason);
+        // As Linux: who listens to others' packets has not received them.
+        if reason == Reason::OtherHost {
+            return;
+        }
+        let Some(inet) = self.edge_of(frame) else {
+            return;
+        };
+        inet.in_pkts += 1;
+        inet.in_octets += frame.total_len().saturating_sub(L3) as u64;
+        inet.note(reason);
+    }
+
+    /// Counts a sound packet that is refused.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn discarded(&mut self, v6: bool, reason: Reason) {
+        self.drop(reason);
+        self.edge[usize::from(v6)].note(reason);
+    }
+
+    /// Counts a packet that goes to the kernel.
+    pub(crate) fn delivered(&mut self, frame: &impl Frame) {
+        self.to_host += 1;
+        if let Some(inet) = self.edge_of(frame) {
+            inet.in_delivers += 1;
+        }
+    }
+
+    /// Counts a packet without a way, or too large for it.
+    pub(crate) fn no_way(&mut self, frame: &impl Frame, reason: Reason) {
+        if let Some(inet) = self.edge_of(frame) {
+            inet.note(reason);
+        }
     }
 
     /// Packets dropped for that reason.

@@ -17,10 +17,12 @@ macro_rules! scripts {
 }
 
 scripts! {
+    affinity_workers
     all_ports
     all_ports_workers
     arp
     conn_timeout
+    counters
     dr
     drain
     echo
@@ -56,6 +58,7 @@ scripts! {
     limits
     limits_workers
     lists
+    listing
     mtu_v4
     mtu_v6
     nat

@@ -138,20 +138,20 @@ impl State {
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
-            NO => "NONE",
-            I1 => "INIT1",
-            IN => "INIT",
-            CS => "C_SENT",
-            CR => "C_REPLIED",
-            CW => "C_WAIT",
-            CO => "COOKIE",
-            CE => "C_ECHOED",
-            ES => "ESTABLISHED",
-            SS => "S_SENT",
-            SR => "S_RECEIVED",
-            SA => "S_ACK_SENT",
-            RJ => "REJECTED",
-            CL => "CLOSED",
+            NO => "SCTP_NONE",
+            I1 => "SCTP_INIT1",
+            IN => "SCTP_INIT",
+            CS => "SCTP_COOKIE_SENT",
+            CR => "SCTP_COOKIE_REPLIED",
+            CW => "SCTP_COOKIE_WAIT",
+            CO => "SCTP_COOKIE",
+            CE => "SCTP_COOKIE_ECHOED",
+            ES => "SCTP_ESTABLISHED",
+            SS => "SCTP_SHUTDOWN_SENT",
+            SR => "SCTP_SHUTDOWN_RECEIVED",
+            SA => "SCTP_SHUTDOWN_ACK_SENT",
+            RJ => "SCTP_REJECTED",
+            CL => "SCTP_CLOSED",
         }
     }
 }

@@ -167,6 +167,7 @@ impl<F: Frame> Worker<F> {
                 let (l4, end) = (usize::from(head.l4), L3 + usize::from(head.ip_len));
                 let ttl = snap.settings.synproxy.ttl;
                 answer::reset::<A, F>(&mut frame, l4, end, &from.mac, ttl);
+                self.stats.leaves(&frame);
                 io.send(from.port, frame);
             }
             Step::Open(conn, offer) => {
@@ -202,6 +203,7 @@ impl<F: Frame> Worker<F> {
             now.millis() as u32,
             |tuple, seq, offer| cookies.make(tuple, seq, offer, now),
         );
+        self.stats.leaves(&frame);
         io.send(from.port, frame);
     }
 
@@ -451,6 +453,7 @@ impl<F: Frame> Worker<F> {
             // DIFFERS: DPVS passes it to the client.
             let ttl = snap.settings.synproxy.ttl;
             answer::reset::<A, F>(&mut frame, l4, end, &from.mac, ttl);
+            self.stats.leaves(&frame);
             io.send(from.port, frame);
             return None;
         }

@@ -271,6 +271,7 @@ impl<F: Frame> Worker<F> {
             l4: l4 as u16,
             ip_len,
             turned: true,
+            src: head.ip_len.into(),
             ..*head
         }))
     }

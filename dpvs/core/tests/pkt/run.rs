@@ -190,7 +190,8 @@ impl Run {
                     return Err(format!("it is {} behind", -ahead));
                 }
             }
-            "conns" | "dest-is" | "ports" | "queue" | "stat" | "state" | "neighbour" => {
+            "conns" | "dest-is" | "ports" | "queue" | "stat" | "state" | "neighbour" | "inet"
+            | "listed" => {
                 self.lab.publish();
                 return self.check(word, &words);
             }
@@ -424,10 +425,22 @@ impl Run {
                         d.conns,
                         d.in_pkts,
                         d.out_pkts,
+                        d.in_bytes,
+                        d.out_bytes,
+                        u64::from(d.persistent),
                     ];
                     sum.iter_mut().zip(now).for_each(|(s, n)| *s += n);
                 }
-                let names = ["active", "inactive", "conns", "in", "out"];
+                let names = [
+                    "active",
+                    "inactive",
+                    "conns",
+                    "in",
+                    "out",
+                    "in-bytes",
+                    "out-bytes",
+                    "persistent",
+                ];
                 pairs(&names, &sum)
             }
             ("queue", _) => {
@@ -435,6 +448,46 @@ impl Run {
                 let names = ["waiting", "bytes", "sent", "dropped"];
                 let values = [s.qlen, s.backlog, s.packets, s.drops];
                 pairs(&names, &values.map(u64::from))
+            }
+            ("inet", [family, ..]) => {
+                let v6 = *family == "6";
+                let mut found: Vec<(String, u64)> = Vec::new();
+                for worker in &self.lab.workers {
+                    for (name, n) in worker.stats().inet(v6).list(v6) {
+                        let name = name.get(4..).unwrap_or_default();
+                        match found.iter_mut().find(|(k, _)| k == name) {
+                            Some((_, sum)) => *sum += n,
+                            None => found.push((name.to_owned(), n)),
+                        }
+                    }
+                }
+                found.into_iter().map(|(k, n)| (k, n.to_string())).collect()
+            }
+            ("listed", [client, rest @ ..]) => {
+                let client = self.vars.endpoint(client)?;
+                let query = Query::Conns {
+                    cursor: 0,
+                    max: 1000,
+                };
+                let mut conns = Vec::new();
+                for reply in self.lab.query(&query) {
+                    if let Reply::Conns { conns: some, .. } = reply {
+                        conns.extend(some.into_iter().filter(|c| c.client == client));
+                    }
+                }
+                let c = conns.first().ok_or("no such connection")?;
+                let [state, timeout, vip, laddr, dest] = *rest else {
+                    return Err("`listed CLIENT STATE TIMEOUT VIP LOCAL SERVER`".into());
+                };
+                let c = *c;
+                self.same("state", state, c.state)?;
+                self.same("time-out", timeout, &c.timeout.to_string())?;
+                for (want, got) in [(vip, c.vip), (laddr, c.laddr), (dest, c.dest)] {
+                    if self.vars.endpoint(want)? != got {
+                        return Err(format!("instead of {want} listed is {got:?}"));
+                    }
+                }
+                return Ok(());
             }
             ("ports", [laddr, ..]) => {
                 let laddr = self.vars.addr(laddr)?;

@@ -72,7 +72,7 @@ wire_struct! {
         0 af: Af,
         /// Address.
         4 addr: Ip16,
-        /// Always 0.
+        /// Times no port was free (the C daemon: always 0).
         24 nport_conflict: u64,
         /// Connections.
         32 nconns: u32,
@@ -131,7 +131,7 @@ wire_struct! {
         0 af: Af,
         /// Connections.
         4 conns: u32,
-        /// Always 0.
+        /// Times no port was free (the C daemon: always 0).
         8 nport_conflict: u64,
         /// Address.
         16 addr: Ip16,

@@ -5,6 +5,8 @@
 //! half-done listing for all clients; here the byte numbers one of 255
 //! (`master/listings.rs`).
 
+use std::net::{IpAddr, Ipv4Addr};
+
 use dpvs_core::message::{ConnInfo, ConnTuple, Listing, Query, Reply};
 use dpvs_ctl::msg::{ConnEntry, ConnReq, conn_get};
 use dpvs_ctl::{Af, Be16, Ip16, Name};
@@ -16,14 +18,21 @@ use crate::master::listings::body;
 
 /// A connection as the control socket has it.
 pub(in crate::master) fn listed(c: &ConnInfo, lcore: u8) -> ConnEntry {
-    let slot = |(ip, _): (std::net::IpAddr, u16)| Ip16::from_ip(ip);
+    let slot = |(ip, _): (IpAddr, u16)| Ip16::from_ip(ip);
+    // The server and the local address are listed in one family.
+    let laddr = match (c.laddr.0, c.dest.0) {
+        (IpAddr::V4(v4), IpAddr::V6(_)) => IpAddr::V6(v4.to_ipv6_mapped()),
+        // Through a tunnel with IPv4 outside: there is no local address.
+        (IpAddr::V6(_), IpAddr::V4(_)) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+        (same, _) => same,
+    };
     ConnEntry {
         in_af: Af::of(c.vip.0).as_u16(),
         out_af: Af::of(c.dest.0).as_u16(),
         proto: c.proto.into(),
         caddr: slot(c.client),
         vaddr: slot(c.vip),
-        laddr: slot(c.laddr),
+        laddr: Ip16::from_ip(laddr),
         daddr: slot(c.dest),
         cport: Be16::new(c.client.1),
         vport: Be16::new(c.vip.1),

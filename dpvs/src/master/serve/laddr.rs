@@ -24,16 +24,30 @@ fn key(known: &Services, s: &Service) -> Result<ServiceKey> {
     }
 }
 
-/// Connections by local address, summed over the answers.
-fn conns(parts: Vec<Part>) -> HashMap<IpAddr, u32> {
-    let mut sums: HashMap<IpAddr, u32> = HashMap::new();
+/// Connections of a local address, and how often it had no port free. DIFFERS: those of
+/// all services that share it, where DPVS has each service's own, and never counts the
+/// second.
+#[derive(Clone, Copy, Default)]
+struct Use {
+    conns: u32,
+    misses: u64,
+}
+
+fn used(uses: &HashMap<IpAddr, Use>, addr: IpAddr) -> Use {
+    uses.get(&addr).copied().unwrap_or_default()
+}
+
+/// Use by local address, summed over the answers.
+fn usage(parts: Vec<Part>) -> HashMap<IpAddr, Use> {
+    let mut sums: HashMap<IpAddr, Use> = HashMap::new();
     for part in parts {
         let Reply::Laddrs(uses) = part.reply else {
             continue;
         };
         for used in uses {
             let sum = sums.entry(used.addr).or_default();
-            *sum = sum.saturating_add(used.conns);
+            sum.conns = sum.conns.saturating_add(used.conns);
+            sum.misses += u64::from(used.miss);
         }
     }
     sums
@@ -96,14 +110,14 @@ impl Master {
             nladdrs: i32::try_from(laddrs.len()).unwrap_or(i32::MAX),
             ..t
         };
-        Ok(self.gather_laddrs(view, move |conns| {
+        Ok(self.gather_laddrs(view, move |uses| {
             let list: Vec<LaddrEntry> = laddrs
                 .iter()
                 .map(|l| LaddrEntry {
                     af: Af::of(l.addr),
                     addr: Ip16::from_ip(l.addr),
-                    nport_conflict: 0,
-                    nconns: conns.get(&l.addr).copied().unwrap_or(0),
+                    nport_conflict: used(&uses, l.addr).misses,
+                    nconns: used(&uses, l.addr).conns,
                 })
                 .collect();
             let mut out = head.encode();
@@ -115,7 +129,7 @@ impl Master {
     fn gather_laddrs(
         &self,
         view: Option<WorkerId>,
-        finish: impl FnOnce(HashMap<IpAddr, u32>) -> Vec<u8> + 'static,
+        finish: impl FnOnce(HashMap<IpAddr, Use>) -> Vec<u8> + 'static,
     ) -> Answer {
         Answer::Gather(Gather {
             questions: self
@@ -123,7 +137,7 @@ impl Master {
                 .into_iter()
                 .map(|w| (w, Query::Laddrs))
                 .collect(),
-            finish: Box::new(move |parts| Ok(finish(conns(parts)))),
+            finish: Box::new(move |parts| Ok(finish(usage(parts)))),
         })
     }
 
@@ -144,13 +158,13 @@ impl Master {
             count: u32::try_from(laddrs.len()).unwrap_or(u32::MAX),
             ..f
         };
-        Ok(self.gather_laddrs(None, move |conns| {
+        Ok(self.gather_laddrs(None, move |uses| {
             let list: Vec<LaddrDetail> = laddrs
                 .iter()
                 .map(|(l, ifname)| LaddrDetail {
                     af: Af::of(l.addr),
-                    conns: conns.get(&l.addr).copied().unwrap_or(0),
-                    nport_conflict: 0,
+                    conns: used(&uses, l.addr).conns,
+                    nport_conflict: used(&uses, l.addr).misses,
                     addr: Ip16::from_ip(l.addr),
                     ifname: Name::truncated(ifname),
                 })

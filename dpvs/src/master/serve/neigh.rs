@@ -96,7 +96,7 @@ impl Master {
                         continue;
                     };
                     let cid = cids.get(usize::from(part.worker.0)).copied().unwrap_or(0);
-                    let one = inet(&counters.ip6);
+                    let one = inet(&counters.inet(true));
                     add(&mut out.total, &one);
                     if let Some(slot) = out.lcores.get_mut(usize::from(cid)) {
                         *slot = one;

@@ -290,6 +290,9 @@ impl Master {
                 .ok_or(Fault::Invalid("no such service"))?;
             entry.dest_ids()
         };
+        for dest in &dests {
+            self.rates.forget(*dest);
+        }
         for piece in dests.chunks(DESTS_A_QUESTION) {
             self.workers.broadcast(|_| ToWorker::Zero {
                 dests: piece.to_vec(),
