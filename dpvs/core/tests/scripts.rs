@@ -79,6 +79,7 @@ scripts! {
     snat_sctp
     snat_workers
     synproxy
+    synproxy_client
     synproxy_server
     synproxy_reuse
     synproxy_options
