@@ -26,7 +26,7 @@ const FAR6: (&str, &str) = ("2001:db8:77::9", "2001:db8:77::1");
 
 /// A lab in which the hosts inside have the director as their gateway.
 fn lab(test: &str) -> Result<Lab> {
-    lab_by(test, Lab::start_dpvs)
+    lab_by(test, |lab| lab.start_dpvs_with(|conf| conf))
 }
 
 fn lab_by(test: &str, start: impl FnOnce(&mut Lab) -> Result<()>) -> Result<Lab> {
@@ -360,14 +360,16 @@ fn sctp_of_hosts_inside_and_resets_of_silent_connections() -> Result<()> {
         for host in [addr::CLIENT4, addr::CLIENT6] {
             let at: SocketAddr = end(host, 5500).parse().what(|| host)?;
             let listener = world.enter(|| TcpListener::bind(at).what(|| "listener"))?;
-            let inside = lab.servers[0].enter(|| {
-                let stream = TcpStream::connect_timeout(&at, SOON).what(|| "connect")?;
-                stream.set_read_timeout(Some(SOON)).what(|| "time-out")?;
-                Ok(stream)
-            })?;
-            let (outside, _) = listener.accept().what(|| "accept")?;
-            outside.set_read_timeout(Some(SOON)).what(|| "time-out")?;
-            for mut end in [&inside, &outside] {
+            let mut ends = Vec::new();
+            for _ in 0..4 {
+                ends.push(
+                    lab.servers[0]
+                        .enter(|| TcpStream::connect_timeout(&at, SOON).what(|| "connect"))?,
+                );
+                ends.push(listener.accept().what(|| "accept")?.0);
+            }
+            for mut end in &ends {
+                end.set_read_timeout(Some(SOON)).what(|| "time-out")?;
                 let read = std::io::Read::read(&mut end, &mut [0]);
                 let kind = read.map_err(|e| e.kind());
                 assert_eq!(kind, Err(std::io::ErrorKind::ConnectionReset), "{host}");
