@@ -86,6 +86,7 @@ impl Look {
         self.ends = Some((Ipv6Addr::from(src).into(), Ipv6Addr::from(dst).into()));
         let upper = dpvs_wire::ipv6::walk(self.proto, data.get(at + 40..)?).ok()?;
         self.proto = upper.protocol;
+        // Counted from the IP header.
         upper.fragment.is_none().then_some(at + upper.offset)
     }
 

@@ -60,6 +60,32 @@ fn worker(me: u8, workers: u8, egress: Vec<Qsch>) -> Worker<HeapFrame> {
     worker
 }
 
+/// Ports are where they are in IPv6 packets, too, also behind extension headers and
+/// in tagged frames.
+#[test]
+fn classifiers_see_the_ports_of_ipv6() {
+    for tagged in [false, true] {
+        for extended in [false, true] {
+            let mut bytes = vec![0; 12];
+            if tagged {
+                bytes.extend([0x81, 0, 0, 100]);
+            }
+            bytes.extend([0x86, 0xdd, 0x60, 0, 0, 0, 0, 24]);
+            bytes.extend([if extended { 60 } else { 17 }, 64]);
+            bytes.extend([7; 32]);
+            if extended {
+                bytes.extend([17, 0, 1, 4, 0, 0, 0, 0]);
+            }
+            bytes.extend([0x30, 0x39, 0, 53, 0, 16, 0, 0]);
+            bytes.extend([0; 60]);
+            let look = Look::of(&HeapFrame::new(&bytes));
+            let packet = look.packet(None).unwrap();
+            let found = (packet.proto, packet.sport, packet.dport);
+            assert_eq!(found, (17, 12_345, 53), "{tagged} {extended}");
+        }
+    }
+}
+
 /// A UDP frame of that length, with a type of service and a destination port.
 fn frame(len: usize, tos: u8, port: u16) -> HeapFrame {
     let mut bytes = vec![0; len];
