@@ -49,6 +49,8 @@ impl Hop {
 const MAX_INTERNED: usize = 65_536;
 /// Most neighbours.
 const MAX_NEIGHBOURS: usize = 65_536;
+/// Most packets that wait for neighbours, of all together.
+const WAITING: usize = 8192;
 /// Neighbours looked at to find one that gives way.
 const LOOKS: usize = 64;
 /// A hop's number is its place and, in the low bits, its generation. 17 bits for
@@ -254,6 +256,8 @@ pub(crate) struct Neighbours<F> {
     hand: usize,
     /// Packets that waited for one that gave way, not yet counted.
     lost: usize,
+    /// Packets that wait now.
+    waiting: usize,
 }
 
 /// What became of a packet that was queued.
@@ -277,6 +281,7 @@ impl<F> Default for Neighbours<F> {
             cursor: 0,
             hand: 0,
             lost: 0,
+            waiting: 0,
         }
     }
 }
@@ -356,10 +361,13 @@ impl<F> Neighbours<F> {
             neigh.src = src;
         }
         // DPVS drops only when more than the limit wait already.
-        if neigh.queue.len() > limit {
+        // DIFFERS: and however many neighbours there are, so that whoever sends to
+        // all addresses of a link does not get all buffers.
+        if neigh.queue.len() > limit || self.waiting >= WAITING {
             return Queued::Dropped;
         }
         neigh.queue.push_back(frame);
+        self.waiting += 1;
         if neigh.state == NeighState::None {
             neigh.state = NeighState::Send;
             neigh.until = now_ms + SEND_SECS * 1000;
@@ -476,7 +484,9 @@ impl<F> Neighbours<F> {
             now_ms + u64::from(reachable_secs.max(1)) * 1000
         };
         neigh.ask = u64::MAX;
-        (std::mem::take(&mut neigh.queue), news)
+        let out = std::mem::take(&mut neigh.queue);
+        self.waiting -= out.len();
+        (out, news)
     }
 
     /// True if there is such a neighbour, resolved or not.
@@ -505,6 +515,7 @@ impl<F> Neighbours<F> {
         self.hops.remove(neigh.hop);
         self.used -= 1;
         self.free.push(i as u32);
+        self.waiting -= neigh.queue.len();
         neigh.queue.len()
     }
 

@@ -181,3 +181,33 @@ fn permanent_stays_and_wins() {
     assert_eq!(n.forget(PortId(0), addr()), 0);
     assert!(n.list().is_empty());
 }
+
+/// Somebody who sends to everybody on a link takes a bounded part of the packet
+/// pool, and those who are there get their packets.
+#[test]
+fn all_queues_together_are_bounded() {
+    let mut n = Neighbours::<u32>::default();
+    let host = |i: u32| IpAddr::V4((0x0a00_0000 + i).into());
+    let mut dropped = 0;
+    for i in 0..100_000 {
+        let queued = n.queue(PortId(0), host(i % 2000), None, i, 128, 0);
+        dropped += usize::from(queued == Queued::Dropped);
+    }
+    let waiting = |n: &Neighbours<u32>| n.list().iter().map(|i| i.queued as usize).sum::<usize>();
+    assert_eq!(waiting(&n), WAITING);
+    assert_eq!(dropped, 100_000 - WAITING);
+    // What leaves, or is given up, makes room.
+    let (out, _) = n.learn(EGRESS, host(7), [9; 6], false, 60, 10);
+    assert!(!out.is_empty());
+    n.forget(PortId(0), host(8));
+    let mut given_up = 0;
+    for _ in 0..200 {
+        given_up += n.tick(10_000).1;
+    }
+    assert!(given_up > 0 && waiting(&n) == 0, "{given_up}");
+    for i in 0..WAITING as u32 {
+        let queued = n.queue(PortId(0), host(i % 2000), None, i, 128, 20_000);
+        assert_ne!(queued, Queued::Dropped);
+    }
+    assert_eq!(waiting(&n), WAITING);
+}
