@@ -250,7 +250,7 @@ impl<F: Frame> Worker<F> {
             } else {
                 0
             };
-            let told = mtu_for_client(false, (way.mtu() - growth).into(), grows);
+            let told = mtu_for_client(false, way.mtu().saturating_sub(growth).into(), grows);
             return Some(Err(Told::TooBig(told as u16)));
         }
         let l4 = match cross::four_to_six(frame) {
