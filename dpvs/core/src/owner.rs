@@ -117,10 +117,11 @@ impl<F: Frame> Worker<F> {
         io.hand_over(owner, from.port, frame);
     }
 
-    /// An ICMP error about a connection this worker does not have; `tuple` is
-    /// the connection's packet that would come in where the quoted one went out.
-    /// Gives the frame back if it can be nobody else's.
-    pub(crate) fn error_elsewhere<A: Net, I: Io<Frame = F>>(
+    /// An ICMP error of family `E` about a connection of family `A` that this
+    /// worker does not have; `tuple` is the connection's packet that would come in
+    /// where the quoted one went out. Gives the frame back if it can be nobody
+    /// else's.
+    pub(crate) fn error_elsewhere<E: Net, A: Net, I: Io<Frame = F>>(
         &mut self,
         snap: &Snapshot,
         from: &Egress,
@@ -139,7 +140,7 @@ impl<F: Frame> Worker<F> {
             .meets_elsewhere(snap, tuple)
             .or_else(|| self.owner_elsewhere(snap, tuple));
         if let Some(owner) = owner {
-            self.hand_over::<A, I>(owner, from, frame, head, io);
+            self.hand_over::<E, I>(owner, from, frame, head, io);
             return None;
         }
         let key = ServiceKey {
@@ -163,7 +164,7 @@ impl<F: Frame> Worker<F> {
                 let owner = nic.owner(tuple.proto, tuple.src.ip(), key.addr, ports);
                 match owner.filter(|owner| *owner != self.conf.id) {
                     Some(owner) => {
-                        self.hand_over::<A, I>(owner, from, frame, head, io);
+                        self.hand_over::<E, I>(owner, from, frame, head, io);
                         None
                     }
                     None => Some(frame),

@@ -225,7 +225,7 @@ impl<F: Frame> Worker<F> {
                 let quote = (quote.proto, quote.l4);
                 frame = self.tunnel_error::<A, I>(snap, from, frame, head, quote, now, io)?;
             }
-            return self.error_elsewhere::<A, I>(snap, from, frame, head, &tuple, now, io);
+            return self.error_elsewhere::<A, A, I>(snap, from, frame, head, &tuple, now, io);
         };
         if icmp_sum::<A>(data, l4, end) != 0 {
             self.drop(Reason::BadChecksum);

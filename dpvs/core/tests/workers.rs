@@ -10,7 +10,9 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use dpvs_core::frame::{HeapFrame, PortId, WorkerId, empty_burst};
+use dpvs_core::message::{FromWorker, LimitWord, PeerMessage, ToWorker};
 use dpvs_core::rss::{DEFAULT_KEY, Hashed, Nic, Returns, Toeplitz};
+use dpvs_core::service::DestId;
 use dpvs_core::snapshot::Snapshot;
 use support::{Bench, CLIENT_MAC, MAC0, MAC1, Packet, RS_MAC, ip, service, snapshot, tcp, udp};
 
@@ -348,6 +350,96 @@ fn icmp_errors_find_their_worker() {
             assert!(c.handed > 0);
         }
     }
+}
+
+/// A router's error about an IPv6 packet in an IPv4 tunnel is an IPv4 packet: it is
+/// handed over, and counted, as such.
+#[test]
+fn errors_about_tunnels_are_counted_in_their_own_family() {
+    let workers = 4;
+    let vip = VIPS[1];
+    let wires = [OTHER_KEY, DEFAULT_KEY].map(|key| Wire::new(&key, true, workers));
+    // Clients come by the same port as errors do.
+    let nics = vec![None, Some(wires[1].told(workers, &DEFAULT_KEY))];
+    let mut tunnelled = service(17, vip, 53, 1, 53);
+    let mut dests = tunnelled.dests.to_vec();
+    dests[0].addr = ip("10.0.1.11");
+    dests[0].mode = dpvs_core::service::FwdMode::Tunnel;
+    tunnelled.dests = dests.into();
+    let mut snap = snapshot(vec![tunnelled]);
+    snap.returns = Returns::new(nics, HashMap::new());
+    let mut c = Cluster::new(&snap, wires, workers);
+    for i in 0..16u16 {
+        let (host, port) = client(vip, i);
+        let wrapped = c.one(
+            1,
+            &udp((&host, port), (vip, 53), b"query").from_rs().bytes(),
+        );
+        assert_eq!((wrapped[23], wrapped[34] >> 4), (41, 6));
+        let quote = &wrapped[14..14 + 20 + 48];
+        let mut header = vec![0x45, 0, 0, 0, 0, 1, 0, 0, 60, 1, 0, 0, 10, 9, 9, i as u8];
+        header.extend(&quote[12..16]);
+        header[3] = (28 + quote.len()) as u8;
+        let sum_of = !sum(&header);
+        header[10..12].copy_from_slice(&sum_of.to_be_bytes());
+        let mut icmp = [&[3, 4, 0, 0, 0, 0, 5, 0x78], quote].concat();
+        let sum_of = !sum(&icmp);
+        icmp[2..4].copy_from_slice(&sum_of.to_be_bytes());
+        let error = [&MAC1[..], &RS_MAC, &[8, 0], &header, &icmp].concat();
+        let told = c.one(1, &error);
+        assert_eq!((&told[12..14], told[54]), (&[0x86, 0xdd][..], 2));
+    }
+    assert!(c.handed > 0);
+    let count = |f: fn(&dpvs_core::stats::WorkerStats) -> u64| -> u64 {
+        c.workers.iter().map(|b| f(b.worker.stats())).sum()
+    };
+    assert_eq!(
+        (count(|s| s.ip4.in_pkts), count(|s| s.ip6.in_pkts)),
+        (16, 16)
+    );
+}
+
+/// A worker that asks for connections of a server that has just gone takes nothing
+/// away from the next server with its number.
+#[test]
+fn late_words_about_a_server_do_not_reach_its_successor() {
+    let with_server = |uid| {
+        let mut limited = service(17, VIPS[0], 53, 1, 53);
+        let mut dests = limited.dests.to_vec();
+        dests[0].max_conn = 12;
+        limited.dests = dests.into();
+        limited.uid = uid;
+        snapshot(vec![limited])
+    };
+    let mut b = Bench::with_workers(with_server(1), 0, 2);
+    b.burst(0, &[&udp(("198.51.100.7", 1), (VIPS[0], 53), b"").bytes()]);
+    b.pass(400_000);
+    let mut none = b.snap.clone();
+    let key = none.services.iter().next().unwrap().key;
+    none.services.remove(&key);
+    none.epoch += 1;
+    b.handle(ToWorker::Install {
+        snapshot: Arc::new(none.clone()),
+        removed: vec![DestId(0)],
+    });
+    b.snap = none;
+    let gone = |e: &FromWorker| matches!(e, FromWorker::DestDrained { .. });
+    assert!(b.io.events.iter().any(gone));
+    b.handle(ToWorker::Peer(PeerMessage::Limit {
+        from: WorkerId(1),
+        service: key,
+        dest: DestId(0),
+        word: LimitWord::Ask,
+    }));
+    b.install(with_server(2));
+    let flows: Vec<_> = (1..=8)
+        .map(|port| udp(("198.51.100.7", port), (VIPS[0], 53), b"").bytes())
+        .collect();
+    let mut passed = 0;
+    for flow in &flows {
+        passed += b.burst(0, &[flow]).len();
+    }
+    assert_eq!(passed, 6, "half of twelve");
 }
 
 /// Errors whose owner cannot be told are copied, but not without limit.

@@ -235,7 +235,7 @@ impl<F: Frame> Worker<F> {
         let hash = B::hash(&self.conns, &tuple);
         self.conns.settle();
         let Some(conn) = self.conns.find(hash, &tuple) else {
-            return self.error_elsewhere::<B, I>(snap, from, frame, head, &tuple, now, io);
+            return self.error_elsewhere::<A, B, I>(snap, from, frame, head, &tuple, now, io);
         };
         let entry = B::entry(&self.conns, conn);
         if conn.dir() != Dir::In || entry.mode() != FwdMode::Tunnel || entry.outer().0 != server {
