@@ -43,7 +43,8 @@ pub enum Way {
     Hand(u8, u16),
 }
 
-/// What was done to a director, for doing it again.
+/// What was done to a director, for doing it again (by the fuzz target `modes`).
+#[allow(dead_code)]
 #[derive(Clone, Debug)]
 pub enum Step {
     /// A line of configuration.
@@ -461,6 +462,18 @@ impl Lab {
         self.workers
             .iter()
             .try_for_each(|w| self.sink.books.balance(w.id(), w.stats()))
+    }
+
+    /// The services of the configuration.
+    #[allow(dead_code)]
+    pub fn services(&self) -> Vec<Service> {
+        self.services.clone()
+    }
+
+    /// How many sets there are.
+    #[allow(dead_code)]
+    pub fn sets_len(&self) -> usize {
+        self.sets.len()
     }
 
     pub fn drops(&self, reason: Reason) -> u64 {
