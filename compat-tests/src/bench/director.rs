@@ -238,22 +238,39 @@ impl Director {
     /// # Errors
     /// When a tool fails.
     pub fn prepare(&mut self, traffic: Traffic) -> Result<()> {
+        self.prepare_on(traffic, ["dpdk0", "dpdk1"])
+    }
+
+    /// The same on VLAN devices of the two ports, made here.
+    ///
+    /// # Errors
+    /// When a tool fails.
+    pub fn prepare_tagged(&mut self, traffic: Traffic, ids: [u16; 2]) -> Result<()> {
+        self.wait()?;
+        let [outside, inside] = ids;
+        self.dpip(&format!("vlan add link dpdk0 id {outside}"))?;
+        self.dpip(&format!("vlan add link dpdk1 id {inside}"))?;
+        let devices = [format!("dpdk0.{outside}"), format!("dpdk1.{inside}")];
+        self.prepare_on(traffic, [&devices[0], &devices[1]])
+    }
+
+    fn prepare_on(&mut self, traffic: Traffic, [outside, inside]: [&str; 2]) -> Result<()> {
         self.wait()?;
         self.favoured = self.worker.favour();
         let vip = traffic.vip();
         let length = if traffic.v6 { 128 } else { 32 };
-        self.dpip(&format!("addr add {vip}/{length} dev dpdk0"))?;
-        self.dpip(&format!("addr add {} dev dpdk1", traffic.inside()))?;
+        self.dpip(&format!("addr add {vip}/{length} dev {outside}"))?;
+        self.dpip(&format!("addr add {} dev {inside}", traffic.inside()))?;
         for i in 0..SERVERS {
             let server = traffic.server(i);
             self.dpip(&format!(
-                "neigh add {server} lladdr 02:00:00:00:02:{i:02x} dev dpdk1"
+                "neigh add {server} lladdr 02:00:00:00:02:{i:02x} dev {inside}"
             ))?;
         }
         let service = service(traffic);
         self.ipvsadm(&format!("-A {service} -s wrr"))?;
         let lines: String = (0..SERVERS)
-            .map(|i| format!("-P {service} -z {} -F dpdk1\n", traffic.laddr(i)))
+            .map(|i| format!("-P {service} -z {} -F {inside}\n", traffic.laddr(i)))
             .collect();
         self.ipvsadm_with("-R", &lines, run::LIMIT).map(drop)
     }

@@ -51,7 +51,12 @@ enum Kind {
     Toa,
     /// Packets of clients and servers.
     Both,
+    /// The clients' packets, tagged, by VLAN devices on both ports.
+    Vlan,
 }
+
+/// Ids of the VLAN devices, outside and inside.
+const VLANS: [u16; 2] = [100, 200];
 
 /// Measures and prints every row; false when a target was missed.
 ///
@@ -100,6 +105,15 @@ pub fn run(options: &Options) -> Result<bool> {
     ] {
         if options.wants(name) {
             report.add(&measure(options, tcp, kind, flows, name)?)?;
+        }
+    }
+    let udp = Traffic {
+        proto: Proto::Udp,
+        v6: false,
+    };
+    for (name, flows) in [("udp4-vlan-1k", 1_000), ("udp4-vlan-100k", 100_000)] {
+        if options.wants(name) {
+            report.add(&measure(options, udp, Kind::Vlan, flows, name)?)?;
         }
     }
     Ok(report.end())
@@ -178,6 +192,7 @@ fn measure(
         .with("sent_share", Spread::of(sent))
         .with("toa", kind == Kind::Toa)
         .with("both_directions", kind == Kind::Both)
+        .with("vlan", kind == Kind::Vlan)
         .with("memory", memory.name())
         .with("realtime", realtime))
 }
@@ -188,9 +203,10 @@ fn prepare(traffic: Traffic, kind: Kind, flows: usize) -> Result<Files> {
     let file = dir.path().join("clients.pcap");
     let packet = match kind {
         Kind::Toa => Packet::FirstData,
-        Kind::Clients | Kind::Both => Packet::Data,
+        Kind::Clients | Kind::Both | Kind::Vlan => Packet::Data,
     };
-    let frames = traffic.write(&file, pcap::mac(0), packet, flows, &[])?;
+    let tag = (kind == Kind::Vlan).then_some(VLANS[0]);
+    let frames = traffic.write_tagged(&file, pcap::mac(0), packet, flows, &[], tag)?;
     Ok(Files {
         dir,
         ports: vec![Port::Replay(file), Port::Sink],
@@ -239,7 +255,11 @@ fn open(
     };
     if traffic.proto == Proto::Udp {
         let mut director = Director::start(&setting, director::CONNS, &Ways::default())?;
-        director.prepare(traffic)?;
+        if kind == Kind::Vlan {
+            director.prepare_tagged(traffic, VLANS)?;
+        } else {
+            director.prepare(traffic)?;
+        }
         director.go(traffic)?;
         director.warm_up(files.frames)?;
         return Ok(director);
@@ -271,7 +291,7 @@ fn open(
     };
     send(Packet::First, &[])?;
     match kind {
-        Kind::Clients => {}
+        Kind::Clients | Kind::Vlan => {}
         Kind::Both => send(Packet::SynAck, &files.chosen)?,
         Kind::Toa => send(Packet::SynAck, &director.chosen(traffic, flows)?)?,
     }

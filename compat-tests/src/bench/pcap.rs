@@ -202,6 +202,22 @@ impl Traffic {
         flows: usize,
         chosen: &[Chosen],
     ) -> Result<usize> {
+        self.write_tagged(path, to, packet, flows, chosen, None)
+    }
+
+    /// As [`Traffic::write`], every frame with this tag of 802.1Q.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn write_tagged(
+        self,
+        path: &Path,
+        to: Mac,
+        packet: Packet,
+        flows: usize,
+        chosen: &[Chosen],
+        tag: Option<u16>,
+    ) -> Result<usize> {
         let what = || format!("writing {}", path.display());
         let mut order: Vec<u32> = (0..u32::try_from(flows).what(what)?).collect();
         shuffle(&mut order);
@@ -211,7 +227,10 @@ impl Traffic {
         while frames < FRAMES_MIN || frames < flows {
             for &flow in &order {
                 let chosen = chosen.get(flow as usize);
-                let frame = self.frame(to, flow, packet, chosen);
+                let mut frame = self.frame(to, flow, packet, chosen);
+                if let Some([high, low]) = tag.map(u16::to_be_bytes) {
+                    frame.splice(12..12, [0x81, 0, high, low]);
+                }
                 records.frame(&frame).what(what)?;
                 frames += 1;
             }
