@@ -6,20 +6,30 @@
 //! it: a libFuzzer one under `--cfg fuzzing`, else a bounded random one.
 
 pub mod corpus;
+#[cfg(feature = "programs")]
 pub mod ctl_client;
+#[cfg(feature = "programs")]
 pub mod ctl_codec;
+#[cfg(feature = "programs")]
 pub mod dpip_args;
+#[cfg(feature = "programs")]
 pub mod dpvs_conf;
 pub mod driver;
 pub mod input;
+#[cfg(feature = "programs")]
 pub mod ipvsadm_args;
+#[cfg(feature = "programs")]
 pub mod ipvsadm_restore;
+#[cfg(feature = "programs")]
 pub mod keepalived_conf;
+#[cfg(feature = "programs")]
 pub mod master;
 pub mod modes;
 mod mutate;
 mod target;
+#[cfg(feature = "programs")]
 mod text;
+#[cfg(feature = "programs")]
 pub mod vrrp;
 pub mod worker;
 

@@ -1,28 +1,37 @@
-//! Two workers, every way to forward: services of any mode, scheduler and family,
-//! with what can be switched on for each, made from the input; frames, messages and
-//! time as in `worker`. No panic; a burst is taken whole; and at rest no connection,
-//! no local port and no frame is left.
+//! One to three workers, every way to forward, and everything that can be switched
+//! on: what the packet scripts do, in any order and mixed with one another, with
+//! configurations and packets made of fields, answers to what was sent, routers'
+//! errors, fragments, tags, tunnels, time that jumps, rings that are late, buffers
+//! that run out. No panic; a burst is taken whole; no frame is handed over again and
+//! again; what is sent has right checksums; and at rest no connection, no local port, no
+//! removed server and no frame is left.
 
-use std::collections::VecDeque;
+mod buffer;
+mod lines;
+mod packets;
+#[rustfmt::skip]
+mod pkt;
+mod scripts;
+
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-use dpvs_core::acl::{List, Lists};
-use dpvs_core::frame::{Now, PortId, WorkerId, empty_burst};
-use dpvs_core::matching::{Matching, Side as MatchSide};
-use dpvs_core::message::{FromWorker, Listing, Query, Reply, ToWorker};
-use dpvs_core::sched::{Table, TableConf};
-use dpvs_core::service::{
-    Dest, DestId, FwdMode, HashTarget, Persistence, Policy, SchedKind, Service, ServiceId,
-    ServiceKey, TCP, Tunnel, UDP,
+use dpvs_core::frame::{Frame, PortId, empty_burst};
+use dpvs_core::inet::tunnel::Kind;
+use dpvs_core::message::{Listing, Query, Reply, ToWorker};
+use dpvs_core::service::{DestId, FwdMode};
+use dpvs_core::stats::WorkerStats;
+use dpvs_core::tc::{
+    Cls, INGRESS, Qsch, QschKind, ROOT, Range, Rule, Side, Target as TcTarget, Tc,
 };
-use dpvs_core::snapshot::Settings;
-use dpvs_core::worker::{Worker, WorkerConf};
-use dpvs_core::xmit::proxy::Proxy;
-use dpvs_core::xmit::uoa::UoaMode;
 
 use crate::Target;
 use crate::input::Input;
-use crate::worker::{Counted, Out, frames, messages, support};
+use crate::worker::{frames, messages};
+use pkt::Buffer;
+use pkt::lab::{Lab, Step, Way};
+use pkt::vars::Vars;
+use scripts::Scripts;
 
 /// The target.
 pub const TARGET: Target = Target {
@@ -41,269 +50,271 @@ pub const TARGET: Target = Target {
     ],
 };
 
-/// Steps of one input.
-const STEPS: usize = 80;
-const SCTP: u8 = 132;
-/// What services are at.
-const AT: [(u8, &str, u16); 8] = [
-    (TCP, "192.0.2.10", 80),
-    (UDP, "192.0.2.10", 53),
-    (SCTP, "192.0.2.10", 80),
-    (TCP, "2001:db8:1::10", 80),
-    (UDP, "2001:db8:1::10", 53),
-    (SCTP, "2001:db8:1::10", 80),
-    (TCP, "192.0.2.10", 53),
-    (UDP, "192.0.2.10", 80),
-];
+/// Operations of one input.
+const OPS: usize = 64;
+/// Steps of scripts in one input.
+const STEPS: usize = 256;
+/// How often a frame may be handed over.
+const HANDED: u32 = 12;
+/// Frames in rings.
+const RING: usize = 64;
 
-struct Side {
-    worker: Worker<Counted>,
-    out: Out,
-    received: u64,
+/// What an input got to.
+#[derive(Debug, Default)]
+pub struct Reached {
+    /// Connections made, by mode and families and protocol of their service.
+    pub conns: BTreeMap<String, u64>,
+    /// Counters of each worker.
+    pub stats: Vec<WorkerStats>,
+    /// Frames that queue schedulers took.
+    pub scheduled: u64,
+    /// Tagged, in a tunnel, in pieces: frames that came in.
+    pub tagged: u64,
+    /// Frames that came in by tunnels.
+    pub tunnelled: u64,
+    /// Fragments that came in.
+    pub pieces: u64,
 }
 
-struct Lab {
-    sides: Vec<Side>,
-    now: Now,
-    epoch: u64,
-    /// Servers there ever were.
-    dests: u32,
-    in_force: Vec<DestId>,
-    seen: VecDeque<Vec<u8>>,
+/// A frame on its way to another worker.
+struct Handed {
+    worker: u8,
+    port: u16,
+    bytes: Vec<u8>,
+    /// How often it, or the one it came of, was handed over before.
+    times: u32,
 }
 
-fn table(service: &Service) -> Option<Arc<Table>> {
-    let conf = TableConf {
-        mh_size: 0,
-        mh_list_order: false,
-        quic: service.policy.quic,
-    };
-    Table::build(service.sched, &service.dests, conf).map(Arc::new)
+struct World {
+    lab: Lab,
+    vars: Vars,
+    scripts: &'static Scripts,
+    /// The script that is played, and how far it is.
+    script: u16,
+    at: usize,
+    /// Steps that may still be played.
+    steps: usize,
+    /// All received frames had right checksums.
+    sound: bool,
+    /// Frames wait in rings.
+    late: bool,
+    ring: VecDeque<Handed>,
+    seen: VecDeque<(u16, Vec<u8>)>,
+    /// Uids of queue schedulers.
+    uids: u64,
+    reached: Reached,
 }
 
-impl Lab {
-    fn new() -> Self {
-        let now = Now(1_000_000);
-        let side = |n| Side {
-            worker: Worker::new(
-                WorkerConf {
-                    id: WorkerId(n),
-                    workers: 2,
-                    conns: 64,
-                    seed: [11, 22, 33, 44],
-                },
-                now,
-            ),
-            out: Out::new(WorkerId(n)),
-            received: 0,
-        };
+impl World {
+    fn new(input: &mut Input<'_>) -> Self {
+        let mut lab = Lab::new();
+        let vars = Vars::default();
+        let how = input.byte();
+        if how & 0x80 != 0 {
+            // Where milliseconds in 32 bits start again.
+            lab.now.0 = (1000 << 32) - 5_000_000;
+        }
+        let workers = ["1", "1", "2", "3"][usize::from(how & 3)];
+        let conns = ["64", "64", "16", "512"][usize::from(how >> 2 & 3)];
+        for line in [["workers", workers], ["conns-max", conns]] {
+            let _ = lab.config(&line, &vars);
+        }
         Self {
-            sides: vec![side(0), side(1)],
-            now,
-            epoch: 1,
-            dests: 0,
-            in_force: Vec::new(),
+            lab,
+            vars,
+            scripts: scripts::all(),
+            script: input.word(),
+            at: 0,
+            steps: STEPS,
+            sound: how & 16 != 0,
+            late: false,
+            ring: VecDeque::new(),
             seen: VecDeque::new(),
+            uids: 0,
+            reached: Reached::default(),
         }
     }
 
-    fn dest(&mut self, input: &mut Input<'_>, v4: bool, mode: FwdMode) -> Dest {
-        let n = 1 + input.below(2);
-        let addr = match (mode, v4) {
-            (FwdMode::Snat, true) => support::ip(input.pick(&["192.0.2.1", "192.0.2.10"])),
-            (FwdMode::Snat, false) => support::ip("2001:db8:1::1"),
-            (_, true) => support::ip(&format!("10.0.1.1{n}")),
-            (_, false) => support::ip(&format!("2001:db8:2::1{n}")),
+    /// A line of configuration.
+    fn line(&mut self, line: &str) {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        if lines::is_odd(&words) {
+            return;
+        }
+        let ports = &self.lab.snap.ports;
+        let number = |n: usize| words.get(n).and_then(|w| w.parse::<usize>().ok());
+        let device = |n: usize| {
+            number(n)
+                .and_then(|n| ports.get(n))
+                .filter(|p| p.is_there())
         };
-        self.dests += 1;
-        Dest {
-            id: DestId(self.dests - 1),
-            addr,
-            port: input.pick(&[8080, 80, 0]),
-            weight: input.pick(&[1, 1, 2, 0, 7]),
-            mode,
-            tunnel: Tunnel::from_bits(input.long() & 0xffff_0303),
-            max_conn: input.pick(&[0, 0, 0, 1, 3]),
-            min_conn: 0,
-            inhibited: input.byte() & 31 == 31,
-        }
-    }
-
-    fn service(&mut self, input: &mut Input<'_>, n: usize) -> Service {
-        let (proto, vip, port) = AT[n % AT.len()];
-        let mut service = support::service(proto, vip, port, 0, 8080);
-        let mode = input.pick(&[
-            FwdMode::FullNat,
-            FwdMode::Masq,
-            FwdMode::Dr,
-            FwdMode::Tunnel,
-            FwdMode::Snat,
-            FwdMode::FullNat,
-        ]);
-        let v4 = service.key.addr.is_ipv4();
-        // Another family on the inside now and then.
-        let inside = if input.byte() & 3 == 3 { !v4 } else { v4 };
-        let count = 1 + input.below(3);
-        let dests: Vec<Dest> = (0..count).map(|_| self.dest(input, inside, mode)).collect();
-        service.dests = dests.into();
-        if inside != v4 {
-            let other = if inside {
-                "192.0.2.10"
-            } else {
-                "2001:db8:1::10"
-            };
-            service.laddrs = support::service(proto, other, port, 0, 80).laddrs;
-        }
-        let bits = input.byte();
-        service.id = ServiceId(n as u32);
-        service.uid = self.epoch << 8 | n as u64;
-        service.sched = input.pick(&SchedKind::ALL);
-        service.conn_timeout = input.pick(&[0, 0, 10]);
-        service.expire_quiescent = bits & 1 != 0;
-        service.synproxy = bits & 2 != 0 && proto == TCP;
-        service.proxy = Proxy::from_number(input.pick(&[0, 0, 1, 2, 0x11, 0x12]));
-        service.policy = Policy {
-            hash_target: input.pick(&[HashTarget::None, HashTarget::Sip, HashTarget::Qid]),
-            fallback: bits & 4 != 0,
-            with_port: bits & 8 != 0,
-            quic: bits & 16 != 0,
-            one_packet: bits & 0x60 == 0x60 && proto == UDP,
-            check: (bits & 0x80 != 0).then_some(1),
-            ..Policy::default()
-        };
-        if input.byte() & 7 == 7 {
-            service.policy.persistence = Some(Persistence {
-                timeout: input.pick(&[1, 60]),
-                mask: input.pick(&[u128::MAX, u128::MAX << 8]),
-                sip: bits & 1 != 0,
-            });
-        }
-        if mode == FwdMode::Snat {
-            let addr = if v4 { "0.0.0.0" } else { "::" };
-            service.key = ServiceKey {
-                proto: input.pick(&[TCP, UDP, if v4 { 1 } else { 58 }]),
-                addr: support::ip(addr),
-                port: 0,
-            };
-            let port = |n| input_port(n);
-            service.matching = Some(Matching {
-                src: MatchSide::default(),
-                dst: MatchSide::default(),
-                iif: port(input.byte()),
-                oif: port(input.byte()),
-            });
-        }
-        service.policy.table = table(&service);
-        service
-    }
-
-    /// Another configuration.
-    fn configure(&mut self, input: &mut Input<'_>) {
-        self.epoch += 1;
-        let which = input.byte();
-        let services: Vec<Service> = (0..8)
-            .filter(|n| which >> n & 1 != 0)
-            .map(|n| self.service(input, n))
-            .collect();
-        let removed = std::mem::replace(
-            &mut self.in_force,
-            services
-                .iter()
-                .flat_map(|s| s.dests.iter().map(|d| d.id))
-                .collect(),
-        );
-        let mut snapshot = support::snapshot(services.clone());
-        snapshot.epoch = self.epoch;
-        snapshot.settings = Arc::new(settings(input));
-        for service in &services {
-            if input.byte() & 15 == 15 {
-                let mut list = List::default();
-                list.sources
-                    .insert(support::ip(input.pick(&frames::CLIENTS)), ());
-                let lists = if input.byte() & 1 == 0 {
-                    Lists {
-                        black: list,
-                        ..Lists::default()
-                    }
-                } else {
-                    Lists {
-                        white: list,
-                        ..Lists::default()
-                    }
-                };
-                snapshot.guard.lists.insert(service.key, Arc::new(lists));
+        match words.first().copied() {
+            // Devices take free places, and go when nobody stands on them.
+            Some("vlan")
+                if device(1).is_some()
+                    || device(2).is_none_or(|p| p.vlan.is_some() || p.tunnel.is_some()) =>
+            {
+                return;
             }
-        }
-        let snapshot = Arc::new(snapshot);
-        for side in &mut self.sides {
-            let message = ToWorker::Install {
-                snapshot: Arc::clone(&snapshot),
-                removed: removed.clone(),
-            };
-            side.worker.handle(message, self.now, &mut side.out);
-        }
-        self.after();
-    }
-
-    fn tell(&mut self, n: usize, message: ToWorker) {
-        let side = &mut self.sides[n];
-        side.worker.handle(message, self.now, &mut side.out);
-        self.after();
-    }
-
-    fn burst(&mut self, n: usize, port: PortId, all: &[(Vec<u8>, bool)]) {
-        let side = &mut self.sides[n];
-        let mut burst = empty_burst();
-        for (slot, (bytes, split)) in burst.iter_mut().zip(all) {
-            *slot = Some(Counted::received(bytes, *split, &side.out.tally));
-            side.received += 1;
-        }
-        let (worker, out) = (&mut side.worker, &mut side.out);
-        worker.process(port, &mut burst, all.len(), self.now, out);
-        assert!(burst.iter().all(Option::is_none), "a burst is taken whole");
-        self.after();
-    }
-
-    fn pass(&mut self, micros: u64, ticks: usize) {
-        self.now.0 += micros;
-        for _ in 0..ticks {
-            for side in &mut self.sides {
-                side.worker.tick(self.now, &mut side.out);
-            }
-        }
-        self.after();
-    }
-
-    fn after(&mut self) {
-        for n in 0..2 {
-            for event in std::mem::take(&mut self.sides[n].out.events) {
-                if let FromWorker::NeighLearned {
-                    port, addr, mac, ..
-                } = event
-                {
-                    let other = &mut self.sides[1 - n];
-                    let message = ToWorker::NeighLearn { port, addr, mac };
-                    other.worker.handle(message, self.now, &mut other.out);
+            Some("vlan") => {
+                let id = words.get(3).and_then(|w| w.parse().ok()).unwrap_or(0);
+                if device(2).is_some_and(|p| p.vlans.iter().any(|v| v.0 == id)) {
+                    return;
                 }
             }
-            while let Some((to, port, bytes)) = self.sides[n].out.handed.pop_front() {
-                let other = &mut self.sides[usize::from(to.0)];
-                let before = other.out.handed.len();
-                let mut burst = empty_burst();
-                burst[0] = Some(Counted::received(&bytes, false, &other.out.tally));
-                other.received += 1;
-                let (worker, out) = (&mut other.worker, &mut other.out);
-                worker.process_handed(port, &mut burst, 1, self.now, out);
-                let now = other.out.handed.len();
-                assert_eq!(now, before, "handed over twice: {bytes:02x?}");
+            Some("tunnel") if device(1).is_some_and(|p| p.tunnel.is_none()) => return,
+            Some("delvlan") if device(1).is_none_or(|p| p.vlan.is_none()) => return,
+            Some("addr" | "mtu") if device(1).is_none() => return,
+            Some("route")
+                if words
+                    .iter()
+                    .position(|w| *w == "port")
+                    .is_none_or(|at| device(at + 1).is_none()) =>
+            {
+                return;
+            }
+            _ => {}
+        }
+        let _ = self.lab.config(&words, &self.vars);
+        self.lab.publish();
+        self.after();
+    }
+
+    /// The next step of the script, its packets by way of `change`.
+    fn step(&mut self, mut change: impl FnMut(&mut Vec<u8>)) {
+        let steps = &self.scripts.by_number(self.script).steps;
+        let Some(step) = steps.get(self.at) else {
+            return;
+        };
+        if self.steps == 0 {
+            return;
+        }
+        self.steps -= 1;
+        self.at += 1;
+        match step {
+            Step::Line(line) => self.line(line),
+            Step::In(worker, port, frames) => {
+                let mut frames = frames.clone();
+                frames.iter_mut().for_each(&mut change);
+                let workers = self.workers();
+                self.burst(worker % workers, *port, &frames);
+            }
+            Step::Wait(micros) => self.pass((*micros).min(1_000_000_000), 8),
+        }
+    }
+
+    fn workers(&mut self) -> u8 {
+        self.lab.publish();
+        self.lab.workers.len() as u8
+    }
+
+    /// Receives frames on a port.
+    fn burst(&mut self, worker: u8, port: u16, frames: &[Vec<u8>]) {
+        self.lab.publish();
+        let port = if usize::from(port) < self.lab.snap.ports.len() {
+            port
+        } else {
+            0
+        };
+        for frame in frames {
+            self.reached.tagged += u64::from(frame.get(12..14) == Some(&[0x81, 0]));
+            self.reached.tunnelled += u64::from(frame.get(23).is_some_and(|p| matches!(p, 4 | 47)));
+            let offset = frame.get(20).is_some_and(|b| b & 0x3f != 0)
+                || frame.get(21).is_some_and(|b| *b != 0);
+            let four = frame.get(12..14) == Some(&[8, 0]);
+            let six = frame.get(12..14) == Some(&[0x86, 0xdd]) && frame.get(20) == Some(&44);
+            self.reached.pieces += u64::from(four && offset || six);
+        }
+        let n = usize::from(worker);
+        let mut frames = frames;
+        let kept: Vec<Vec<u8>>;
+        if self.lab.workers[n].has_tc() {
+            kept = self.scheduled(n, Side::Ingress, port, frames);
+            frames = &kept;
+        }
+        for burst in frames.chunks(32) {
+            let done = self.lab.input(worker, port, burst);
+            assert_eq!(done, Ok(()));
+            self.after();
+        }
+    }
+
+    /// Frames by way of a port's queue schedulers.
+    fn scheduled(&mut self, n: usize, side: Side, port: u16, frames: &[Vec<u8>]) -> Vec<Vec<u8>> {
+        let now = self.lab.now;
+        let worker = &mut self.lab.workers[n];
+        let mut through: Vec<Vec<u8>> = Vec::new();
+        for frame in frames {
+            let frame = Buffer::new(frame);
+            match worker.tc_put(side, PortId(port), None, frame, now) {
+                Some(frame) => through.push(bytes(&frame)),
+                None => self.reached.scheduled += 1,
             }
         }
-        for side in &mut self.sides {
-            for (port, bytes, _) in side.out.sent.drain(..) {
-                assert!(usize::from(port.0) < 2, "sent on {port:?}");
-                assert!(bytes.len() >= 14, "sent {} bytes", bytes.len());
-                frames::check(&bytes, false);
-                self.seen.push_back(bytes);
+        let mut out = empty_burst();
+        let taken = worker.tc_take(side, PortId(port), now, &mut out);
+        through.extend(out.iter().take(taken).flatten().map(bytes));
+        through
+    }
+
+    fn pass(&mut self, micros: u64, ticks: u64) {
+        self.lab.publish();
+        for _ in 0..ticks {
+            self.lab.now.0 += micros / ticks;
+            for worker in &mut self.lab.workers {
+                worker.tick(self.lab.now, &mut self.lab.sink);
+            }
+            self.lab.events();
+        }
+        self.after();
+    }
+
+    /// Looks at what came out, and carries what was handed over.
+    fn after(&mut self) {
+        self.look(0);
+        while !self.late || self.ring.len() > RING {
+            let Some(next) = self.ring.pop_front() else {
+                break;
+            };
+            let done = self.lab.handed(next.worker, next.port, &next.bytes);
+            assert_eq!(done, Ok(()));
+            self.look(next.times + 1);
+        }
+        for dest in &self.lab.left {
+            let said = self.lab.left.iter().filter(|d| *d == dest).count();
+            assert!(said <= self.lab.workers.len(), "{dest:?} drained twice");
+        }
+    }
+
+    /// `times` is how often what was put in had been handed over.
+    fn look(&mut self, times: u32) {
+        while let Some((way, bytes)) = self.lab.sink.out.pop_front() {
+            match way {
+                Way::Hand(worker, port) => {
+                    assert!(usize::from(worker) < self.lab.workers.len());
+                    // Fragments go round once, and what is inside tunnels starts anew.
+                    assert!(times < HANDED, "handed over for ever: {bytes:02x?}");
+                    self.ring.push_back(Handed {
+                        worker,
+                        port,
+                        bytes,
+                        times,
+                    });
+                }
+                Way::Host(_) => {}
+                Way::Out(port) => {
+                    let there = self.lab.snap.ports.get(usize::from(port));
+                    assert!(there.is_some(), "sent on {port}");
+                    assert!(bytes.len() >= 14, "sent {} bytes", bytes.len());
+                    frames::check(&bytes, self.sound);
+                    if self.lab.workers[0].has_tc() {
+                        for bytes in self.scheduled(0, Side::Egress, port, &[bytes]) {
+                            self.seen.push_back((port, bytes));
+                        }
+                    } else {
+                        self.seen.push_back((port, bytes));
+                    }
+                }
             }
         }
         while self.seen.len() > 8 {
@@ -311,235 +322,502 @@ impl Lab {
         }
     }
 
-    fn query(&mut self, n: usize, query: Query) -> Reply {
-        let side = &mut self.sides[n];
-        let message = ToWorker::Query { token: 9, query };
-        side.worker.handle(message, self.now, &mut side.out);
-        match side.out.events.pop() {
-            Some(FromWorker::Reply { reply, .. }) => reply,
-            other => panic!("no reply but {other:?}"),
+    fn query(&mut self, query: &Query) -> Vec<Reply> {
+        self.lab.publish();
+        self.lab.query(query)
+    }
+
+    /// Receives a frame as a device would: tagged, or in its tunnel.
+    fn arrive(&mut self, worker: u8, device: u16, mut frames: Vec<Vec<u8>>) {
+        let ports = Arc::clone(&self.lab.snap.ports);
+        let Some(device) = ports.get(usize::from(device)).filter(|p| p.is_there()) else {
+            return self.burst(worker, device & 1, &frames);
+        };
+        let below = match (&device.vlan, &device.tunnel) {
+            (Some(tag), _) => {
+                for frame in frames.iter_mut().filter(|f| f.len() >= 14) {
+                    frame[..6].copy_from_slice(&device.mac);
+                    let [a, b] = tag.id.to_be_bytes();
+                    frame.splice(12..12, [0x81, 0, a, b]);
+                }
+                tag.parent
+            }
+            (None, Some(tunnel)) => {
+                let link = tunnel.link.unwrap_or(PortId(1));
+                let ends = (tunnel.remote.octets(), tunnel.local.octets());
+                for frame in frames.iter_mut().filter(|f| f.len() >= 34) {
+                    let inner = frame.split_off(14);
+                    let kind = [frame[12], frame[13]];
+                    let mut body = Vec::new();
+                    let proto = match tunnel.kind {
+                        Kind::Ipip => 4,
+                        Kind::Gre => {
+                            let o = tunnel.input;
+                            body.extend([u8::from(o.key.is_some()) << 5 | u8::from(o.seq) << 4, 0]);
+                            body.extend(kind);
+                            body.extend(o.key.map(u32::to_be_bytes).iter().flatten());
+                            if o.seq {
+                                body.extend(self.lab.now.0.to_be_bytes()[4..].iter());
+                            }
+                            47
+                        }
+                    };
+                    body.extend(inner);
+                    frame[12..14].copy_from_slice(&[8, 0]);
+                    frame.extend([0x45, 0]);
+                    frame.extend(((20 + body.len()) as u16).to_be_bytes());
+                    frame.extend([0, 0, 0, 0, 64, proto, 0, 0]);
+                    let own = if ends.1 == [0; 4] {
+                        [10, 0, 1, 1]
+                    } else {
+                        ends.1
+                    };
+                    let other = if ends.0 == [0; 4] {
+                        [10, 0, 1, 12]
+                    } else {
+                        ends.0
+                    };
+                    frame.extend([other, own].concat());
+                    frame.extend(body);
+                    frames::fix(frame);
+                }
+                link
+            }
+            (None, None) => {
+                let mac = device.mac;
+                for frame in frames.iter_mut().filter(|f| f.len() >= 14 && f[0] & 1 == 0) {
+                    frame[..6].copy_from_slice(&mac);
+                }
+                let at = ports.iter().position(|p| std::ptr::eq(p, device));
+                PortId(at.unwrap_or(0) as u16)
+            }
+        };
+        self.burst(worker, below.0, &frames);
+    }
+
+    /// Another configuration of queue schedulers.
+    fn schedule(&mut self, input: &mut Input<'_>) {
+        let mut tc = Tc::default();
+        let sets = self.lab.sets_len() as u32;
+        for _ in 0..input.byte() & 3 {
+            let mut side = |root: u32| -> Arc<[Qsch]> {
+                let handles = [root, 0x10000, 0x20000];
+                let n = input.below(4);
+                (0..n)
+                    .map(|n| {
+                        self.uids += 1;
+                        let limit = input.pick(&[0, 1, 4, 3000]);
+                        let kind = match input.byte() & 7 {
+                            0 | 1 => QschKind::Pfifo { limit },
+                            2 => QschKind::Bfifo { limit },
+                            3 | 4 => QschKind::PfifoFast { limit },
+                            _ => QschKind::Tbf {
+                                rate: input.pick(&[8_000, 1, 1_000_000, u32::MAX]),
+                                burst: input.pick(&[100, 1600, 0, u32::MAX]),
+                                peak: input.pick(&[0, 8_000, u32::MAX]),
+                                mtu: input.pick(&[0, 1500, 60]),
+                                limit,
+                            },
+                        };
+                        let classes = (0..input.byte() & 3)
+                            .map(|_| Cls {
+                                ethertype: input.pick(&[0x0800, 0x86dd, 0x0806]),
+                                rule: if input.byte() & 3 == 3 {
+                                    let id = u32::from(input.byte()) % (sets + 1);
+                                    Rule::Set {
+                                        id: dpvs_core::ipset::SetId(id),
+                                        destination: id & 1 == 0,
+                                    }
+                                } else {
+                                    Rule::Match {
+                                        proto: input.pick(&[0, 6, 17]),
+                                        src: Range::default(),
+                                        dst: Range {
+                                            addrs: None,
+                                            ports: Some((0, input.word())),
+                                        },
+                                        iif: None,
+                                        oif: input.pick(&[None, Some(PortId(0))]),
+                                    }
+                                },
+                                target: input.pick(&[
+                                    TcTarget::Drop,
+                                    TcTarget::Qsch(root),
+                                    TcTarget::Qsch(0x10000),
+                                    TcTarget::Qsch(0x20000),
+                                ]),
+                            })
+                            .collect();
+                        Qsch {
+                            handle: handles[n],
+                            uid: self.uids - u64::from(input.byte() & 1),
+                            kind,
+                            classes,
+                        }
+                    })
+                    .collect()
+            };
+            let (egress, ingress) = (side(ROOT), side(INGRESS));
+            tc.ports.push([egress, ingress]);
+        }
+        self.lab.snap.tc = Arc::new(tc);
+        self.lab.touch();
+        self.lab.publish();
+        self.after();
+    }
+
+    /// Settings that no line of a script is about.
+    fn settings(&mut self, input: &mut Input<'_>) {
+        let s = Arc::make_mut(&mut self.lab.snap.settings);
+        let n = input.byte();
+        match n & 7 {
+            0 => s.frag_max = input.pick(&[0, 1, 4, 64]),
+            1 => s.frag_ttl = input.pick(&[1, 5]),
+            2 => s.lldp = n & 8 != 0,
+            3 => s.pool_hash_size = input.pick(&[1, 16, 128]),
+            4 => s.uoa_max_trail = input.pick(&[0, 1, 3]),
+            5 => s.synproxy.rs_syn_max_retry = input.pick(&[0, 1, 3]),
+            6 => s.synproxy.ack_storm_thresh = input.pick(&[0, 1, 3]),
+            _ => s.synproxy.reuse = input.word(),
+        }
+        self.lab.touch();
+        self.lab.publish();
+        self.after();
+    }
+
+    /// Which connections were made so far.
+    fn tell_conns(&mut self) {
+        let services = self.lab.services();
+        for service in services {
+            let key = service.key;
+            for dest in service.dests.iter() {
+                let mut made = 0;
+                for reply in self.query(&Query::Dests(vec![dest.id])) {
+                    let Reply::Dests(all) = reply else { continue };
+                    made += all.iter().map(|d| d.conns).sum::<u64>();
+                }
+                if made == 0 {
+                    continue;
+                }
+                let family = |v4: bool| if v4 { 4 } else { 6 };
+                let mode = match dest.mode {
+                    FwdMode::Tunnel => format!("{:?}", dest.tunnel.kind),
+                    mode => format!("{mode:?}"),
+                };
+                let name = format!(
+                    "{mode} {}-{} {}",
+                    family(key.addr.is_ipv4()),
+                    family(dest.addr.is_ipv4()),
+                    key.proto
+                );
+                *self.reached.conns.entry(name).or_default() += made;
+            }
         }
     }
 
     /// Without traffic everything comes to rest.
     fn rest(&mut self) {
+        self.late = false;
+        self.lab.sink.deaf = false;
+        self.lab.sink.empty = false;
+        // Queues give back what they have.
+        self.lab.snap.tc = Arc::default();
+        self.lab.touch();
+        self.lab.publish();
+        self.after();
         for _ in 0..120 {
-            self.pass(10_000_000, 24);
-            if self.sides.iter().all(|s| s.worker.conns() == 0) {
+            self.pass(400_000_000, 2);
+            if self.lab.workers.iter().all(|w| w.conns() == 0) {
                 break;
             }
         }
-        self.pass(10_000_000, 24);
-        self.pass(10_000_000, 24);
-        for n in 0..2 {
-            let conns = self.sides[n].worker.conns();
-            assert_eq!(conns, 0, "connections that never end");
-            let Reply::Laddrs(pools) = self.query(n, Query::Laddrs) else {
-                panic!("no local addresses");
+        for _ in 0..4 {
+            self.pass(10_000_000, 2);
+        }
+        let conns: usize = self.lab.workers.iter().map(|w| w.conns()).sum();
+        assert_eq!(conns, 0, "connections that never end");
+        for reply in self.query(&Query::Laddrs) {
+            let Reply::Laddrs(pools) = reply else {
+                continue;
             };
             let used: Vec<_> = pools.iter().filter(|l| l.used != 0).collect();
             assert!(used.is_empty(), "ports never given back: {used:?}");
-            let Reply::Neighbours(list) = self.query(n, Query::Neighbours) else {
-                panic!("no neighbours");
+        }
+        let mut queued = 0;
+        for reply in self.query(&Query::Neighbours) {
+            let Reply::Neighbours(list) = reply else {
+                continue;
             };
-            let queued: u64 = list.iter().map(|i| u64::from(i.queued)).sum();
-            let side = &self.sides[n];
-            let t = &side.out.tally;
-            assert_eq!(
-                side.received + t.made.get(),
-                t.taken.get() + t.freed_received.get() + t.freed_made.get() + queued,
-                "frames received and made = given away + freed + queued"
-            );
+            queued += list.iter().map(|i| u64::from(i.queued)).sum::<u64>();
+        }
+        assert_eq!(buffer::alive(), queued, "frames that are nowhere");
+        for worker in &self.lab.workers {
+            let s = worker.stats();
+            assert_eq!(s.conns_made, s.conns_gone, "connections made and gone");
+        }
+        let workers = self.lab.workers.len();
+        let mut said: BTreeMap<DestId, usize> = BTreeMap::new();
+        for dest in &self.lab.left {
+            *said.entry(*dest).or_default() += 1;
+        }
+        for (dest, n) in said {
+            assert_eq!(n, workers, "{dest:?} is not drained by every worker");
         }
     }
 }
 
-fn input_port(n: u8) -> Option<PortId> {
-    [None, None, Some(PortId(0)), Some(PortId(1))][usize::from(n & 3)]
-}
-
-fn settings(input: &mut Input<'_>) -> Settings {
-    let (bits, more) = (input.byte(), input.byte());
-    let mut s = Settings {
-        forward4: bits & 1 != 0,
-        forward6: bits & 2 != 0,
-        xmit_ttl: bits & 8 != 0,
-        fast_xmit: bits & 16 == 0,
-        defence_udp_drop: bits & 0x60 == 0x60,
-        defence_tcp_drop: bits & 0xc0 == 0xc0,
-        uoa_mode: if more & 1 == 0 {
-            UoaMode::Opp
-        } else {
-            UoaMode::Ipo
-        },
-        uoa_max_trail: input.pick(&[0, 1, 3]),
-        expire_quiescent_template: more & 2 != 0,
-        frag_max: input.pick(&[0, 4, 64]),
-        frag_ttl: input.pick(&[1, 5]),
-        unres_queue: input.below(4),
-        ..Settings::default()
-    };
-    s.synproxy.sack = more & 4 != 0;
-    s.synproxy.timestamp = more & 8 != 0;
-    s.synproxy.defer_rs_syn = more & 16 != 0;
-    s.synproxy.close_client_window = more & 32 != 0;
-    s.synproxy.wscale = input.pick(&[0, 7, 14]);
-    s.synproxy.max_ack_saved = input.pick(&[0, 1, 3]);
-    s.synproxy.rs_syn_max_retry = input.pick(&[0, 1, 3]);
-    s.synproxy.auto_syn_rate = input.pick(&[0, 0, 4]);
-    s
-}
-
-/// CRC32c, bit by bit.
-fn crc32c(bytes: &[u8]) -> u32 {
-    let mut crc = u32::MAX;
-    for byte in bytes {
-        crc ^= u32::from(*byte);
-        for _ in 0..8 {
-            let low = crc & 1;
-            crc = crc >> 1 ^ (0x82f6_3b78 & low.wrapping_neg());
-        }
-    }
-    !crc
-}
-
-/// An SCTP packet of one chunk.
-fn sctp(input: &mut Input<'_>) -> Vec<u8> {
-    let from = 40_000 + u16::from(input.byte() & 7);
-    let mut l4 = [from.to_be_bytes(), 80u16.to_be_bytes()].concat();
-    l4.extend(input.long().to_be_bytes());
-    l4.extend([0; 4]);
-    let len = 4 + input.below(40);
-    l4.extend([input.byte() & 15, input.byte(), 0, len as u8]);
-    l4.extend(vec![input.byte(); (len - 4).next_multiple_of(4)]);
-    let crc = crc32c(&l4).to_le_bytes();
-    l4[8..12].copy_from_slice(&crc);
-    if input.byte() & 1 == 0 {
-        frames::ip4(SCTP, input.pick(&frames::CLIENTS), "192.0.2.10", &l4)
-    } else {
-        frames::ip6(SCTP, input.pick(&frames::CLIENTS6), "2001:db8:1::10", &l4)
-    }
-}
-
-/// One of the pieces of an IPv4 datagram.
-fn piece(input: &mut Input<'_>) -> Vec<u8> {
-    let kind = input.pick(&[UDP, TCP]);
-    let mut frame = frames::flow(input, kind);
-    if frame.len() > 34 && frame[12..14] == [8, 0] {
-        let at = input.pick(&[0u16, 0, 1, 2, 185]);
-        let more = u16::from(input.byte() & 1) << 13;
-        frame[18..20].copy_from_slice(&[0, input.byte() & 3]);
-        frame[20..22].copy_from_slice(&(at | more).to_be_bytes());
-        frames::fix(&mut frame);
-    }
-    frame
+fn bytes(frame: &Buffer) -> Vec<u8> {
+    let mut bytes = vec![0; frame.total_len()];
+    frame.read(0, &mut bytes);
+    bytes
 }
 
 fn run(data: &[u8]) {
+    play(data);
+}
+
+/// Runs one input; what it got to.
+pub fn play(data: &[u8]) -> Reached {
+    buffer::receive(0, None);
+    assert_eq!(buffer::alive(), 0);
     let mut input = Input::new(data);
-    let mut lab = Lab::new();
-    lab.configure(&mut input);
-    for n in 0..2 {
-        messages::known().for_each(|message| lab.tell(n, message));
-    }
-    let mut waiting: Vec<(Vec<u8>, bool)> = Vec::new();
-    for _ in 0..STEPS {
+    let mut world = World::new(&mut input);
+    for _ in 0..OPS {
         if input.is_empty() {
             break;
         }
-        let op = input.byte();
-        let n = usize::from(op >> 7);
-        let mut frame = match op & 0x1f {
-            0..=9 => frames::made(&mut input),
-            10 | 11 => sctp(&mut input),
-            12 | 13 => piece(&mut input),
-            14..=22 => {
-                let back = input.below(3);
-                let at = lab.seen.len().checked_sub(1 + back);
-                let Some(mut bytes) = at.and_then(|at| lab.seen.get(at).cloned()) else {
-                    continue;
-                };
-                if op & 0x40 == 0 {
-                    let flags = input.pick(&[18, 16, 17, 4, 2, 24, 20]);
-                    frames::answer(&mut bytes, flags, u32::from(input.byte() & 3));
-                }
-                frames::turn(&mut input, &mut bytes);
-                bytes
-            }
-            23 | 24 => {
-                let micros = input.pick(&[1_000, 500_000, 3_000_000, 60_000_000, 400_000_000]);
-                lab.pass(micros, 1 + input.below(8));
-                continue;
-            }
-            25 => {
-                let message = messages::neighbour(&mut input);
-                lab.tell(n, message);
-                continue;
-            }
-            26 => {
-                let message = messages::other(&mut input, lab.dests);
-                lab.tell(n, message);
-                continue;
-            }
-            27 => {
-                let what = input.pick(&[Listing::Conns, Listing::Neighbours, Listing::Laddrs]);
-                let (token, cursor, pieces) = (1, input.long(), u32::from(input.byte()));
-                lab.tell(
-                    n,
-                    ToWorker::List {
-                        token,
-                        what,
-                        cursor,
-                        pieces,
-                    },
-                );
-                continue;
-            }
-            28 | 29 => {
-                lab.configure(&mut input);
-                continue;
-            }
-            30 => {
-                let query = messages::query(&mut input);
-                let _ = lab.query(n, query);
-                continue;
-            }
-            _ => {
-                lab.sides[n].out.empty = input.byte() & 3 == 0;
-                continue;
-            }
-        };
-        let how = input.byte();
-        if how & 3 != 0 {
-            frames::fix(&mut frame);
-        }
-        let inside = frame.starts_with(&support::MAC1) || how & 12 == 12;
-        waiting.push((frame, how & 0xf0 == 0x10));
-        if how & 0xc0 != 0xc0 || waiting.len() == 32 {
-            let burst = std::mem::take(&mut waiting);
-            lab.burst(n, PortId(u16::from(inside)), &burst);
-        }
+        operate(&mut world, &mut input);
     }
-    lab.sides.iter_mut().for_each(|s| s.out.empty = false);
-    lab.rest();
+    buffer::receive(0, None);
+    world.tell_conns();
+    world.rest();
+    world.reached.stats = world
+        .lab
+        .workers
+        .iter()
+        .map(|w| w.stats().clone())
+        .collect();
+    world.reached
+}
+
+/// What one operation does.
+fn operate(world: &mut World, input: &mut Input<'_>) {
+    let op = input.byte();
+    let workers = world.workers();
+    let worker = (op >> 6) % workers;
+    match op & 0x3f {
+        // The script goes on.
+        0..=11 => {
+            for _ in 0..=op & 15 {
+                world.step(|_| {});
+            }
+        }
+        12 | 13 => world.at += 1 + input.below(8),
+        14 => {
+            world.script = input.word();
+            world.at = 0;
+        }
+        15 => {
+            world.script = input.word();
+            world.at = usize::from(input.byte());
+        }
+        16..=18 => {
+            let mut edit = |frame: &mut Vec<u8>| {
+                packets::change(input, frame);
+                frames::fix(frame);
+            };
+            world.step(&mut edit);
+        }
+        19 => {
+            world.sound = false;
+            world.step(|frame| frames::turn(input, frame));
+        }
+        // Configuration.
+        20 | 21 => {
+            let line = world.scripts.line(input.word());
+            world.line(line);
+        }
+        22..=26 => {
+            for _ in 0..=input.byte() & 3 {
+                let line = lines::made(input);
+                world.line(&line);
+            }
+        }
+        27 => world.schedule(input),
+        28 => world.settings(input),
+        // Packets.
+        29..=35 => {
+            let frame = packets::made(input);
+            receive(world, input, worker, frame, None);
+        }
+        36..=44 => {
+            let Some((port, mut frame)) = seen(world, input) else {
+                return;
+            };
+            packets::answer(input, &mut frame);
+            receive(world, input, worker, frame, Some(port));
+        }
+        45 => {
+            let Some((port, frame)) = seen(world, input) else {
+                return;
+            };
+            receive(world, input, worker, frame, Some(port ^ 1));
+        }
+        46..=48 => {
+            let Some((port, frame)) = seen(world, input) else {
+                return;
+            };
+            if let Some(frame) = packets::error(input, &frame) {
+                receive(world, input, worker, frame, Some(port));
+            }
+        }
+        49 => {
+            let n = usize::from(input.word() % 2000);
+            let frame = input.bytes(n).to_vec();
+            world.sound = false;
+            receive(world, input, worker, frame, None);
+        }
+        // Time.
+        50..=52 => {
+            let micros = input.pick(&[
+                1_000,
+                20_000,
+                500_000,
+                1_000_000,
+                3_000_000,
+                10_000_000,
+                60_000_000,
+                400_000_000,
+                0,
+                1_000_000_000,
+            ]);
+            world.pass(micros, 1 + u64::from(input.byte() & 7));
+        }
+        // Messages.
+        53 | 54 => {
+            let message = messages::neighbour(input);
+            tell(world, worker, message);
+        }
+        55 => {
+            let message = messages::other(input, 16);
+            tell(world, worker, message);
+        }
+        56 => {
+            let query = messages::query(input);
+            let _ = world.query(&query);
+        }
+        57 => {
+            let what = input.pick(&[
+                Listing::Conns,
+                Listing::Templates,
+                Listing::Neighbours,
+                Listing::Laddrs,
+            ]);
+            let message = ToWorker::List {
+                token: 9,
+                what,
+                cursor: input.pick(&[0, 0, 1, 63, 64, u32::MAX]),
+                pieces: u32::from(input.byte()),
+            };
+            tell(world, worker, message);
+        }
+        58 => world.lab.sink.empty = input.byte() & 3 == 0,
+        59 => world.lab.sink.deaf = input.byte() & 1 == 0,
+        60 => {
+            world.late = input.byte() & 1 == 0;
+            world.after();
+        }
+        61 => {
+            let tag = input.byte();
+            let first = input.pick(&[0, 0, 256, 128, 1024]);
+            buffer::receive(first, (tag & 7 == 7).then_some(u16::from(tag >> 3) + 96));
+        }
+        62 => {
+            let mut frame = vec![0; 14 + input.below(100)];
+            frame[12] = input.byte();
+            let port = PortId(input.pick(&[0, 1]));
+            let frame = frame.into();
+            tell(world, worker, ToWorker::Send { port, frame });
+        }
+        _ => world.sound = false,
+    }
+}
+
+fn tell(world: &mut World, worker: u8, message: ToWorker) {
+    let lab = &mut world.lab;
+    if let Some(worker) = lab.workers.get_mut(usize::from(worker)) {
+        worker.handle(message, lab.now, &mut lab.sink);
+    }
+    lab.events();
+    world.after();
+}
+
+/// One of the last frames sent.
+fn seen(world: &World, input: &mut Input<'_>) -> Option<(u16, Vec<u8>)> {
+    let at = world.seen.len().checked_sub(1 + input.below(4))?;
+    world.seen.get(at).cloned()
+}
+
+/// A frame comes in, perhaps otherwise than it was made.
+fn receive(
+    world: &mut World,
+    input: &mut Input<'_>,
+    worker: u8,
+    mut frame: Vec<u8>,
+    device: Option<u16>,
+) {
+    let how = input.byte();
+    if how & 7 == 7 {
+        packets::extend(input, &mut frame);
+    }
+    if how & 0x18 == 0x18 {
+        packets::change(input, &mut frame);
+    }
+    if world.sound || how & 0x18 != 0x10 {
+        frames::fix(&mut frame);
+    }
+    let times = if how & 0xe0 == 0xe0 { input.byte() } else { 0 };
+    let mut all = if how & 0xe0 == 0xc0 {
+        packets::cut(input, &frame)
+    } else {
+        vec![frame]
+    };
+    for n in 0..times & 31 {
+        // More clients do the same.
+        let mut more = all[0].clone();
+        if let Some(b) = more.get_mut(if times & 32 == 0 { 35 } else { 55 }) {
+            *b = b.wrapping_add(n + 1);
+        }
+        frames::fix(&mut more);
+        all.push(more);
+    }
+    let device = device.unwrap_or_else(|| match how & 0x60 {
+        0x60 => u16::from(input.byte() % 6),
+        0x20 => 1,
+        _ => 0,
+    });
+    world.arrive(worker, device, all);
 }
 
 fn seeds() -> Vec<Vec<u8>> {
     let all: Vec<u8> = (0..=255).collect();
     let mut seeds = vec![Vec::new(), all.clone(), all.iter().rev().copied().collect()];
-    // Services of each mode, then what the seeds of `worker` do to them.
-    for (n, from) in (crate::worker::TARGET.seeds)().into_iter().enumerate() {
-        let mut seed = vec![0xff];
-        for service in 0..8u8 {
-            // Mode, family, one server, and the rest plain.
-            seed.extend([(n as u8 + service) % 6, 0, 0]);
-            seed.extend([0, 0, 0, 0, 0, 0, 0, 0, 0]);
-            seed.extend([(n as u8) << 1, service, 0, n as u8, 0, 0, 0]);
+    for (number, steps) in scripts::all().numbers() {
+        let [low, high] = number.to_le_bytes();
+        for how in [0x18, 0x1a, 0x1b] {
+            // The script as it is, by one worker and by more; then in parts.
+            let mut seed = vec![how, low, high];
+            seed.extend(vec![11; (steps / 12).clamp(1, 40)]);
+            seeds.push(seed);
         }
-        seed.extend([3, n as u8, 1, 1, 0, 2, 0, 0, 0, 0]);
-        seed.extend([0; 8]);
-        seed.extend(from);
-        seeds.push(seed);
+        for part in 0..=steps / 60 {
+            let mut seed = vec![0x18, low, high, 15, low, high, (part * 40).min(255) as u8];
+            seed.extend([
+                11, 11, 36, 0, 0, 1, 0, 46, 0, 0, 0, 0, 0, 0, 11, 17, 1, 18, 0, 11,
+            ]);
+            seed.extend([51, 2, 1, 40, 1, 1, 1, 0, 11]);
+            seeds.push(seed);
+        }
     }
     seeds
 }
