@@ -622,11 +622,12 @@ fn operate(world: &mut World, input: &mut Input<'_>) {
             world.at = usize::from(input.byte());
         }
         16..=18 => {
-            let mut edit = |frame: &mut Vec<u8>| {
+            let mut sound = true;
+            world.step(|frame| {
                 packets::change(input, frame);
-                frames::fix(frame);
-            };
-            world.step(&mut edit);
+                sound &= packets::seal(frame);
+            });
+            world.sound &= sound;
         }
         19 => {
             world.sound = false;
@@ -774,7 +775,9 @@ fn receive(
         packets::change(input, &mut frame);
     }
     if world.sound || how & 0x18 != 0x10 {
-        frames::fix(&mut frame);
+        world.sound &= packets::seal(&mut frame);
+    } else {
+        world.sound = false;
     }
     let times = if how & 0xe0 == 0xe0 { input.byte() } else { 0 };
     let mut all = if how & 0xe0 == 0xc0 {
@@ -788,7 +791,7 @@ fn receive(
         if let Some(b) = more.get_mut(if times & 32 == 0 { 35 } else { 55 }) {
             *b = b.wrapping_add(n + 1);
         }
-        frames::fix(&mut more);
+        world.sound &= packets::seal(&mut more);
         all.push(more);
     }
     let device = device.unwrap_or_else(|| match how & 0x60 {

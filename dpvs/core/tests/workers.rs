@@ -10,9 +10,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use dpvs_core::frame::{HeapFrame, PortId, WorkerId, empty_burst};
-use dpvs_core::message::{FromWorker, LimitWord, PeerMessage, ToWorker};
 use dpvs_core::rss::{DEFAULT_KEY, Hashed, Nic, Returns, Toeplitz};
-use dpvs_core::service::DestId;
 use dpvs_core::snapshot::Snapshot;
 use support::{Bench, CLIENT_MAC, MAC0, MAC1, Packet, RS_MAC, ip, service, snapshot, tcp, udp};
 
@@ -397,49 +395,6 @@ fn errors_about_tunnels_are_counted_in_their_own_family() {
         (count(|s| s.ip4.in_pkts), count(|s| s.ip6.in_pkts)),
         (16, 16)
     );
-}
-
-/// A worker that asks for connections of a server that has just gone takes nothing
-/// away from the next server with its number.
-#[test]
-fn late_words_about_a_server_do_not_reach_its_successor() {
-    let with_server = |uid| {
-        let mut limited = service(17, VIPS[0], 53, 1, 53);
-        let mut dests = limited.dests.to_vec();
-        dests[0].max_conn = 12;
-        limited.dests = dests.into();
-        limited.uid = uid;
-        snapshot(vec![limited])
-    };
-    let mut b = Bench::with_workers(with_server(1), 0, 2);
-    b.burst(0, &[&udp(("198.51.100.7", 1), (VIPS[0], 53), b"").bytes()]);
-    b.pass(400_000);
-    let mut none = b.snap.clone();
-    let key = none.services.iter().next().unwrap().key;
-    none.services.remove(&key);
-    none.epoch += 1;
-    b.handle(ToWorker::Install {
-        snapshot: Arc::new(none.clone()),
-        removed: vec![DestId(0)],
-    });
-    b.snap = none;
-    let gone = |e: &FromWorker| matches!(e, FromWorker::DestDrained { .. });
-    assert!(b.io.events.iter().any(gone));
-    b.handle(ToWorker::Peer(PeerMessage::Limit {
-        from: WorkerId(1),
-        service: key,
-        dest: DestId(0),
-        word: LimitWord::Ask,
-    }));
-    b.install(with_server(2));
-    let flows: Vec<_> = (1..=8)
-        .map(|port| udp(("198.51.100.7", port), (VIPS[0], 53), b"").bytes())
-        .collect();
-    let mut passed = 0;
-    for flow in &flows {
-        passed += b.burst(0, &[flow]).len();
-    }
-    assert_eq!(passed, 6, "half of twelve");
 }
 
 /// Errors whose owner cannot be told are copied, but not without limit.

@@ -31,6 +31,21 @@ fn crc32c(bytes: &[u8]) -> u32 {
     !crc
 }
 
+/// Puts all checksums right; false for what may have others that stay wrong: tagged,
+/// in a tunnel, behind extension headers, in pieces.
+pub(crate) fn seal(frame: &mut [u8]) -> bool {
+    frames::fix(frame);
+    let plain = |proto: Option<&u8>| proto.is_some_and(|p| matches!(p, 1 | 6 | 17 | 58));
+    if is4(frame) {
+        let whole = frame
+            .get(20..22)
+            .is_some_and(|w| w[0] & 0x3f == 0 && w[1] == 0);
+        whole && plain(frame.get(23))
+    } else {
+        is6(frame) && plain(frame.get(20))
+    }
+}
+
 /// The checksum of an SCTP packet.
 fn seal_sctp(l4: &mut [u8]) {
     if l4.len() >= 12 {
