@@ -246,7 +246,7 @@ impl World {
         let mut through: Vec<Vec<u8>> = Vec::new();
         for frame in frames {
             let frame = Buffer::new(frame);
-            match worker.tc_put(side, PortId(port), None, frame, now) {
+            match worker.tc_put(side, PortId(port), None, frame) {
                 Some(frame) => through.push(bytes(&frame)),
                 None => self.reached.scheduled += 1,
             }
@@ -453,6 +453,7 @@ impl World {
                             uid: self.uids - u64::from(input.byte() & 1),
                             kind,
                             classes,
+                            tokens: Arc::default(),
                         }
                     })
                     .collect()

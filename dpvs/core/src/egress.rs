@@ -212,7 +212,12 @@ impl<F: Frame> Worker<F> {
                 {
                     Queued::Waiting(None) => {}
                     Queued::Waiting(Some(ask)) => self.ask(snap, &ask, io),
-                    Queued::Dropped => self.drop(Reason::NeighUnresolved),
+                    Queued::Dropped(ask) => {
+                        self.drop(Reason::NeighUnresolved);
+                        if let Some(ask) = ask {
+                            self.ask(snap, &ask, io);
+                        }
+                    }
                 }
             }
             Way::Tunnel { port, .. } => self.send_tunnel(snap, port, frame, now, io),

@@ -130,19 +130,3 @@ fn workers_share_what_they_remember_of_a_client() {
     // Who comes first finds nobody; a place may be given twice in that moment.
     assert!((1000..=1003).contains(&passed), "{passed}");
 }
-
-/// The largest burst there can be at the lowest rate takes ages to fill: no clock
-/// is past them.
-#[test]
-fn the_largest_burst_does_not_overflow() {
-    let limit = Limit {
-        uid: 1,
-        source: [Rate::new(1, u64::MAX, 1); 3],
-        ..Limit::default()
-    };
-    let sources = Sources::new([1, 2]);
-    let client = IpAddr::V4(Ipv4Addr::LOCALHOST);
-    let all = u64::MAX / 1_000_000;
-    assert!(sources.take(&limit, client, [all, 1, 1], u64::MAX / 2));
-    assert!(!sources.take(&limit, client, [2, 1, 1], u64::MAX / 2));
-}

@@ -265,8 +265,9 @@ pub(crate) struct Neighbours<F> {
 pub(crate) enum Queued {
     /// It waits; ask if there is something to ask.
     Waiting(Option<Ask>),
-    /// The queue is full (or too many neighbours); the packet is gone.
-    Dropped,
+    /// The queue is full (or too many neighbours, or too many packets wait); the
+    /// packet is gone. Ask if there is something to ask.
+    Dropped(Option<Ask>),
 }
 
 impl<F> Default for Neighbours<F> {
@@ -351,34 +352,38 @@ impl<F> Neighbours<F> {
         now_ms: u64,
     ) -> Queued {
         let Some(i) = self.slot(port, addr, true) else {
-            return Queued::Dropped;
+            return Queued::Dropped(None);
         };
         let Some(neigh) = &mut self.slots[i] else {
-            return Queued::Dropped;
+            return Queued::Dropped(None);
         };
         neigh.wanted = true;
         if src.is_some() {
             neigh.src = src;
         }
         // DPVS drops only when more than the limit wait already.
-        // DIFFERS: and however many neighbours there are, so that whoever sends to
-        // all addresses of a link does not get all buffers.
-        if neigh.queue.len() > limit || self.waiting >= WAITING {
-            return Queued::Dropped;
+        if neigh.queue.len() > limit {
+            return Queued::Dropped(None);
         }
-        neigh.queue.push_back(frame);
-        self.waiting += 1;
+        let mut ask = None;
         if neigh.state == NeighState::None {
             neigh.state = NeighState::Send;
             neigh.until = now_ms + SEND_SECS * 1000;
             neigh.ask = now_ms + 1000;
-            return Queued::Waiting(Some(Ask {
+            ask = Some(Ask {
                 port,
                 target: addr,
                 src: neigh.src,
-            }));
+            });
         }
-        Queued::Waiting(None)
+        // DIFFERS: however many neighbours there are, so that whoever sends to all
+        // addresses of a link does not get all buffers.
+        if self.waiting >= WAITING {
+            return Queued::Dropped(ask);
+        }
+        neigh.queue.push_back(frame);
+        self.waiting += 1;
+        Queued::Waiting(ask)
     }
 
     fn slot(&mut self, port: PortId, addr: IpAddr, wanted: bool) -> Option<usize> {
