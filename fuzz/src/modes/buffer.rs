@@ -1,5 +1,4 @@
-//! A frame that is missed when it does not come to an end, in one segment or two,
-//! with a tag the receiver has taken off or without.
+//! A frame that is missed when it does not come to an end, in one segment or two.
 
 use std::cell::Cell;
 
@@ -10,8 +9,6 @@ thread_local! {
     static ALIVE: Cell<u64> = const { Cell::new(0) };
     /// Bytes in the first segment of frames received from now on; 0 = all.
     static FIRST: Cell<usize> = const { Cell::new(0) };
-    /// The tag of frames received from now on.
-    static TAG: Cell<Option<u16>> = const { Cell::new(None) };
 }
 
 /// Frames there are now.
@@ -20,16 +17,14 @@ pub(crate) fn alive() -> u64 {
 }
 
 /// How frames are received from now on.
-pub(crate) fn receive(first: usize, tag: Option<u16>) {
+pub(crate) fn receive(first: usize) {
     FIRST.set(first);
-    TAG.set(tag);
 }
 
 /// A packet buffer.
 pub struct Buffer {
     head: HeapFrame,
     tail: Vec<u8>,
-    tag: Option<u16>,
 }
 
 impl Buffer {
@@ -44,7 +39,6 @@ impl Buffer {
         Self {
             head: HeapFrame::new(&bytes[..first]),
             tail: bytes[first..].to_vec(),
-            tag: if bytes.is_empty() { None } else { TAG.get() },
         }
     }
 }
@@ -110,9 +104,5 @@ impl Frame for Buffer {
             n += 1;
         }
         n == out.len()
-    }
-
-    fn take_rx_tag(&mut self) -> Option<u16> {
-        self.tag.take()
     }
 }

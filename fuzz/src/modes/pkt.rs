@@ -2,6 +2,8 @@
 //! counted and may be in two segments.
 #![allow(dead_code, unreachable_pub, clippy::all)]
 
+#[path = "../../../dpvs/core/tests/pkt/books.rs"]
+pub mod books;
 #[path = "../../../dpvs/core/tests/pkt/build.rs"]
 pub mod build;
 #[path = "../../../dpvs/core/tests/pkt/decode.rs"]
