@@ -624,7 +624,7 @@ fn operate(world: &mut World, input: &mut Input<'_>) {
         // The script goes on.
         0..=11 => {
             for _ in 0..=op & 15 {
-                world.step(|_| true);
+                world.step(|frame| frames::is_right(frame));
             }
         }
         12 | 13 => world.at += 1 + input.below(8),

@@ -334,6 +334,20 @@ pub(crate) fn check(f: &[u8], l4: bool) {
     }
 }
 
+/// Whether an untagged packet's checksums are right, as far as it has any that can be
+/// told: not in pieces, in tunnels and behind extension headers.
+pub(crate) fn is_right(f: &[u8]) -> bool {
+    let Some(Sums {
+        l4: Some((from, to, pseudo, at)),
+        ..
+    }) = sums(f)
+    else {
+        return true;
+    };
+    let none = f[at..at + 2] == [0, 0] && at - from == 6;
+    none || fold(sum(&f[from..to]) + pseudo) == 0xffff
+}
+
 /// A packet as the other side would answer it: everything turned around.
 pub(crate) fn answer(f: &mut [u8], flags: u8, ack: u32) {
     if f.len() < 54 {
