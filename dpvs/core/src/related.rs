@@ -13,13 +13,14 @@ use crate::frame::{Frame, Io, Now};
 use crate::neigh::Egress;
 use crate::parse::Head;
 use crate::proto::Dir;
-use crate::raw::{L3, Net, ld16, st16};
+use crate::raw::{L3, Net, be16, ld16, st16};
 use crate::service::{FwdMode, ICMP, ICMPV6, SCTP, TCP, UDP};
 use crate::snapshot::Snapshot;
 use crate::stats::Reason;
 use crate::synproxy::Proxied;
 use crate::worker::Worker;
 use crate::xmit::nat64::Quoted;
+use crate::xmit::uoa;
 
 /// Bytes of an ICMP header, IPv4 and IPv6 alike.
 const HEADER: usize = 8;
@@ -104,6 +105,60 @@ pub(crate) fn quoted(v6: bool, data: &[u8], at: usize) -> Option<Quote> {
     (l4 + 8 <= data.len()).then_some(Quote { proto, l4 })
 }
 
+/// Length of the UOA header in a sound error about a datagram that had one.
+fn uoa_quoted<A: Net, F: Frame>(frame: &F, l4: usize, end: usize) -> Option<u16> {
+    let data = frame.data().get(..end)?;
+    if !is_translated(A::V6, *data.get(l4)?) {
+        return None;
+    }
+    let quote = quoted(A::V6, data, l4 + HEADER)?;
+    if quote.proto != uoa::OPP || icmp_sum::<A>(data, l4, end) != 0 {
+        return None;
+    }
+    let len = uoa::header_len(data.get(quote.l4..)?)?;
+    (quote.l4 + usize::from(len) + 8 <= end).then_some(len)
+}
+
+/// Takes that header out: no client knows of it. Says where the message ends now.
+#[cold]
+fn without_uoa<A: Net, F: Frame>(frame: &mut F, l4: usize, end: usize, len: u16) -> usize {
+    let at = l4 + HEADER;
+    let Some(quote) = quoted(A::V6, frame.data(), at) else {
+        return end;
+    };
+    let data = frame.data_mut();
+    data.copy_within(quote.l4 + usize::from(len)..end, quote.l4);
+    let end = end - usize::from(len);
+    for ip in [L3, at] {
+        let shorter = |data: &mut [u8], at: usize| {
+            let n = be16(data, at).wrapping_sub(len);
+            data[at..at + 2].copy_from_slice(&n.to_be_bytes());
+        };
+        if A::V6 {
+            shorter(data, ip + 4);
+        } else {
+            // What was wrong with a quoted header stays wrong.
+            let before = Delta::new().sub_bytes(&data[ip + 2..ip + 10]);
+            shorter(data, ip + 2);
+            if ip == at {
+                data[ip + 9] = UDP;
+            }
+            let sum = before
+                .add_bytes(&data[ip + 2..ip + 10])
+                .apply(be16(data, ip + 10));
+            data[ip + 10..ip + 12].copy_from_slice(&sum.to_be_bytes());
+        }
+    }
+    if A::V6 {
+        data[at + 6] = UDP;
+    }
+    data[l4 + 2..l4 + 4].fill(0);
+    let sum = icmp_sum::<A>(data, l4, end);
+    data[l4 + 2..l4 + 4].copy_from_slice(&sum.to_be_bytes());
+    frame.truncate(end);
+    end
+}
+
 impl Quote {
     /// Source and destination port, raw; those of an echo are its id and a
     /// constant ([`crate::parse`]).
@@ -174,8 +229,14 @@ impl<F: Frame> Worker<F> {
         now: Now,
         io: &mut I,
     ) -> Option<F> {
-        let (l4, end) = (usize::from(head.l4), L3 + usize::from(head.ip_len));
+        let (l4, mut end) = (usize::from(head.l4), L3 + usize::from(head.ip_len));
         let _ = frame.pull_up(end);
+        let mut head = *head;
+        if let Some(len) = uoa_quoted::<A, F>(&frame, l4, end) {
+            end = without_uoa::<A, F>(&mut frame, l4, end, len);
+            head.ip_len -= len;
+        }
+        let head = &head;
         let data = frame.data();
         if end > data.len() || l4 + HEADER > end || !is_translated(A::V6, data[l4]) {
             return Some(frame);

@@ -23,7 +23,7 @@ pub enum UoaMode {
 }
 
 /// Protocol number of the header of its own.
-const OPP: u8 = 248;
+pub(crate) const OPP: u8 = 248;
 /// Kind of the option in both forms.
 const KIND: u8 = 31;
 /// Longest IPv4 header that has room for the option, bytes.
@@ -89,6 +89,14 @@ pub(crate) fn insert<F: Frame, A: Net>(
     data[at..at + form.len].copy_from_slice(&form.bytes[..form.len]);
     finish::<A>(data, l4, mode, &form, v4);
     Some(l4 + form.len)
+}
+
+/// Length of a header of its own, before UDP.
+pub(crate) fn header_len(header: &[u8]) -> Option<u16> {
+    let [version, next, high, low] = *header.first_chunk()?;
+    let len = u16::from_be_bytes([high, low]);
+    let ours = matches!((version, len), (0x10, 12) | (0x20, 24));
+    (ours && next == 17).then_some(len)
 }
 
 /// Writes an empty datagram with the address into an empty frame, of the same two
