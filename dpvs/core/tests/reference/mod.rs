@@ -370,7 +370,10 @@ impl Director {
                     None => panic!("{}: told {text}", self.at),
                 }
             }
-            FromWorker::Installed { .. } | FromWorker::Spent { .. } | FromWorker::Lldp { .. } => {}
+            FromWorker::Installed { .. }
+            | FromWorker::Spent { .. }
+            | FromWorker::Lldp { .. }
+            | FromWorker::Duplicate { .. } => {}
             other => panic!("{}: unexpected {other:?}", self.at),
         }
     }
