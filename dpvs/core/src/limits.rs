@@ -5,8 +5,10 @@
 //! does not have any more, so that the shares always add up to the threshold and
 //! there are never more connections than that. With a lower threshold, a server
 //! found full is so for everybody until all workers together have less than that:
-//! one of them, its keeper, is told of every connection that ends meanwhile. No
-//! memory is shared; a worker with enough left says nothing to anybody.
+//! one of them, its keeper, is told of every connection that ends meanwhile. What is
+//! lent stays lent when the thresholds change; who has lent more than it has then
+//! claims that back. No memory is shared; a worker with enough left says nothing to
+//! anybody.
 
 use crate::frame::{Frame, Io, Now, WorkerId};
 use crate::held::WaitFor;
