@@ -428,7 +428,8 @@ fn routers_beyond_tell_hosts_inside_about_sizes_and_ways() -> Result<()> {
     if !root_or_skip("routers_beyond_tell_hosts_inside")? {
         return Ok(());
     }
-    let mut lab = lab("far")?;
+    // Its configuration is read again below.
+    let mut lab = lab_by("far", |lab| lab.start_dpvs_with(|conf| conf))?;
     lab.with_logs(|lab| {
         far(lab)?;
         for proto in ["tcp", "udp", "icmp"] {
