@@ -16,19 +16,16 @@ mod scripts;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-use dpvs_core::frame::{Frame, PortId, WorkerId, empty_burst};
+use dpvs_core::frame::PortId;
 use dpvs_core::inet::tunnel::Kind;
 use dpvs_core::message::{Listing, Query, Reply, ToWorker};
 use dpvs_core::service::{DestId, FwdMode};
 use dpvs_core::stats::WorkerStats;
-use dpvs_core::tc::{
-    Cls, INGRESS, Qsch, QschKind, ROOT, Range, Rule, Side, Target as TcTarget, Tc,
-};
+use dpvs_core::tc::{Cls, INGRESS, Qsch, QschKind, ROOT, Range, Rule, Target as TcTarget, Tc};
 
 use crate::Target;
 use crate::input::Input;
 use crate::worker::{frames, messages};
-use pkt::books::{Books, Tracked};
 use pkt::lab::{Lab, Step, Way};
 use pkt::vars::Vars;
 use scripts::Scripts;
@@ -56,6 +53,8 @@ const OPS: usize = 64;
 const STEPS: usize = 256;
 /// How often a frame may be handed over.
 const HANDED: u32 = 12;
+/// Uids of queue schedulers made here, apart from those of scripts.
+const FIRST_UID: u64 = 1 << 32;
 /// Frames in rings.
 const RING: usize = 64;
 
@@ -66,7 +65,7 @@ pub struct Reached {
     pub conns: BTreeMap<String, u64>,
     /// Counters of each worker.
     pub stats: Vec<WorkerStats>,
-    /// Frames that queue schedulers took.
+    /// Frames that went through queue schedulers.
     pub scheduled: u64,
     /// Tagged, in a tunnel, in pieces: frames that came in.
     pub tagged: u64,
@@ -102,8 +101,6 @@ struct World {
     seen: VecDeque<(u16, Vec<u8>)>,
     /// Uids of queue schedulers.
     uids: u64,
-    /// Frames in their queues.
-    queued: Books,
     reached: Reached,
 }
 
@@ -132,8 +129,7 @@ impl World {
             late: false,
             ring: VecDeque::new(),
             seen: VecDeque::new(),
-            uids: 0,
-            queued: Books::default(),
+            uids: FIRST_UID,
             reached: Reached::default(),
         }
     }
@@ -231,37 +227,11 @@ impl World {
             let six = frame.get(12..14) == Some(&[0x86, 0xdd]) && frame.get(20) == Some(&44);
             self.reached.pieces += u64::from(four && offset || six);
         }
-        let n = usize::from(worker);
-        let mut frames = frames;
-        let kept: Vec<Vec<u8>>;
-        if self.lab.workers[n].has_tc() {
-            kept = self.scheduled(n, Side::Ingress, port, frames);
-            frames = &kept;
-        }
         for burst in frames.chunks(32) {
             let done = self.lab.input(worker, port, burst);
             assert_eq!(done, Ok(()));
             self.after();
         }
-    }
-
-    /// Frames by way of a port's queue schedulers.
-    fn scheduled(&mut self, n: usize, side: Side, port: u16, frames: &[Vec<u8>]) -> Vec<Vec<u8>> {
-        self.queued.open(WorkerId(0));
-        let now = self.lab.now;
-        let worker = &mut self.lab.workers[n];
-        let mut through: Vec<Vec<u8>> = Vec::new();
-        for frame in frames {
-            let frame = self.queued.frame(frame);
-            match worker.tc_put(side, PortId(port), None, frame) {
-                Some(frame) => through.push(bytes(&frame)),
-                None => self.reached.scheduled += 1,
-            }
-        }
-        let mut out = empty_burst();
-        let taken = worker.tc_take(side, PortId(port), now, &mut out);
-        through.extend(out.iter().take(taken).flatten().map(bytes));
-        through
     }
 
     fn pass(&mut self, micros: u64, ticks: u64) {
@@ -288,8 +258,8 @@ impl World {
             assert_eq!(done, Ok(()));
             self.look(next.times + 1);
         }
-        // Queues are the daemon's: what is in them is not in these books.
-        if self.uids == 0
+        // Queues that are taken away take with them what is in them.
+        if self.uids == FIRST_UID
             && let Err(e) = self.lab.balanced()
         {
             panic!("{e}");
@@ -321,13 +291,7 @@ impl World {
                     assert!(there.is_some(), "sent on {port}");
                     assert!(bytes.len() >= 14, "sent {} bytes", bytes.len());
                     frames::check(&bytes, self.sound);
-                    if self.lab.workers[0].has_tc() {
-                        for bytes in self.scheduled(0, Side::Egress, port, &[bytes]) {
-                            self.seen.push_back((port, bytes));
-                        }
-                    } else {
-                        self.seen.push_back((port, bytes));
-                    }
+                    self.seen.push_back((port, bytes));
                 }
             }
         }
@@ -502,6 +466,10 @@ impl World {
 
     /// Which connections were made so far.
     fn tell_conns(&mut self) {
+        for reply in self.query(&Query::Tc) {
+            let Reply::Tc(all) = reply else { continue };
+            self.reached.scheduled += all.iter().map(|q| u64::from(q.packets)).sum::<u64>();
+        }
         let services = self.lab.services();
         for service in services {
             let key = service.key;
@@ -579,12 +547,6 @@ impl World {
             assert_eq!(n, workers, "{dest:?} is not drained by every worker");
         }
     }
-}
-
-fn bytes(frame: &Tracked) -> Vec<u8> {
-    let mut bytes = vec![0; frame.total_len()];
-    frame.read(0, &mut bytes);
-    bytes
 }
 
 fn run(data: &[u8]) {

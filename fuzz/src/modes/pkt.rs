@@ -18,6 +18,8 @@ pub mod packet;
 pub mod pieces;
 #[path = "../../../dpvs/core/tests/pkt/run.rs"]
 pub mod run;
+#[path = "../../../dpvs/core/tests/pkt/tc.rs"]
+mod tc;
 #[path = "../../../dpvs/core/tests/pkt/vars.rs"]
 pub mod vars;
 #[path = "../../../dpvs/core/tests/pkt/wrap.rs"]
