@@ -203,6 +203,9 @@ impl Director {
             if let Some(mac) = mac.filter(|m| good(*m)) {
                 self.hear(port, src.into(), mac, o);
             }
+            if probe {
+                self.object(port, target.into(), mac_at(f, 6));
+            }
             self.books.drop(Reason::Consumed);
             let own = self.config.ports[usize::from(port)].mac;
             let reply = if probe {
@@ -222,6 +225,9 @@ impl Director {
                 nd(&to, own, target, src, 136, 0x6000_0000, target, 2)
             };
             return self.expect(To::Wire(port), &reply, o);
+        }
+        if matches!(owner, Some(Owner::Us { port: p, .. }) if p == port) {
+            self.object(port, target.into(), mac_at(f, 6));
         }
         let known = self.neighs.contains_key(&(port, target.into()));
         let mac = mac.unwrap_or(mac_at(f, 6));

@@ -125,6 +125,8 @@ pub struct Director {
     pub told: Vec<String>,
     /// Millisecond, and what the master was told within it.
     tellings: (u64, u32),
+    /// Second, and objections to own addresses heard within it.
+    objections: (u64, u32),
     /// Sequence shifts by number, once they are known.
     shifts: HashMap<u64, u32>,
     /// Last initial sequence number towards a server by out tuple, and when.
@@ -154,6 +156,7 @@ impl Director {
             books: Books::default(),
             told: Vec::new(),
             tellings: (0, 0),
+            objections: (0, 0),
             shifts: HashMap::new(),
             isns: HashMap::new(),
             next_id: 1,
@@ -361,10 +364,14 @@ impl Director {
                 assert_eq!(users, 0, "{}: {dest:?} drained in use", self.at);
                 self.dests.remove(dest);
             }
-            FromWorker::NeighLearned {
-                port, addr, mac, ..
-            } => {
-                let text = format!("{} {addr} {mac:?}", port.0);
+            FromWorker::NeighLearned { .. } | FromWorker::Duplicate { .. } => {
+                let text = match event {
+                    FromWorker::NeighLearned {
+                        port, addr, mac, ..
+                    } => format!("{} {addr} {mac:?}", port.0),
+                    FromWorker::Duplicate { port, addr } => format!("{} {addr} twice", port.0),
+                    _ => String::new(),
+                };
                 match self.told.iter().position(|t| *t == text) {
                     Some(i) => drop(self.told.remove(i)),
                     None => panic!("{}: told {text}", self.at),

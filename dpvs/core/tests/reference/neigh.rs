@@ -165,6 +165,21 @@ impl Director {
         }
     }
 
+    /// Somebody else speaks as if he had an address of ours (RFC 4862 §5.4).
+    pub(super) fn object(&mut self, port: u16, addr: IpAddr, from: [u8; 6]) {
+        if from == self.config.ports[usize::from(port)].mac {
+            return;
+        }
+        let second = self.now / 1_000_000;
+        if self.objections.0 != second {
+            self.objections = (second, 0);
+        }
+        self.objections.1 += 1;
+        if self.objections.1 <= 64 {
+            self.told.push(format!("{port} {addr} twice"));
+        }
+    }
+
     /// A neighbour is deleted.
     pub fn unlearn(&mut self, port: u16, addr: IpAddr) {
         if let Some(n) = self.neighs.remove(&(port, addr)) {
