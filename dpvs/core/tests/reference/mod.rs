@@ -377,10 +377,7 @@ impl Director {
                     None => panic!("{}: told {text}", self.at),
                 }
             }
-            FromWorker::Installed { .. }
-            | FromWorker::Spent { .. }
-            | FromWorker::Lldp { .. }
-            | FromWorker::Duplicate { .. } => {}
+            FromWorker::Installed { .. } | FromWorker::Spent { .. } | FromWorker::Lldp { .. } => {}
             other => panic!("{}: unexpected {other:?}", self.at),
         }
     }
