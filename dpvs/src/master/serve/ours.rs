@@ -3,7 +3,7 @@
 
 use std::net::SocketAddr;
 
-use dpvs_core::frame::WorkerId;
+use dpvs_core::frame::{PortId, WorkerId};
 use dpvs_core::message::{Query, Reply};
 use dpvs_core::service::ServiceKey;
 use dpvs_core::stats::{Reason, WorkerStats};
@@ -14,6 +14,7 @@ use dpvs_ctl::wire::encode_counted;
 use super::{Answer, Gather};
 use crate::master::Master;
 use crate::master::error::Result;
+use crate::master::netif::Affinity;
 
 /// Counters of an lcore as they are told.
 fn counts(cid: u8, list: Vec<(&'static str, u64)>) -> impl Iterator<Item = DropCount> {
@@ -105,7 +106,7 @@ impl Master {
             .ids()
             .filter(|id| only.is_none_or(|o| o == *id))
             .filter_map(|id| {
-                let affinity = self.netif.affinity(id)?;
+                let affinity = self.netif.affinity(id).or_else(|| self.made_affinity(id))?;
                 Some(PortAffinity {
                     ifname: Name::truncated(self.state.links.name(id)),
                     port_id: id.0,
@@ -117,6 +118,26 @@ impl Master {
             })
             .collect();
         Ok(Answer::Body(encode_counted(&list)))
+    }
+
+    /// Of a device made by command: its packets come by the port below.
+    fn made_affinity(&self, device: PortId) -> Option<Affinity> {
+        self.state.links.over(device)?;
+        let workers = u16::try_from(self.workers.len()).unwrap_or(u16::MAX);
+        let (way, why) = if workers < 2 {
+            ("single", "there is one worker")
+        } else {
+            (
+                "hand-over",
+                "the NIC neither steers nor hashes what is in VLANs and tunnels",
+            )
+        };
+        Some(Affinity {
+            way: way.into(),
+            why: why.into(),
+            rules: 0,
+            workers,
+        })
     }
 
     pub(super) fn turns(&self) -> Answer {
