@@ -411,11 +411,14 @@ static IPV4: &[Keyword] = &[
     block!("fragment", FRAGMENT),
 ];
 
+const FRAGMENT_BUCKETS: &str = "a shape of the fragment table (max_entries bounds it)";
+
 static FRAGMENT: &[Keyword] = &[
-    num!(I "bucket_number", 32..=65536, conf.ipv4.frag_buckets).pending("reassembly"),
-    num!(I "bucket_entries", 1..=256, conf.ipv4.frag_bucket_entries, Pow2).pending("reassembly"),
-    num!(I "max_entries", 1..=16_777_216, conf.ipv4.frag_max_entries).pending("reassembly"),
-    num!(I "ttl", 1..=255, conf.ipv4.frag_ttl).pending("reassembly"),
+    num!(I "bucket_number", 32..=65536, conf.ipv4.frag_buckets).pending(FRAGMENT_BUCKETS),
+    num!(I "bucket_entries", 1..=256, conf.ipv4.frag_bucket_entries, Pow2)
+        .pending(FRAGMENT_BUCKETS),
+    num!(I "max_entries", 1..=16_777_216, conf.ipv4.frag_max_entries),
+    num!(I "ttl", 1..=255, conf.ipv4.frag_ttl),
 ];
 
 static IPV6: &[Keyword] = &[
