@@ -187,3 +187,128 @@ fn rates_are_limited_and_shaped() -> Result<()> {
         Ok(())
     })
 }
+
+/// A request from this port of the client, or any (0).
+fn reaches_from(lab: &Lab, vip: &str, port: u16) -> Result<bool> {
+    let mut curl: Command = lab.client.command("curl");
+    curl.args(["-sS", "-m", "1", "--noproxy", "*", "-g", &url(vip, "/")]);
+    if port > 0 {
+        curl.args(["--local-port", &port.to_string()]);
+    }
+    let out = run::run(&mut curl)?;
+    Ok(out.ok() && out.stdout == "hello\n")
+}
+
+/// What a set is made with, and an entry that means the client (`C`, in the network
+/// `N`), its port `P`, the virtual address `V`, each as the type's lists look at it.
+const SETS: [(&str, &[&str], &str); 12] = [
+    ("bitmap:ip", &["range", "N"], "C"),
+    ("bitmap:ip,mac", &["range", "N"], "C"),
+    ("bitmap:port", &["range", "1-65535"], "tcp:P"),
+    ("hash:ip", &[], "C"),
+    ("hash:net", &[], "N"),
+    ("hash:ip,port", &[], "C,tcp:P"),
+    ("hash:net,port", &[], "N,tcp:P"),
+    ("hash:net,port,iface", &[], "N,tcp:P,dpdk0"),
+    ("hash:ip,port,ip", &[], "C,tcp:80,V"),
+    ("hash:ip,port,net", &[], "V,tcp:80,N"),
+    ("hash:net,port,net", &[], "N,tcp:80,V/M"),
+    ("hash:net,port,net,port", &[], "N,tcp:P,V/M,tcp:80"),
+];
+
+#[test]
+fn sets_of_every_type_keep_the_client_out() -> Result<()> {
+    if !root_or_skip("sets_of_every_type_keep_the_client_out")? {
+        return Ok(());
+    }
+    let (mut lab, _server) = lab("sets")?;
+    lab.with_logs(|lab| {
+        for (vip, client, net, mask) in [
+            (addr::VIP4, addr::CLIENT4, "192.0.2.0/24", "32"),
+            (addr::VIP6, addr::CLIENT6, "2001:db8:1::/64", "128"),
+        ] {
+            let six = vip.contains(':');
+            let family = if six { "-6" } else { "-4" };
+            let service = end(vip, 80);
+            for (n, (kind, options, entry)) in (0u16..).zip(SETS) {
+                if six && kind.starts_with("bitmap") {
+                    continue;
+                }
+                let (name, port) = (format!("s{n}{family}"), 40_100 + n);
+                let own_port = entry.contains('P').then_some(port).unwrap_or(0);
+                let fill = |text: &str| {
+                    text.replace('C', client)
+                        .replace('N', net)
+                        .replace('P', &port.to_string())
+                        .replace('V', vip)
+                        .replace('M', mask)
+                };
+                let options: Vec<String> = options.iter().map(|o| fill(o)).collect();
+                let mut create = vec![family, "ipset", "create", &name, kind];
+                create.extend(options.iter().map(String::as_str));
+                dpip(lab, &create)?;
+                let entry = fill(entry);
+                let list = format!("ipset:{name}");
+                ipvsadm(lab, &["-U", "-t", &service, "-k", &list])?;
+                dpip(lab, &["ipset", "add", &name, &entry])?;
+                let before = dropped(lab, "black-list")?;
+                let reached = reaches_from(lab, vip, own_port)?;
+                assert!(!reached, "{kind} {entry}: in spite of the black list");
+                let after = dropped(lab, "black-list")?;
+                assert!(after > before, "{kind} {entry}: dropped for another reason");
+                if own_port > 0 {
+                    let reached = reaches_from(lab, vip, own_port + 100)?;
+                    assert!(reached, "{kind} {entry}: another port");
+                }
+                // The same set as the only ones who may come.
+                ipvsadm(lab, &["-V", "-t", &service, "-k", &list])?;
+                ipvsadm(lab, &["-O", "-t", &service, "-2", &list])?;
+                let reached = reaches_from(lab, vip, own_port)?;
+                assert!(reached, "{kind} {entry}: is on the white list");
+                ipvsadm(lab, &["-Y", "-t", &service, "-2", &list])?;
+                dpip(lab, &["ipset", "destroy", &name])?;
+            }
+        }
+        assert_eq!(dropped(lab, "white-list")?, 0);
+        Ok(())
+    })
+}
+
+#[test]
+fn a_token_bucket_shapes_iperf() -> Result<()> {
+    if !root_or_skip("a_token_bucket_shapes_iperf")? {
+        return Ok(());
+    }
+    let (mut lab, _server) = lab("iperf")?;
+    let mut iperf = lab.servers[0].command("iperf3");
+    iperf.args(["-s", "-B", addr::RS4[0]]);
+    let log = lab.file("iperf.out");
+    let _iperf = Process::start("iperf3", &iperf, &log, Lifetime::Bound)?;
+    lab.with_logs(|lab| {
+        let (at, to) = (end(addr::VIP4, 5201), end(addr::RS4[0], 5201));
+        ipvsadm(lab, &["-A", "-t", &at, "-s", "rr"])?;
+        ipvsadm(lab, &["-P", "-t", &at, "-z", "10.0.1.201", "-F", "dpdk1"])?;
+        ipvsadm(lab, &["-a", "-t", &at, "-r", &to, "-b"])?;
+        // Sixteen megabits a second towards the servers; the client counts what
+        // arrived. Of what TCP makes of queues there is no more to say than that it
+        // is not faster, and not slower than a third.
+        dpip(lab, &["link", "set", "dpdk1", "tc-egress", "on"])?;
+        dpip(
+            lab,
+            &[
+                "qsch", "add", "dev", "dpdk1", "root", "tbf", "rate", "16m", "burst", "40000",
+                "limit", "200000",
+            ],
+        )?;
+        let mut client = lab.client.command("iperf3");
+        client.args(["-c", addr::VIP4, "-t", "3", "-J"]);
+        let out = run::run_with(&mut client, b"", Duration::from_secs(40))?.success()?;
+        let sum = out.split("\"sum_received\"").nth(1).unwrap_or("");
+        let rate = sum.split("\"bits_per_second\":").nth(1).unwrap_or("");
+        let rate = rate.split([',', '}']).next().unwrap_or("").trim();
+        let rate: f64 = rate.parse().unwrap_or(0.0);
+        assert!(rate < 17e6, "{rate} bits a second through 16 megabits");
+        assert!(rate > 5e6, "{rate} bits a second through 16 megabits");
+        Ok(())
+    })
+}
