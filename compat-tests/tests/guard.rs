@@ -234,8 +234,10 @@ fn sets_of_every_type_keep_the_client_out() -> Result<()> {
                 if six && kind.starts_with("bitmap") {
                     continue;
                 }
-                let (name, port) = (format!("s{n}{family}"), 40_100 + n);
-                let own_port = entry.contains('P').then_some(port).unwrap_or(0);
+                // Ports of the other family are not free again yet.
+                let port = 40_100 + n + if six { 300 } else { 0 };
+                let name = format!("s{n}{family}");
+                let own_port = if entry.contains('P') { port } else { 0 };
                 let fill = |text: &str| {
                     text.replace('C', client)
                         .replace('N', net)
@@ -243,7 +245,7 @@ fn sets_of_every_type_keep_the_client_out() -> Result<()> {
                         .replace('V', vip)
                         .replace('M', mask)
                 };
-                let options: Vec<String> = options.iter().map(|o| fill(o)).collect();
+                let options: Vec<String> = options.iter().copied().map(fill).collect();
                 let mut create = vec![family, "ipset", "create", &name, kind];
                 create.extend(options.iter().map(String::as_str));
                 dpip(lab, &create)?;
