@@ -142,7 +142,7 @@ mod tests {
     #[test]
     fn differences() {
         for len in [12, 13, 100, 1500, 65535] {
-            let old: Vec<u8> = (0..len as u32).map(|i| (i * 73 >> 3) as u8).collect();
+            let old: Vec<u8> = (0..len as u32).map(|i| ((i * 73) >> 3) as u8).collect();
             for at in [0, 1, len / 2 - 4, len - 4] {
                 let mut new = old.clone();
                 for (byte, by) in new[at..].iter_mut().zip([0x12, 0xff, 0, 0x80]) {
