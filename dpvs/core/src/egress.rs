@@ -8,9 +8,10 @@ use std::net::IpAddr;
 use dpvs_wire::{checksum, eth, icmp, icmpv6};
 
 use crate::frame::{Frame, Io, Now, PortId};
+use crate::hops::{Egress, Hop};
 use crate::inet::route::Route;
 use crate::inet::{arp, icmp as icmp4, icmpv6 as icmp6, ndisc};
-use crate::neigh::{Ask, Egress, Hop, Queued};
+use crate::neigh::{Ask, Queued};
 use crate::raw::L3;
 use crate::snapshot::{Local, Port, Snapshot};
 use crate::stats::Reason;

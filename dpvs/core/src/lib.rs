@@ -15,6 +15,7 @@ mod fragments;
 pub mod frame;
 pub mod guard;
 mod held;
+mod hops;
 mod hostgate;
 mod inbox;
 pub mod inet;

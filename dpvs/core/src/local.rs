@@ -11,8 +11,8 @@ use dpvs_wire::proto;
 
 use crate::fragment::fragment_header;
 use crate::frame::{Frame, Io, Now, PortId};
+use crate::hops::Egress;
 use crate::inet::{Echo, arp, icmp, icmpv6, ndisc};
-use crate::neigh::Egress;
 use crate::parse::{Cast, Head, Kind};
 use crate::raw::{L3, Net};
 use crate::snapshot::{Local, Mac, Snapshot};

@@ -1,3 +1,5 @@
+use std::collections::HashMap;
+
 use super::*;
 
 const EGRESS: Egress = Egress {
@@ -100,7 +102,7 @@ fn forged_neighbours_push_out_only_each_other() {
     }
     assert_eq!(n.used, MAX_NEIGHBOURS);
     assert_eq!(n.slots.capacity(), room);
-    assert!(n.hops.hops.len() <= MAX_NEIGHBOURS);
+    assert!(n.hops.places() <= MAX_NEIGHBOURS);
     for (i, hop) in (0..50).zip(hops) {
         assert_eq!(n.hop(PortId(0), server(i)), hop, "server {i}");
     }

@@ -9,7 +9,7 @@
 use crate::conn::table::Tuple;
 use crate::conn::{Entry, Handle, flags};
 use crate::frame::{Frame, Io, Now};
-use crate::neigh::Egress;
+use crate::hops::Egress;
 use crate::parse::Head;
 use crate::proto::{Dir, icmp, sctp, tcp, udp};
 use crate::raw::{L3, Net};

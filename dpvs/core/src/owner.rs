@@ -10,7 +10,7 @@ use std::net::IpAddr;
 
 use crate::conn::table::Tuple;
 use crate::frame::{Burst, Frame, Io, Now, PortId, WorkerId};
-use crate::neigh::Egress;
+use crate::hops::Egress;
 use crate::parse::Head;
 use crate::raw::Net;
 use crate::service::ServiceKey;

@@ -10,7 +10,7 @@ use dpvs_wire::{icmp, icmpv6, ipv6, proto};
 
 use crate::conn::table::Tuple;
 use crate::frame::{Frame, Io, Now};
-use crate::neigh::Egress;
+use crate::hops::Egress;
 use crate::parse::Head;
 use crate::proto::Dir;
 use crate::raw::{L3, Net, be16, ld16, st16};

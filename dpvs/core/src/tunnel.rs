@@ -14,9 +14,9 @@ use dpvs_wire::{eth, icmp, icmpv6, proto};
 
 use crate::egress::Way;
 use crate::frame::{BURST, Frame, Io, Now, PortId, empty_burst};
+use crate::hops::Egress;
 use crate::inet::encap::{self, Inner, Outer4};
 use crate::inet::tunnel::{Kind, Tunnel};
-use crate::neigh::Egress;
 use crate::raw::L3;
 use crate::snapshot::{Port, Snapshot};
 use crate::stats::Reason;

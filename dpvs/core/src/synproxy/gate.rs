@@ -11,7 +11,7 @@ use dpvs_wire::tcp as wire;
 
 use crate::conn::Handle;
 use crate::frame::{Frame, Io, Now};
-use crate::neigh::Egress;
+use crate::hops::Egress;
 use crate::parse::Head;
 use crate::proto::{Dir, tcp::State, tcp::is_pure_syn};
 use crate::raw::{L3, Net, be16, ld16, ld32, st16, st32};

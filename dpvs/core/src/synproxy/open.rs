@@ -14,7 +14,7 @@ use crate::conn::table::Tuple;
 use crate::conn::{Handle, flags};
 use crate::frame::{Frame, Io, Now};
 use crate::held::WaitFor;
-use crate::neigh::Egress;
+use crate::hops::Egress;
 use crate::parse::{Head, Kind, parse};
 use crate::proto::{Dir, tcp::State};
 use crate::raw::{L3, Net, be16};

@@ -7,7 +7,7 @@
 use std::net::IpAddr;
 
 use crate::frame::{Frame, Io, Now};
-use crate::neigh::Egress;
+use crate::hops::Egress;
 use crate::parse::Head;
 use crate::raw::{L3, Net};
 use crate::snapshot::Snapshot;

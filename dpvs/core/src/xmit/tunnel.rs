@@ -12,9 +12,9 @@ use dpvs_wire::{checksum, proto};
 
 use crate::egress::Way;
 use crate::frame::{Frame, Io, Now};
+use crate::hops::Egress;
 use crate::inet::cross::MIN_MTU6;
 use crate::inet::encap::{Inner, Outer4, Outer6, push4, push6, sum_from, write_gre};
-use crate::neigh::Egress;
 use crate::parse::Head;
 use crate::raw::{L3, Net};
 use crate::service::{TCP, Tunnel, TunnelCsum, TunnelKind, UDP};

@@ -12,9 +12,9 @@ use dpvs_wire::{eth, icmp, icmpv6, proto};
 
 use crate::conn::table::Tuple;
 use crate::frame::{BURST, Frame, Io, Now};
+use crate::hops::Egress;
 use crate::inet::tunnel::Kind;
 use crate::inet::{encap, icmp as icmp4, icmpv6 as icmp6};
-use crate::neigh::Egress;
 use crate::parse::Head;
 use crate::proto::Dir;
 use crate::raw::{L3, Net, be16};
