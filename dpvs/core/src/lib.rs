@@ -47,6 +47,7 @@ mod related;
 pub mod rss;
 pub mod sched;
 pub mod service;
+pub mod services;
 pub mod sharemap;
 pub mod snapshot;
 pub mod stats;

@@ -14,7 +14,7 @@ use crate::inet::route::Fib;
 use crate::inet::tunnel::{Tunnel, Tunnels};
 use crate::proto::tcp::State;
 use crate::rss::Returns;
-use crate::service::ServiceTable;
+use crate::services::ServiceTable;
 use crate::sharemap::ShareMap;
 use crate::tc::Tc;
 use crate::xmit::uoa::UoaMode;

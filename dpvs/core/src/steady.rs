@@ -12,7 +12,8 @@ use crate::frame::{Frame, PortId};
 use crate::parse::Head;
 use crate::proto::{Dir, tcp, udp};
 use crate::raw::{L3, Net};
-use crate::service::{DestId, FwdMode, ServiceTable, TCP};
+use crate::service::{DestId, FwdMode, TCP};
+use crate::services::ServiceTable;
 use crate::worker::Worker;
 use crate::xmit::fullnat::{self, ACK, FIN, RST, SYN, Segment};
 

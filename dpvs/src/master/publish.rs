@@ -11,7 +11,8 @@ use std::sync::Arc;
 use dpvs_core::frame::{PortId, WorkerId};
 use dpvs_core::inet::route::{Fib, Route};
 use dpvs_core::inet::tunnel::Tunnels;
-use dpvs_core::service::{DestId, ServiceTable};
+use dpvs_core::service::DestId;
+use dpvs_core::services::ServiceTable;
 use dpvs_core::snapshot::{Local, Locals, Port, PortAddr, Settings, Snapshot};
 use dpvs_ctl::msg::ifa_flag;
 
