@@ -8,6 +8,7 @@ pub(crate) mod nat64;
 pub mod proxy;
 pub(crate) mod sctp;
 pub(crate) mod snat;
+mod splice;
 pub mod tcpopt;
 pub mod toa;
 mod tunnel;
