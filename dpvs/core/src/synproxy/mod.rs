@@ -4,12 +4,14 @@
 //! A SYN is answered by a SYN-ACK whose number is a cookie ([`cookie`],
 //! [`answer`]), and nothing is kept of it. The ACK that brings the cookie back
 //! makes the connection ([`open`]): a server is chosen, gets a SYN, and what the
-//! client sends meanwhile waits ([`saved`]). From the server's answer on, numbers
-//! are shifted by how far its number is from the cookie ([`gate`]); everything else
-//! is as for any other connection, whose packets go through `transit`. When a
-//! service is proxied that did not ask for it is [`meter`]'s business.
+//! client sends meanwhile waits ([`saved`]). From the server's answer on
+//! ([`answered`]), numbers are shifted by how far its number is from the cookie
+//! ([`gate`]); everything else is as for any other connection, whose packets go
+//! through `transit`. When a service is proxied that did not ask for it is
+//! [`meter`]'s business.
 
 mod answer;
+mod answered;
 mod cookie;
 mod gate;
 mod meter;
