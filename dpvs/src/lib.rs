@@ -10,6 +10,7 @@ pub mod counters;
 pub mod idle;
 pub mod isolated;
 pub mod lcore;
+mod lcore_io;
 pub mod log;
 pub mod made;
 pub mod master;
