@@ -7,7 +7,8 @@ use dpvs_core::service::{FwdMode, Tunnel, TunnelCsum, TunnelKind};
 use dpvs_ctl::msg::{DestExt, Encap, ServiceDest, encap_csum, encap_kind};
 
 use super::Answer;
-use super::service::{listed, listed_dest};
+use super::dest::listed_dest;
+use super::service::listed;
 use crate::master::Master;
 use crate::master::error::{Fault, Result};
 use crate::master::state::service::{Server, Services};

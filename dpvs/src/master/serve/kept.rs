@@ -16,8 +16,8 @@ use dpvs_ctl::server::Request;
 use dpvs_ctl::wire::{Tail, append_entries, decode_list, encode_counted, encode_list};
 use dpvs_ctl::{Af, Ip16, Wire, id};
 
-use super::service::{Named, Order};
-use super::service::{listed_dest, named};
+use super::dest::listed_dest;
+use super::service::{Named, Order, named};
 use super::{Answer, encap, exact, prefix};
 use crate::master::Master;
 use crate::master::error::{Fault, Result};

@@ -7,6 +7,7 @@
 mod acl;
 mod addr;
 mod conn;
+mod dest;
 mod encap;
 mod flow;
 mod ipset;
