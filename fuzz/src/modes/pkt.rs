@@ -6,6 +6,8 @@
 pub mod books;
 #[path = "../../../dpvs/core/tests/pkt/build.rs"]
 pub mod build;
+#[path = "../../../dpvs/core/tests/pkt/conf.rs"]
+mod conf;
 #[path = "../../../dpvs/core/tests/pkt/decode.rs"]
 pub mod decode;
 #[path = "../../../dpvs/core/tests/pkt/guard.rs"]

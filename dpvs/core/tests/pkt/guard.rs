@@ -9,7 +9,8 @@ use dpvs_core::ipset::{IpSet, SetConf, SetId, SetKind, Span};
 use dpvs_core::limit::{LEAST_BITS, Limit, Meter, Rate, Sources};
 use dpvs_core::service::ServiceKey;
 
-use super::lab::{Lab, option};
+use super::conf::option;
+use super::lab::Lab;
 use super::vars::Vars;
 
 impl Lab {

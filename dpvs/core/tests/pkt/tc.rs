@@ -10,7 +10,8 @@ use dpvs_core::message::{Query, Reply};
 use dpvs_core::tc::{Cls, INGRESS, Qsch, QschKind, QschStats, ROOT, Range, Rule, Side, Target, Tc};
 
 use super::books::Tracked;
-use super::lab::{Lab, Way, option};
+use super::conf::option;
+use super::lab::{Lab, Way};
 use super::vars::Vars;
 
 /// Frames of a port that leave in one turn.
