@@ -9,6 +9,7 @@
 #![allow(dead_code, unreachable_pub)]
 #![allow(clippy::unwrap_used, clippy::panic, clippy::expect_used)]
 
+mod admit;
 pub mod config;
 mod draft;
 mod errors;
