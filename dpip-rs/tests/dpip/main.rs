@@ -5,6 +5,7 @@
 
 mod corpus;
 mod golden;
+mod golden_seen;
 mod hostile;
 mod requests;
 mod shows;
