@@ -73,6 +73,11 @@ pub struct Reached {
     pub tunnelled: u64,
     /// Fragments that came in.
     pub pieces: u64,
+    /// ICMP errors that were sent for one that came in, and say something else than
+    /// that: by the families they came in and went out in.
+    pub errors: BTreeMap<&'static str, u64>,
+    /// Fragments behind the first that went on when such ones came in: by IPv4, IPv6.
+    pub tracked: [u64; 2],
 }
 
 /// A frame on its way to another worker.
@@ -99,6 +104,10 @@ struct World {
     late: bool,
     ring: VecDeque<Handed>,
     seen: VecDeque<(u16, Vec<u8>)>,
+    /// The ICMP error that is being dealt with.
+    error: Option<Vec<u8>>,
+    /// Fragments behind the first are among what is being dealt with.
+    pieces: bool,
     /// Uids of queue schedulers.
     uids: u64,
     reached: Reached,
@@ -129,6 +138,8 @@ impl World {
             late: false,
             ring: VecDeque::new(),
             seen: VecDeque::new(),
+            error: None,
+            pieces: false,
             uids: FIRST_UID,
             reached: Reached::default(),
         }
@@ -228,10 +239,14 @@ impl World {
             self.reached.pieces += u64::from(four && offset || six);
         }
         for burst in frames.chunks(32) {
+            let alone = burst.first().filter(|f| burst.len() == 1 && is_error(f));
+            self.error = alone.cloned();
+            self.pieces = burst.iter().any(|f| later_piece(f).is_some());
             let done = self.lab.input(worker, port, burst);
             assert_eq!(done, Ok(()));
             self.after();
         }
+        (self.error, self.pieces) = (None, false);
     }
 
     fn pass(&mut self, micros: u64, ticks: u64) {
@@ -291,6 +306,10 @@ impl World {
                     assert!(there.is_some(), "sent on {port}");
                     assert!(bytes.len() >= 14, "sent {} bytes", bytes.len());
                     frames::check(&bytes, self.sound);
+                    self.tell_error(&bytes);
+                    if let Some(family) = later_piece(&bytes).filter(|_| self.pieces) {
+                        self.reached.tracked[family] += 1;
+                    }
                     self.seen.push_back((port, bytes));
                 }
             }
@@ -498,6 +517,21 @@ impl World {
         }
     }
 
+    /// Whether what is sent is the translation of the error that came in.
+    fn tell_error(&mut self, sent: &[u8]) {
+        let Some(came) = self.error.as_deref().filter(|_| is_error(sent)) else {
+            return;
+        };
+        let (from, to) = (came[12] == 8, sent[12] == 8);
+        // Behind the outer header's checksum: addresses, the message, what is quoted.
+        let at = if from { 26 } else { 22 };
+        if from == to && came.get(at..) == sent.get(at..) {
+            return;
+        }
+        let name = ["6-6", "6-4", "4-6", "4-4"][usize::from(from) * 2 + usize::from(to)];
+        *self.reached.errors.entry(name).or_default() += 1;
+    }
+
     /// Without traffic everything comes to rest.
     fn rest(&mut self) {
         self.late = false;
@@ -546,6 +580,25 @@ impl World {
         for (dest, n) in said {
             assert_eq!(n, workers, "{dest:?} is not drained by every worker");
         }
+    }
+}
+
+/// An untagged ICMP or ICMPv6 error without IP options.
+fn is_error(frame: &[u8]) -> bool {
+    match (frame.get(12..15), frame.get(20), frame.get(23)) {
+        (Some([8, 0, 0x45]), _, Some(1)) => matches!(frame.get(34), Some(3 | 11)),
+        (Some([0x86, 0xdd, _]), Some(58), _) => matches!(frame.get(54), Some(1..=3)),
+        _ => false,
+    }
+}
+
+/// Of a fragment behind the first one, untagged: 0 for IPv4, 1 for IPv6.
+fn later_piece(frame: &[u8]) -> Option<usize> {
+    let word = |at: usize| Some(u16::from_be_bytes([*frame.get(at)?, *frame.get(at + 1)?]));
+    match word(12)? {
+        0x0800 => (word(20)? & 0x1fff != 0).then_some(0),
+        0x86dd if frame.get(20) == Some(&44) => (word(56)? & 0xfff8 != 0).then_some(1),
+        _ => None,
     }
 }
 
