@@ -121,8 +121,8 @@ impl<F: Frame> Worker<F> {
         }
         if syn {
             match self.wants_cookie(snap, service, head, now, io) {
-                Ok(false) => {}
-                Ok(true) => return Admitted::Proxy(Step::Cookie),
+                Ok(None) => {}
+                Ok(Some(step)) => return Admitted::Proxy(step),
                 Err(reason) => return Admitted::Drop(reason),
             }
         }

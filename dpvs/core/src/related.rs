@@ -17,7 +17,6 @@ use crate::raw::{L3, Net, be16, ld16, st16};
 use crate::service::{FwdMode, ICMP, ICMPV6, SCTP, TCP, UDP};
 use crate::snapshot::Snapshot;
 use crate::stats::Reason;
-use crate::synproxy::Proxied;
 use crate::worker::Worker;
 use crate::xmit::nat64::Quoted;
 use crate::xmit::uoa;
@@ -333,11 +332,7 @@ impl<F: Frame> Worker<F> {
         let seq_delta = match conn.dir() {
             _ if proto != TCP => 0,
             Dir::Out => entry.seq_delta,
-            Dir::In => self
-                .conns
-                .side::<A>(conn)
-                .and_then(|s| s.synproxy.as_ref())
-                .map_or(0, Proxied::delta),
+            Dir::In => self.proxy_delta::<A>(conn),
         };
         let grows = if conn.dir() == Dir::Out && tells_mtu(A::V6, data, l4) {
             A::entry_mut(&mut self.conns, conn).spare_room()

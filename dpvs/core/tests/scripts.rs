@@ -85,6 +85,8 @@ scripts! {
     synproxy_options
     synproxy_limits
     synproxy_auto
+    synproxy_nat64
+    synproxy_nat46
     table_full
     tc_classes
     tc_queues

@@ -20,6 +20,7 @@ use crate::worker::Worker;
 use crate::xmit::fullnat::{ACK, FIN, RST, SYN, Segment};
 
 use super::answer::{self, Bare};
+use super::cross;
 use super::gate::shift_seq;
 use super::saved::Held;
 
@@ -63,8 +64,7 @@ impl<F: Frame> Worker<F> {
             // DIFFERS: DPVS passes it to the client.
             let ttl = snap.settings.synproxy.ttl;
             answer::reset::<A, F>(&mut frame, l4, end, &from.mac, ttl);
-            self.stats.leaves(&frame);
-            io.send(from.port, frame);
+            self.send_back(from, frame, head, io);
             return None;
         }
         p.delta = p.cookie.wrapping_sub(seg.seq);
@@ -86,8 +86,8 @@ impl<F: Frame> Worker<F> {
             self.open_window::<A, I>(snap, from, frame, head, conn, now, io);
         } else {
             let entry = A::entry_mut(&mut self.conns, conn);
-            entry.count(Dir::Out, head.ip_len);
-            self.dests[entry.dest as usize].count(Dir::Out, u64::from(head.ip_len));
+            entry.count(Dir::Out, head.octets());
+            self.dests[entry.dest as usize].count(Dir::Out, u64::from(head.octets()));
             self.drop(Reason::Consumed);
         }
         if waiting == 0 {
@@ -148,6 +148,7 @@ impl<F: Frame> Worker<F> {
         }
         let mut head = Head::EMPTY;
         parse(&mut frame, &from.mac, &self.conns, &mut head);
+        cross::as_sent(&mut head, tuple.src);
         match head.kind {
             Kind::Flow4 | Kind::Flow6 => {
                 self.transit_again::<A, I>(snap, from, frame, &head, conn, now, io);

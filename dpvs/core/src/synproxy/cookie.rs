@@ -197,7 +197,8 @@ fn word((k0, k1): Key, words: &[u64]) -> u64 {
 #[inline(always)]
 fn hash<A: Net>((k0, k1): Key, tuple: &Tuple<A>, seq: u32, count: u64) -> u32 {
     let mut hash = SipHasher13::new_with_keys(k0, k1);
-    match (tuple.src.ip(), tuple.dst.ip()) {
+    // The same for a packet as it came and as it was turned for a server.
+    match (tuple.src.ip().to_canonical(), tuple.dst.ip().to_canonical()) {
         (IpAddr::V4(src), IpAddr::V4(dst)) => {
             hash.write_u64(u64::from(src.to_bits()) << 32 | u64::from(dst.to_bits()));
         }

@@ -34,6 +34,13 @@ impl<F: Frame> Worker<F> {
         self.conns.side_mut::<A>(conn)?.synproxy.as_mut()
     }
 
+    /// How far the server's numbers are from what the client sees.
+    pub(crate) fn proxy_delta<A: Net>(&self, conn: Handle) -> u32 {
+        let side = self.conns.side::<A>(conn);
+        side.and_then(|s| s.synproxy.as_ref())
+            .map_or(0, |p| p.delta)
+    }
+
     /// Takes a packet of a connection that may be proxied; gives it back as one of
     /// an ordinary connection, unless it ends here.
     #[inline(never)]
@@ -61,7 +68,8 @@ impl<F: Frame> Worker<F> {
                 return None;
             }
             (Dir::In, _) if is_pure_syn(seg.flags) => {
-                self.send_cookie::<A, I>(snap, from, frame, head, now, io);
+                let servers_v6 = Self::served_v6::<A>(snap, head, frame.data());
+                self.send_cookie::<A, I>(snap, from, frame, head, servers_v6, now, io);
                 return None;
             }
             (Dir::In, State::SynSent) => {

@@ -7,12 +7,13 @@
 //! client sends meanwhile waits ([`saved`]). From the server's answer on
 //! ([`answered`]), numbers are shifted by how far its number is from the cookie
 //! ([`gate`]); everything else is as for any other connection, whose packets go
-//! through `transit`. When a service is proxied that did not ask for it is
-//! [`meter`]'s business.
+//! through `transit`; what is otherwise between the families is in [`cross`]. When a
+//! service is proxied that did not ask for it is [`meter`]'s business.
 
 mod answer;
 mod answered;
 mod cookie;
+mod cross;
 mod gate;
 mod meter;
 mod open;
@@ -86,10 +87,5 @@ impl Proxied {
             same: 0,
             same_at: 0,
         }
-    }
-
-    /// How far the server's numbers are from what the client sees.
-    pub(crate) fn delta(&self) -> u32 {
-        self.delta
     }
 }

@@ -27,6 +27,7 @@ use crate::xmit::fullnat::{ACK, FIN, RST, SYN, Segment};
 use super::Proxied;
 use super::answer::{self, Bare};
 use super::cookie::Offer;
+use super::cross;
 use super::saved::Held;
 
 /// Window of the SYN to the server (DPVS facts §15.2).
@@ -35,8 +36,8 @@ const SYN_WINDOW: u16 = 5000;
 /// What the SYN proxy does with a packet that has no connection.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Step {
-    /// A SYN: answered by a cookie.
-    Cookie,
+    /// A SYN: answered by a cookie. Whether some of the servers are IPv6 ones.
+    Cookie(bool),
     /// An ACK that means nothing to us: answered by a reset.
     Reset,
     /// An ACK with a good cookie: the connection made for it.
@@ -46,7 +47,7 @@ pub(crate) enum Step {
 }
 
 impl<F: Frame> Worker<F> {
-    /// Whether a SYN to this service gets a cookie; an error if there is no server
+    /// Says if a SYN to this service gets a cookie; an error if there is no server
     /// for what would come of it.
     #[inline]
     pub(crate) fn wants_cookie<I: Io<Frame = F>>(
@@ -56,15 +57,10 @@ impl<F: Frame> Worker<F> {
         head: &Head,
         now: Now,
         io: &mut I,
-    ) -> Result<bool, Reason> {
+    ) -> Result<Option<Step>, Reason> {
         let auto = snap.settings.synproxy.auto_syn_rate > 0;
         if !(service.synproxy || auto && self.flooded(snap, service, now, io)) {
-            return Ok(false);
-        }
-        let family = service.key.addr.is_ipv6();
-        if service.dests.iter().any(|d| d.addr.is_ipv6() != family) {
-            // Not between the families.
-            return Ok(false);
+            return Ok(None);
         }
         if head.fragment {
             return Err(Reason::Fragment);
@@ -72,7 +68,7 @@ impl<F: Frame> Worker<F> {
         if !service.dests.iter().any(Dest::usable) {
             return Err(Reason::SynproxyNoDest);
         }
-        Ok(true)
+        Ok(Some(Step::Cookie(cross::has_v6(service))))
     }
 
     /// What an ACK without connection for a service means to the SYN proxy; `None`
@@ -136,7 +132,7 @@ impl<F: Frame> Worker<F> {
             Err(Refusal::Hold(what)) => return Some(Ok(Step::Hold(what))),
         };
         Some(made.and_then(|conn| {
-            if conn.is_v6() == A::V6 && A::entry(&self.conns, conn).may_be_proxied() {
+            if self.may_be_proxied(conn) {
                 Ok(Step::Open(conn, offer))
             } else {
                 // The master does not let these meet.
@@ -161,38 +157,49 @@ impl<F: Frame> Worker<F> {
     ) {
         match step {
             Step::Hold(what) => self.let_wait(frame, from.port, what, now),
-            Step::Cookie => self.send_cookie::<A, I>(snap, from, frame, head, now, io),
+            Step::Cookie(servers_v6) => {
+                self.send_cookie::<A, I>(snap, from, frame, head, servers_v6, now, io);
+            }
             Step::Reset => {
                 let (l4, end) = (usize::from(head.l4), L3 + usize::from(head.ip_len));
                 let ttl = snap.settings.synproxy.ttl;
                 answer::reset::<A, F>(&mut frame, l4, end, &from.mac, ttl);
-                self.stats.leaves(&frame);
-                io.send(from.port, frame);
+                self.send_back(from, frame, head, io);
             }
             Step::Open(conn, offer) => {
-                if self.conns.attach::<A>(conn).is_none() {
+                let crosses = conn.is_v6() != A::V6;
+                let attached = if crosses {
+                    self.conns.attach::<u128>(conn).is_some()
+                } else {
+                    self.conns.attach::<A>(conn).is_some()
+                };
+                if !attached {
                     self.end(snap, conn, now, io);
                     return self.drop(Reason::ConnTableFull);
+                }
+                if crosses {
+                    return self.open_cross(snap, from, frame, head, conn, offer, now, io);
                 }
                 self.open::<A, I>(snap, from, frame, head, conn, offer, now, io);
             }
         }
     }
 
-    /// Answers a SYN.
+    /// Answers a SYN; some of its service's servers may be IPv6 ones.
+    #[allow(clippy::too_many_arguments)]
     pub(super) fn send_cookie<A: Net, I: Io<Frame = F>>(
         &mut self,
         snap: &Snapshot,
         from: &Egress,
         mut frame: F,
         head: &Head,
+        servers_v6: bool,
         now: Now,
         io: &mut I,
     ) {
         self.stats.synproxy.syn += 1;
         let cookies = &mut self.synproxy.cookies;
-        let headers = (A::L4 - L3 + wire::HEADER_LEN) as u16;
-        let room = from.mtu.saturating_sub(headers + A::TOA_LEN);
+        let room = cross::room(from.mtu, A::V6 && !head.turned, servers_v6);
         answer::syn_ack::<A, F>(
             &mut frame,
             usize::from(head.l4),
@@ -202,13 +209,12 @@ impl<F: Frame> Worker<F> {
             now.millis() as u32,
             |tuple, seq, offer| cookies.make(tuple, seq, offer, now),
         );
-        self.stats.leaves(&frame);
-        io.send(from.port, frame);
+        self.send_back(from, frame, head, io);
     }
 
     /// A connection, new or used again, whose client has brought a good cookie.
     #[allow(clippy::too_many_arguments)]
-    fn open<A: Net, I: Io<Frame = F>>(
+    pub(super) fn open<A: Net, I: Io<Frame = F>>(
         &mut self,
         snap: &Snapshot,
         from: &Egress,
@@ -305,6 +311,7 @@ impl<F: Frame> Worker<F> {
         }
         let mut head = Head::EMPTY;
         parse(&mut frame, &from.mac, &self.conns, &mut head);
+        cross::as_sent(&mut head, tuple.src);
         match head.kind {
             Kind::Flow4 | Kind::Flow6 => {
                 self.transit_again::<A, I>(snap, &from, frame, &head, conn, now, io);
@@ -448,7 +455,7 @@ impl<F: Frame> Worker<F> {
         let (dest, state) = (DestId(entry.dest), entry.state);
         if snap.services.is_quiescent(dest) {
             self.end(snap, conn, now, io);
-            self.newcomer::<A, I>(snap, from, frame, head, now, io);
+            self.comes_anew::<A, I>(snap, from, frame, head, now, io);
             return None;
         }
         self.stats.synproxy.ok_ack += 1;

@@ -49,11 +49,6 @@ fn wide(ip: std::net::IpAddr) -> u128 {
 }
 
 impl<A: Net> Entry<A> {
-    /// Whether the SYN proxy may open it.
-    pub(crate) fn may_be_proxied(&self) -> bool {
-        self.mode() == FwdMode::FullNat && self.leaves_to(Dir::In).is_none()
-    }
-
     /// Where packets of that direction go to, if the connection joins two families.
     pub(crate) fn leaves_to(&self, dir: Dir) -> Option<u128> {
         let joined = flags::LONG | flags::MODE;
@@ -211,8 +206,23 @@ impl<F: Frame> Worker<F> {
         };
         match head {
             Ok(head) => self.transit::<u128, I>(snap, from, frame, &head, conn, now, io),
-            Err(Told::TooBig(mtu)) => self.too_big(snap, from, frame, mtu, now, io),
-            Err(Told::Expired) => self.time_exceeded(snap, from, frame, now, io),
+            Err(told) => self.tell(snap, from, frame, told, now, io),
+        }
+    }
+
+    /// Tells the sender of an IPv4 packet, which is as it came.
+    pub(crate) fn tell<I: Io<Frame = F>>(
+        &mut self,
+        snap: &Snapshot,
+        from: &Egress,
+        frame: F,
+        told: Told,
+        now: Now,
+        io: &mut I,
+    ) {
+        match told {
+            Told::TooBig(mtu) => self.too_big(snap, from, frame, mtu, now, io),
+            Told::Expired => self.time_exceeded(snap, from, frame, now, io),
         }
     }
 
@@ -253,7 +263,8 @@ impl<F: Frame> Worker<F> {
             let told = mtu_for_client(false, way.mtu().saturating_sub(growth).into(), grows);
             return Some(Err(Told::TooBig(told as u16)));
         }
-        let l4 = match cross::four_to_six(frame) {
+        let turned = keep_macs(frame, cross::four_to_six);
+        let l4 = match turned {
             Ok(l4) => l4,
             Err(e) => {
                 self.drop(e.into());
@@ -274,6 +285,14 @@ impl<F: Frame> Worker<F> {
             src: head.ip_len.into(),
             ..*head
         }))
+    }
+
+    /// The inverse of `enter`: a packet between mapped addresses becomes the IPv4
+    /// packet it stands for.
+    pub(crate) fn leave(&mut self, frame: &mut F) -> Result<(), CrossError> {
+        self.ident = self.ident.wrapping_add(1);
+        let id = self.ident as u16;
+        keep_macs(frame, |frame| cross::six_to_four(frame, id)).map(|_| ())
     }
 
     /// Sends a packet of a connection, in the family of the address it is to.
@@ -436,8 +455,13 @@ impl<F: Frame> Worker<F> {
             rest[..2].copy_from_slice(&sport.to_ne_bytes());
             rest[2..4].copy_from_slice(&dport.to_ne_bytes());
         }
-        if entry.proto == TCP && dir == Dir::Out && entry.seq_delta != 0 {
-            let seq = u32::from_be(ld32(&rest, 4)).wrapping_sub(entry.seq_delta);
+        let shifted = match dir {
+            _ if entry.proto != TCP => 0,
+            Dir::Out => entry.seq_delta,
+            Dir::In => self.proxy_delta::<u128>(conn),
+        };
+        if shifted != 0 {
+            let seq = u32::from_be(ld32(&rest, 4)).wrapping_sub(shifted);
             rest[4..8].copy_from_slice(&seq.to_be_bytes());
         }
         let rest = &rest[..have];
@@ -483,6 +507,21 @@ impl<F: Frame> Worker<F> {
         out[icmp + 2..icmp + 4].copy_from_slice(&sum.to_be_bytes());
         self.send_way(snap, new, &way, now, io);
     }
+}
+
+/// Turns a frame, which shifts its front; it is still from and to where it was.
+fn keep_macs<F: Frame>(
+    frame: &mut F,
+    turn: impl FnOnce(&mut F) -> Result<usize, CrossError>,
+) -> Result<usize, CrossError> {
+    let macs = frame.data().first_chunk::<12>().copied();
+    let turned = turn(frame);
+    if turned.is_ok()
+        && let (Some(macs), Some(front)) = (macs, frame.data_mut().first_chunk_mut::<12>())
+    {
+        *front = macs;
+    }
+    turned
 }
 
 /// What the sender of an IPv4 packet has to be told.
