@@ -7,6 +7,7 @@
 //! of who asks: black and white lists and classifiers do.
 
 mod bitmap;
+mod elements;
 mod hash;
 mod pair;
 mod span;
@@ -526,32 +527,5 @@ impl IpSet {
             (Body::Two(a), Body::Two(b)) => a.shared_pages(b),
             _ => (0, 1),
         }
-    }
-}
-
-/// Prefix lengths in use, longest first, and how many elements have each.
-#[derive(Clone, Debug, Default)]
-struct Lengths(Vec<(u8, u32)>);
-
-impl Lengths {
-    fn add(&mut self, plen: u8) {
-        match self.0.iter().position(|(p, _)| *p <= plen) {
-            Some(at) if self.0[at].0 == plen => self.0[at].1 += 1,
-            Some(at) => self.0.insert(at, (plen, 1)),
-            None => self.0.push((plen, 1)),
-        }
-    }
-
-    fn drop(&mut self, plen: u8) {
-        if let Some(at) = self.0.iter().position(|(p, _)| *p == plen) {
-            self.0[at].1 -= 1;
-            if self.0[at].1 == 0 {
-                self.0.remove(at);
-            }
-        }
-    }
-
-    fn iter(&self) -> impl Iterator<Item = u8> {
-        self.0.iter().map(|(p, _)| *p)
     }
 }
