@@ -17,6 +17,7 @@ impl Rng {
 }
 
 /// Tokens as a fraction over a million, brought up by every microsecond.
+#[derive(Clone)]
 struct Naive {
     millionths: u128,
     at: u64,
@@ -74,6 +75,42 @@ fn few_clients_are_remembered_exactly() {
     assert!(refused > 1000, "{refused}");
 }
 
+/// Packets, bits and connections are limited together: what one of them refuses,
+/// the others do not count.
+#[test]
+fn clients_have_all_their_meters_or_none() {
+    let mut rng = Rng(3);
+    let sources = Sources::new([0x9e37_79b9_7f4a_7c15, 0xd1b5_4a32_d192_ed03]);
+    let mut limit = limit(1, 60);
+    limit.source[1] = Rate::new(40_000, 20_000, 1);
+    limit.source[2] = Rate::new(20, 7, 1);
+    let mut model: HashMap<u32, [Naive; 3]> = HashMap::new();
+    let (mut now, mut refused) = (0, 0);
+    for step in 0..20_000 {
+        now += rng.below(400);
+        let n = rng.below(50) as u32;
+        let costs = [1, 100 + rng.below(2000), rng.below(2)];
+        let buckets = model.entry(n).or_insert_with(|| {
+            limit.source.map(|rate| Naive {
+                millionths: u128::from(rate.burst) * 1_000_000,
+                at: now,
+            })
+        });
+        let before = buckets.clone();
+        let meters = buckets.iter_mut().zip(&limit.source).zip(costs);
+        let expected = meters.fold(true, |all, ((naive, rate), cost)| {
+            naive.take(rate, cost, now) && all
+        });
+        if !expected {
+            *buckets = before;
+            refused += 1;
+        }
+        let took = sources.take(&limit, client(n), costs, now);
+        assert_eq!(took, expected, "{step}");
+    }
+    assert!((2000..18_000).contains(&refused), "{refused}");
+}
+
 /// A flood of made-up sources does not make the table forget who sends much.
 #[test]
 fn a_flood_does_not_free_the_heavy_ones() {
@@ -83,10 +120,15 @@ fn a_flood_does_not_free_the_heavy_ones() {
         assert!(sources.take(&limit, client(0), [1, 0, 0], 0));
     }
     assert!(!sources.take(&limit, client(0), [1, 0, 0], 0));
+    // One that is heavy in bits only.
+    let mut bits = self::limit(2, 100);
+    bits.source[1] = Rate::new(12_000, 12_000, 1);
+    assert!(sources.take(&bits, client(0), [1, 12_000, 0], 0));
     for n in 0..Sources::PLACES as u32 * 4 {
         // Newcomers are let in whatever the table has to forget.
-        assert!(sources.take(&limit, client(1 + n), [1, 0, 0], 0));
+        assert!(sources.take(&limit, client(1 + n), [99, 0, 0], 0));
     }
+    assert!(!sources.take(&bits, client(0), [1, 100, 0], 0));
     assert!(!sources.take(&limit, client(0), [1, 0, 0], 0));
     assert!(sources.take(&limit, client(0), [1, 0, 0], 10_000));
     assert_eq!(size_of_val(&*sources.rows), 32 * 65_536);

@@ -167,6 +167,30 @@ fn many_workers_take_as_much_as_one() {
     }
 }
 
+/// A worker goes to the bucket once for a batch, and what it has left is there for
+/// the others after a millisecond.
+#[test]
+fn a_loan_is_a_batch_for_a_millisecond() {
+    let rate = Rate::new(1_000_000, 100_000, 1);
+    let batch = rate.batch(4);
+    assert_eq!(batch, 250);
+    let bucket = Tokens::default();
+    let mut loan = Loan::default();
+    assert!(loan.has(&bucket, &rate, 1, batch, 0));
+    let drawn = bucket.full_at();
+    assert_eq!(drawn, 250);
+    for n in 0..batch - 10 {
+        assert!(loan.has(&bucket, &rate, 1, batch, n));
+        loan.take(&rate, 1);
+    }
+    assert_eq!((bucket.full_at(), loan.tokens), (drawn, 10));
+    assert!(loan.has(&bucket, &rate, 1, batch, 999));
+    assert_eq!((bucket.full_at(), loan.tokens), (drawn, 10));
+    // Ten brought back, and a batch drawn anew.
+    assert!(loan.has(&bucket, &rate, 1, batch, 1000));
+    assert_eq!((bucket.full_at(), loan.tokens), (1250, 250));
+}
+
 /// Threads at once: together not one more than the bucket has.
 #[test]
 fn nothing_is_drawn_twice() {

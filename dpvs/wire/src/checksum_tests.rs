@@ -66,6 +66,24 @@ fn zeros_of_udp() {
     assert_eq!(delta.apply_udp(!0x1234), 0xffff);
 }
 
+/// Where the last carry of folding is needed, which random bytes hardly hit.
+#[test]
+fn folding_loses_no_carry() {
+    let edges = [0u64, 1, 2, 0x7fff, 0xfffd, 0xfffe, 0xffff];
+    for a in edges {
+        for b in edges {
+            for c in edges {
+                for d in edges {
+                    let n = a << 48 | b << 32 | c << 16 | d;
+                    let folded = fold(n);
+                    assert!(same(folded, (n % 0xffff) as u16), "{n:x}");
+                    assert_eq!(folded == 0, n == 0, "{n:x}");
+                }
+            }
+        }
+    }
+}
+
 proptest! {
     #[test]
     fn fast_is_slow(data in prop::collection::vec(any::<u8>(), 0..300), skip in 0usize..8) {

@@ -21,7 +21,11 @@ fn plains() -> impl Strategy<Value = Plain> {
     (
         any::<(u8, u8, u32, u32, bool)>(),
         0usize..4,
-        prop::collection::vec(any::<u8>(), 20..1400),
+        // Any size, and those about the largest that may be fragmented.
+        prop_oneof![
+            3 => prop::collection::vec(any::<u8>(), 20..1400),
+            1 => prop::collection::vec(any::<u8>(), 1255..1265),
+        ],
     )
         .prop_map(|((tos, ttl, src, dst, tcp), words, body)| Plain {
             tos,
@@ -148,6 +152,63 @@ proptest! {
         prop_assert_eq!(&frame.data()[12..], &want[12..]);
     }
 
+    /// Echoes are ICMPv6's, summed up with its pseudo header, and back they are what
+    /// they were.
+    #[test]
+    fn echoes_there_and_back(
+        p in plains(), code in any::<u8>(), reply in any::<bool>(), id in any::<u16>()
+    ) {
+        let mut message = vec![if reply { 0 } else { 8 }, code, 0, 0];
+        message.extend(&p.body);
+        if message.len() % 2 == 1 {
+            message.push(0);
+        }
+        let sum = !(naive_header(&message) as u16);
+        message[2..4].copy_from_slice(&sum.to_be_bytes());
+        let mut bytes = Plain { options: Vec::new(), body: vec![0; 20], ..p.clone() }.frame();
+        bytes.truncate(34);
+        bytes[16..18].copy_from_slice(&((20 + message.len()) as u16).to_be_bytes());
+        bytes[23] = 1;
+        let large = message.len() + 40 > 1300;
+        let (id, word) = if large { (0, 0x4000u16) } else { (id, 0) };
+        bytes[18..20].copy_from_slice(&id.to_be_bytes());
+        bytes[20..22].copy_from_slice(&word.to_be_bytes());
+        bytes[24..26].fill(0);
+        let sum = !(naive_header(&bytes[14..34]) as u16);
+        bytes[24..26].copy_from_slice(&sum.to_be_bytes());
+        bytes.extend(&message);
+        let mut frame = HeapFrame::new(&bytes);
+        prop_assert_eq!(four_to_six(&mut frame), Ok(L3 + 40));
+        let got = frame.data();
+        let addrs = [p.src.to_ipv6_mapped().octets(), p.dst.to_ipv6_mapped().octets()].concat();
+        prop_assert_eq!((got[20], got[54]), (58, if reply { 129 } else { 128 }));
+        prop_assert_eq!(naive_sum(&addrs, 58, &got[54..]), 0xffff);
+        prop_assert_eq!(&got[58..], &message[4..]);
+        prop_assert_eq!(six_to_four(&mut frame, id), Ok(L3 + 20));
+        prop_assert_eq!(&frame.data()[12..], &bytes[12..]);
+    }
+
+    /// A datagram without a checksum gets the right one, which is never zero.
+    #[test]
+    fn missing_checksums_are_summed_up(p in plains(), zero in any::<bool>()) {
+        let mut p = Plain { tcp: false, ..p };
+        let addrs = [p.src.octets(), p.dst.octets()].concat();
+        if zero {
+            // Such a word in it that the sum is all ones.
+            p.body[8..10].fill(0);
+            let got = p.segment(&addrs);
+            p.body[8..10].copy_from_slice(&got[6..8]);
+        }
+        let segment = p.segment(&addrs);
+        prop_assert!(!zero || segment[6..8] == [0xff, 0xff]);
+        let mut bytes = p.frame();
+        let l4 = 34 + p.options.len();
+        bytes[l4 + 6..l4 + 8].fill(0);
+        let mut frame = HeapFrame::new(&bytes);
+        prop_assert_eq!(four_to_six(&mut frame), Ok(L3 + 40));
+        prop_assert_eq!(&frame.data()[L3 + 40..], &segment[..]);
+    }
+
     /// Fragments keep offset, identification and flag.
     #[test]
     fn fragments_there_and_back(
@@ -208,7 +269,91 @@ fn other_addresses_are_left_alone() {
     assert_eq!(frame.data(), bytes);
 }
 
-/// The tables of RFC 7915 §4.2 and §5.2.
+/// The tables of RFC 7915 §4.2 and §5.2, every type and code, and every pointer.
+#[test]
+fn nothing_but_the_tables_is_translated() {
+    let six = |typ: u8, code: u8| -> Option<(u8, u8)> {
+        let codes = [
+            Some((1, 0)),
+            Some((1, 0)),
+            Some((4, 1)),
+            Some((1, 4)),
+            Some((2, 0)),
+            Some((1, 0)),
+            Some((1, 0)),
+            Some((1, 0)),
+            Some((1, 0)),
+            Some((1, 1)),
+            Some((1, 1)),
+            Some((1, 0)),
+            Some((1, 0)),
+            Some((1, 1)),
+            None,
+            Some((1, 1)),
+        ];
+        match typ {
+            3 => codes.get(usize::from(code)).copied().flatten(),
+            11 => Some((3, code)),
+            12 if code == 0 || code == 2 => Some((4, 0)),
+            _ => None,
+        }
+    };
+    let four = |typ: u8, code: u8| -> Option<(u8, u8)> {
+        let codes = [(3, 1), (3, 10), (3, 1), (3, 1), (3, 3)];
+        match typ {
+            1 => codes.get(usize::from(code)).copied(),
+            2 => Some((3, 4)),
+            3 => Some((11, code)),
+            4 => [(12, 0), (3, 2)].get(usize::from(code)).copied(),
+            _ => None,
+        }
+    };
+    for typ in 0..=255 {
+        for code in 0..=255 {
+            let kind = |(typ, code, _)| (typ, code);
+            assert_eq!(error_to_six(typ, code, 0, 1500).map(kind), six(typ, code));
+            assert_eq!(error_to_four(typ, code, 0).map(kind), four(typ, code));
+        }
+    }
+    // Figures 3 and 6: a field of one header is a field of the other.
+    let to_six = [
+        (0, 0),
+        (1, 1),
+        (2, 4),
+        (3, 4),
+        (8, 7),
+        (9, 6),
+        (12, 8),
+        (13, 8),
+        (14, 8),
+        (15, 8),
+        (16, 24),
+        (17, 24),
+        (18, 24),
+        (19, 24),
+    ];
+    let fields = [(0, 0, 0), (1, 1, 1), (4, 5, 2), (6, 6, 9), (7, 7, 8)];
+    let fields = fields.into_iter().chain([(8, 23, 12), (24, 39, 16)]);
+    let fields: Vec<(u32, u32, u32)> = fields.collect();
+    for at in 0..=255 {
+        let want = to_six.iter().find(|p| p.0 == at).map(|p| (4, 0, p.1));
+        assert_eq!(error_to_six(12, 0, at << 24, 1500), want, "{at}");
+        let want = fields.iter().find(|f| (f.0..=f.1).contains(&at));
+        let want = want.map(|f| (12, 0, f.2 << 24));
+        assert_eq!(error_to_four(4, 0, at), want, "{at}");
+    }
+    // Sizes differ by twenty bytes, and IPv4 has none above 65,535.
+    for mtu in (1260..=65_515).step_by(7) {
+        let six = error_to_six(3, 4, mtu, 1500);
+        assert_eq!(six, Some((2, 0, mtu + 20)));
+        assert_eq!(error_to_four(2, 0, mtu + 20), Some((3, 4, mtu)));
+    }
+    for mtu in [65_535, 65_536, 70_000, u32::MAX] {
+        assert_eq!(error_to_four(2, 0, mtu), Some((3, 4, 65_515)));
+    }
+}
+
+/// Examples of these tables.
 #[test]
 fn errors_are_those_of_the_tables() {
     for (typ, code, word, six) in [

@@ -99,7 +99,15 @@ fn v6() -> impl Strategy<Value = IpAddr> {
 }
 
 fn routes() -> impl Strategy<Value = Vec<Route>> {
-    let one = prop_oneof![(v4(), 0u8..=32), (v6(), 0u8..=128)];
+    // Also hosts and small networks close together, so that they end where others do.
+    let near4 = (0u32..16).prop_map(|n| Ipv4Addr::from_bits(0x0a00_0000 | n).into());
+    let near6 = (0u128..16).prop_map(|n| Ipv6Addr::from_bits(0x2001_0db8 << 96 | n).into());
+    let one = prop_oneof![
+        (v4(), 0u8..=32),
+        (v6(), 0u8..=128),
+        (near4, 27u8..=32),
+        (near6, 123u8..=128),
+    ];
     prop::collection::vec(one, 0..40).prop_map(|prefixes| {
         prefixes
             .into_iter()

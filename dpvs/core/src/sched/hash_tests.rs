@@ -339,6 +339,30 @@ proptest! {
     }
 }
 
+/// Behind the last point comes the first.
+#[test]
+fn a_ring_goes_round() {
+    let dests = servers(&[(1, 80, 1), (2, 80, 1), (3, 80, 1), (4, 80, 1)], false);
+    let mut policy = policy(SchedKind::Conhash, &dests, LIST);
+    policy.hash_target = HashTarget::Qid;
+    let slow = slow_ring(&dests);
+    let (first, last) = (slow.first_key_value(), slow.last_key_value());
+    let (first, last) = (first.unwrap(), last.unwrap());
+    assert_ne!(first.1, last.1);
+    let behind = (0..10_000u64).filter(|qid| ring_hash(&qid.to_string()) > *last.0);
+    let mut found = 0;
+    for qid in behind {
+        let flow = Flow {
+            qid: Some(qid),
+            ..flow(Ipv4Addr::LOCALHOST.into(), 9)
+        };
+        let got = chosen(SchedKind::Conhash, &dests, &policy, &flow);
+        assert_eq!(got, Some(*first.1), "{qid}");
+        found += 1;
+    }
+    assert!(found > 0);
+}
+
 #[test]
 fn conhash_needs_to_be_told_what_to_hash() {
     let dests = servers(&[(1, 80, 1), (2, 80, 1)], false);
