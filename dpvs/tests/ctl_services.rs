@@ -1,5 +1,5 @@
-//! Services, servers, local addresses and connections over the control socket,
-//! against a master with real workers.
+//! Services, servers and connections over the control socket, against a master
+//! with real workers.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 #[allow(dead_code)]
@@ -7,11 +7,10 @@ mod ctl_lab;
 
 use ctl_lab::bodies::{dest, laddr, service};
 use ctl_lab::{LCORES, Lab, MASTER, code};
-use dpvs_core::frame::PortId;
 use dpvs_core::service::{FwdMode, SchedKind, ServiceKey};
 use dpvs_ctl::msg::{
-    CheckConf, Dest, DestFront, DestTable, LaddrDetail, LaddrFront, LaddrTable, Match, Service,
-    ServiceDest, ServicesFront, check_type, conn_flag, dest_flag, fwd_mode, svc_flag,
+    CheckConf, Dest, DestFront, DestTable, Match, Service, ServiceDest, ServicesFront, check_type,
+    conn_flag, dest_flag, fwd_mode, svc_flag,
 };
 use dpvs_ctl::wire::{Tail, decode_list, encode_list};
 use dpvs_ctl::{Af, ErrCode, Ip16, Name, Wire, id};
@@ -475,79 +474,6 @@ fn passive_checks_get_their_defaults() {
         ..CheckConf::default()
     };
     assert_eq!(with(3, other), other);
-}
-
-#[test]
-fn local_addresses() {
-    let lab = Lab::start();
-    let c = &lab.client;
-    let s = service("192.0.2.1:80", "rr");
-    c.add_service(&s).unwrap();
-    for ip in ["10.0.0.9", "10.0.0.8"] {
-        c.add_laddr(&laddr(&s, ip, "dpdk1")).unwrap();
-    }
-    // The client adds the address to the device as well.
-    assert!(
-        lab.snapshot(1).ports[1]
-            .addrs
-            .iter()
-            .any(|a| a.sapool && a.addr.to_string() == "10.0.0.9")
-    );
-    let list = c.laddrs(&s, 0).unwrap();
-    assert_eq!(
-        list.iter()
-            .map(|l| l.addr.v4().to_string())
-            .collect::<Vec<_>>(),
-        ["10.0.0.9", "10.0.0.8"]
-    );
-    let there = lab.snapshot(0).services.iter().next().unwrap().clone();
-    assert_eq!(there.laddrs[0].port, PortId(1));
-    assert_eq!(c.service(&s).unwrap().num_laddrs, 2);
-    c.del_laddr(&laddr(&s, "10.0.0.9", "dpdk1")).unwrap();
-    assert_eq!(c.laddrs(&s, 1).unwrap().len(), 1);
-    c.set(id::SET_LADDR_FLUSH, &LaddrTable::of(&s).encode())
-        .unwrap();
-    assert!(c.laddrs(&s, 0).unwrap().is_empty());
-
-    // The agent's form: existing ones are added again without a fault, missing
-    // ones removed again; a wrong one in the list changes nothing.
-    let front = |n: u32| LaddrFront {
-        af: s.af,
-        raw_port: u32::from(80u16.to_be()),
-        proto: 6,
-        count: n,
-        addr: s.addr,
-        ..Default::default()
-    };
-    let one = |ip: &str, dev: &str| LaddrDetail {
-        af: Af::INET,
-        addr: Ip16::from_ip(ip.parse().unwrap()),
-        ifname: Name::truncated(dev),
-        ..Default::default()
-    };
-    let two = [one("10.0.0.1", "dpdk0"), one("10.0.0.2", "dpdk0")];
-    c.set(id::AGENT_VS_ADD_LADDR, &encode_list(&front(2), &two))
-        .unwrap();
-    c.set(id::AGENT_VS_ADD_LADDR, &encode_list(&front(2), &two))
-        .unwrap();
-    let bad = [one("10.0.0.3", "dpdk0"), one("10.0.0.4", "nodev")];
-    assert_eq!(
-        code(c.set(id::AGENT_VS_ADD_LADDR, &encode_list(&front(2), &bad))),
-        ErrCode::NOTEXIST
-    );
-    assert_eq!(
-        code(c.set(id::AGENT_VS_ADD_LADDR, &encode_list(&front(3), &two))),
-        ErrCode::INVAL
-    );
-    let reply = c.get(id::AGENT_VS_GET_LADDR, &front(0).encode()).unwrap();
-    let (head, list) =
-        decode_list::<LaddrFront, LaddrDetail>(&reply, Tail::Exact, |f| f.count as usize).unwrap();
-    assert_eq!((head.count, list[1].ifname.text().as_ref()), (2, "dpdk0"));
-    c.set(id::AGENT_VS_DEL_LADDR, &encode_list(&front(1), &two[..1]))
-        .unwrap();
-    c.set(id::AGENT_VS_DEL_LADDR, &encode_list(&front(1), &two[..1]))
-        .unwrap();
-    assert_eq!(c.laddrs(&s, 0).unwrap().len(), 1);
 }
 
 #[test]
