@@ -12,9 +12,8 @@ use serde_json::{Value, json};
 use crate::Cx;
 use crate::args::Options;
 use crate::failure::Failure;
-use crate::out::Record;
 use crate::table::{Arg, Command, Object, Row, flag, key, opt, opt_pos};
-use crate::tc::{change_id, handle, handle_text, request};
+use crate::tc::{self, handle, handle_text};
 use crate::words::{Word, Words, device, number};
 
 const ATTRIBUTES: [Arg; 14] = [
@@ -106,25 +105,8 @@ struct Spec {
 pub(crate) fn run(cx: &mut Cx, command: Command, words: &[String]) -> Result<(), Failure> {
     let spec = parse(words).map_err(|failure| failure.at("parse"))?;
     check(&spec, command).map_err(|failure| failure.at("check"))?;
-    let param = spec.message();
-    if let Some(id) = change_id(command) {
-        return Ok(cx
-            .client
-            .set_tc(id, &request(tc_obj::QSCH, spec.dev, &param, None))?);
-    }
-    if command != Command::Show {
-        return Err(Failure::not_supported());
-    }
-    let request = request(tc_obj::QSCH, spec.dev, &param, Some(&cx.options));
-    for entry in cx.client.tc(&request)? {
-        let qsch = entry.read::<TcQsch>();
-        let record = Record::new(
-            text(&qsch, &spec.dev, &cx.options),
-            value(&qsch, &spec.dev, &cx.options),
-        );
-        cx.out.emit(record)?;
-    }
-    Ok(())
+    let about = (tc_obj::QSCH, spec.dev);
+    tc::run(cx, command, about, &spec.message(), text, value)
 }
 
 fn parse(words: &[String]) -> Result<Spec, Failure> {

@@ -1,14 +1,17 @@
-//! What queue schedulers and classifiers have in common: handles, and the
-//! request around their parameters.
+//! What queue schedulers and classifiers have in common: handles, and the talk
+//! with the daemon around their parameters.
 //!
 //! Knows neither's words nor lines.
 
 use dpvs_ctl::msg::{TcConf, tc_handle, tc_op};
 use dpvs_ctl::types::Blob;
 use dpvs_ctl::{Name, Wire, id};
+use serde_json::Value;
 
+use crate::Cx;
 use crate::args::Options;
 use crate::failure::Failure;
+use crate::out::Record;
 use crate::table::Command;
 
 /// `root`, `ingress`, `MAJOR:MINOR`, `MAJOR:` or the whole number, hexadecimal.
@@ -45,7 +48,7 @@ pub(crate) fn handle_text(handle: u32) -> String {
 }
 
 /// The id of a change.
-pub(crate) fn change_id(command: Command) -> Option<u32> {
+fn change_id(command: Command) -> Option<u32> {
     Some(match command {
         Command::Add => id::TC_ADD,
         Command::Del => id::TC_DEL,
@@ -56,12 +59,7 @@ pub(crate) fn change_id(command: Command) -> Option<u32> {
 }
 
 /// The request about `param`; listings say how much they want.
-pub(crate) fn request<T: Wire>(
-    obj: u32,
-    dev: Name<16>,
-    param: &T,
-    listing: Option<&Options>,
-) -> TcConf {
+fn request<T: Wire>(obj: u32, dev: Name<16>, param: &T, listing: Option<&Options>) -> TcConf {
     let flag = |set: bool, bit| if set { bit } else { 0 };
     TcConf {
         obj,
@@ -71,6 +69,32 @@ pub(crate) fn request<T: Wire>(
         ifname: dev,
         param: Blob::of(param),
     }
+}
+
+/// Does a command about `param`: changes it, or lists what is like it, each as a
+/// line and as a value.
+pub(crate) fn run<T: Wire>(
+    cx: &mut Cx,
+    command: Command,
+    (obj, dev): (u32, Name<16>),
+    param: &T,
+    text: fn(&T, &Name<16>, &Options) -> String,
+    value: fn(&T, &Name<16>, &Options) -> Value,
+) -> Result<(), Failure> {
+    if let Some(id) = change_id(command) {
+        return Ok(cx.client.set_tc(id, &request(obj, dev, param, None))?);
+    }
+    if command != Command::Show {
+        return Err(Failure::not_supported());
+    }
+    let request = request(obj, dev, param, Some(&cx.options));
+    for entry in cx.client.tc(&request)? {
+        let entry = entry.read::<T>();
+        let text = text(&entry, &dev, &cx.options);
+        cx.out
+            .emit(Record::new(text, value(&entry, &dev, &cx.options)))?;
+    }
+    Ok(())
 }
 
 #[cfg(test)]
