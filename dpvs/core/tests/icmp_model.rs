@@ -1,7 +1,8 @@
 //! ICMP errors about packets of every mode against a naive model: which end hears of
 //! it, from whom, about which packet, and with what MTU.
 //!
-//! Each case is a packet script: a connection, a packet of it, a router's error about
+//! Between the families the quoted packet is the one the other end sent, and the message
+//! the one of RFC 7915's tables. Each case is a packet script: a connection, a packet of it, a router's error about
 //! that, and what has to come out. The model is told the ends of both sides and knows
 //! nothing else of the code; checksums and lengths are verified by the script runner.
 
@@ -204,6 +205,7 @@ fn script(case: &Case) -> String {
             String::new()
         }
     };
+    let sum = if six { "" } else { " quote-sum=ok" };
     let (error, answer) = match (case.mode, case.to_server) {
         (Mode::Dr, true) => {
             towards(&mut s);
@@ -258,9 +260,11 @@ fn script(case: &Case) -> String {
             }
             towards(&mut s);
             let to = addr(&in_near);
+            // What stands before the MTU is not for us (RFC 1191, RFC 4884).
+            let unused = if six { 0 } else { (quoted as u32 % 3) << 17 };
             let error = format!(
                 "in 1 icmp {inside} > {to} {} about={about}{bad}",
-                kind(case, said)
+                kind(case, said | unused)
             );
             let (least, grows) = if six { (1280, 20) } else { (68, 8) };
             let told = if mode == Mode::FullNat && proto == "tcp" && said > least {
@@ -270,8 +274,8 @@ fn script(case: &Case) -> String {
             };
             let us = addr(&out_near);
             let out = format!(
-                "out 0 icmp {us} > {client} {} quote={out_far}>{out_near} quoted={about} dmac=client{}",
-                kind(case, told),
+                "out 0 icmp {us} > {client} {} quote={out_far}>{out_near} quoted={about} dmac=client{}{sum}",
+                kind(case, told | unused),
                 seq(1000)
             );
             (error, out)
@@ -293,7 +297,7 @@ fn script(case: &Case) -> String {
                 outside
             };
             let out = format!(
-                "out 1 icmp {from} > {server} {} quote={in_far}>{in_near} quoted={about} dmac=rs{}",
+                "out 1 icmp {from} > {server} {} quote={in_far}>{in_near} quoted={about} dmac=rs{}{sum}",
                 kind(case, said),
                 seq(9)
             );
@@ -313,16 +317,17 @@ fn script(case: &Case) -> String {
 
 fn cases() -> impl Strategy<Value = Case> {
     let modes = prop_oneof![
-        Just(Mode::FullNat),
-        Just(Mode::Nat),
-        Just(Mode::Snat),
-        Just(Mode::Dr),
-        Just(Mode::Tunnel),
+        2 => Just(Mode::FullNat),
+        1 => Just(Mode::Nat),
+        1 => Just(Mode::Snat),
+        1 => Just(Mode::Dr),
+        1 => Just(Mode::Tunnel),
     ];
     let protos = prop_oneof![Just("tcp"), Just("udp"), Just("sctp")];
     let mtu = prop_oneof![
         Just(0),
         1u32..100,
+        66u32..80,
         500u32..1600,
         1270u32..1310,
         Just(65_535)
@@ -362,8 +367,151 @@ fn cases() -> impl Strategy<Value = Case> {
         )
 }
 
+/// A connection between the families, and an error about a packet of it.
+#[derive(Clone, Debug)]
+struct Cross {
+    /// The client has IPv6, the server IPv4; or the other way round.
+    client6: bool,
+    tcp: bool,
+    ports: (u16, u16, u16),
+    to_server: bool,
+    /// What the error's IP header is of: MTU, a port out of reach, or the TTL.
+    mtu: Option<u32>,
+    unreachable: bool,
+    len: u16,
+    quoted: u16,
+    tos: u8,
+    ttl: u8,
+}
+
+/// The script of a case between the families.
+fn cross_script(case: &Cross) -> String {
+    let side = |six: bool, four: &'static str, other: &'static str| if six { other } else { four };
+    let outside6 = case.client6;
+    let client = side(outside6, "198.51.100.7", "2001:db8:ff::7");
+    let vip = side(outside6, "192.0.2.10", "2001:db8:1::10");
+    let server = side(!outside6, "10.0.1.11", "2001:db8:2::11");
+    let laddr = side(!outside6, "10.0.1.200", "2001:db8:2::200");
+    let (cp, vp, rp) = case.ports;
+    let (out_far, out_near) = (end(client, &cp.to_string()), end(vip, &vp.to_string()));
+    let (in_near, in_far) = (end(laddr, "$p"), end(server, &rp.to_string()));
+    let proto = if case.tcp { "tcp" } else { "udp" };
+    let Cross { tos, ttl, len, .. } = *case;
+    let ip = format!("tos={tos} ttl={ttl}");
+    let (syn, answer) = if case.tcp {
+        (format!(" S seq=1000 {ip}"), format!(" SA seq=9 ack=1 {ip}"))
+    } else {
+        (format!(" len={len} {ip}"), format!(" len={len} {ip}"))
+    };
+    let mut s = format!(
+        "service {proto} {out_near} rr laddr {laddr}\ndest {proto} {out_near} {in_far}\n\
+         in 0 {proto} {out_far} > {out_near}{syn}\nout 1 {proto} {in_near} > {in_far} {ip}\n"
+    );
+    if !case.to_server {
+        writeln!(s, "in 1 {proto} {in_far} > {in_near}{answer}").unwrap();
+        writeln!(s, "out 0 {proto} {out_near} > {out_far} {ip}").unwrap();
+    }
+    // The error is of the family of the side it comes from.
+    let from6 = outside6 != case.to_server;
+    let behind = 8 + if case.tcp {
+        case.quoted % 12
+    } else {
+        case.quoted
+    };
+    let (about, quoted) = if from6 {
+        (40 + behind, 20 + behind)
+    } else {
+        (20 + behind, 40 + behind)
+    };
+    let message = |six: bool, mtu: u32| match case.mtu {
+        Some(_) if six => format!("too-big mtu={mtu}"),
+        Some(_) => format!("frag-needed mtu={mtu}"),
+        None if case.unreachable => format!("unreachable code={}", if six { 4 } else { 3 }),
+        None => "time-exceeded".to_owned(),
+    };
+    let said = case.mtu.unwrap_or(0);
+    // A client's packets grow by its address.
+    let grows = match (case.tcp && case.to_server, case.client6) {
+        (false, _) => 0,
+        (true, false) => 8,
+        (true, true) => 20,
+    };
+    let told = if from6 {
+        (said - grows.min(said)).max(1280) - 20
+    } else {
+        (said - grows.min(said) + 20).max(1280)
+    };
+    let (port, router, to) = if case.to_server {
+        (1, side(from6, "10.0.1.254", "2001:db8:2::fe"), laddr)
+    } else {
+        (0, side(from6, "203.0.113.9", "2001:db8:ee::9"), vip)
+    };
+    let error = message(from6, said);
+    writeln!(s, "in {port} icmp {router} > {to} {error} about={about}").unwrap();
+    let (near, far, quote) = if case.to_server {
+        (vip, client, format!("{out_far}>{out_near}"))
+    } else {
+        (laddr, server, format!("{in_far}>{in_near}"))
+    };
+    let answer = message(!from6, told);
+    // Options grow or go on the way: of TCP only the ports and the number are the same.
+    let size = if case.tcp {
+        let seq = if case.to_server { 1000 } else { 9 };
+        format!("quote-seq={seq}")
+    } else {
+        format!("quote-len={}", len + 8)
+    };
+    let sum = if from6 { " quote-sum=ok" } else { "" };
+    writeln!(
+        s,
+        "out {} icmp {near} > {far} {answer} quote={quote} quoted={quoted} quote-tos={tos} \
+         quote-ttl={ttl} {size}{sum}",
+        1 - port
+    )
+    .unwrap();
+    s
+}
+
+fn crosses() -> impl Strategy<Value = Cross> {
+    let what = prop_oneof![
+        2 => prop_oneof![1280u32..1310, 1310u32..1600, Just(9000)].prop_map(|mtu| (Some(mtu), false)),
+        1 => any::<bool>().prop_map(|unreachable| (None, unreachable)),
+    ];
+    (
+        any::<(bool, bool, bool)>(),
+        (1u16..60_000, 1u16..60_000, 1u16..60_000),
+        what,
+        60u16..1000,
+        0u16..50,
+        any::<u8>(),
+        2u8..,
+    )
+        .prop_map(
+            |(bools, ports, (mtu, unreachable), len, quoted, tos, ttl)| Cross {
+                client6: bools.0,
+                tcp: bools.1,
+                ports,
+                to_server: bools.2,
+                mtu,
+                unreachable,
+                len,
+                quoted,
+                tos,
+                ttl,
+            },
+        )
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(1500))]
+
+    #[test]
+    fn errors_cross_the_families(case in crosses()) {
+        let script = cross_script(&case);
+        if let Err(e) = pkt::run::run("case", &script) {
+            panic!("\n{e}\n{script}");
+        }
+    }
 
     #[test]
     fn errors_reach_the_end_that_sent_the_packet(case in cases()) {

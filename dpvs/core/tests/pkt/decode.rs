@@ -447,9 +447,16 @@ fn icmp(p: &mut Text, v6: bool, b: &[u8]) -> Result<(), String> {
     let q = &b[8..];
     let (src, dst, l4) = if q.first().is_some_and(|b| b >> 4 == 4) {
         p.push("quote-ttl", at(q, 8, 1)?[0]);
+        p.push("quote-tos", at(q, 1, 1)?[0]);
+        let header = usize::from(q[0] & 15) * 4;
+        p.push("quote-len", usize::from(word(q, 2)?).saturating_sub(header));
+        let sound = fold(sum(at(q, 0, header)?)) == 0xffff;
+        p.push("quote-sum", if sound { "ok" } else { "bad" });
         (at(q, 12, 4)?, at(q, 16, 4)?, usize::from(q[0] & 15) * 4)
     } else {
         p.push("quote-ttl", at(q, 7, 1)?[0]);
+        p.push("quote-tos", word(q, 0)? >> 4 & 0xff);
+        p.push("quote-len", word(q, 4)?);
         let fragment = q[6] == 44;
         let l4 = if fragment { 48 } else { 40 };
         (at(q, 8, 16)?, at(q, 24, 16)?, l4)
