@@ -361,7 +361,9 @@ impl Lab {
         let Reply::Neighbours(list) = self.query(n, Query::Neighbours) else {
             panic!("no neighbours");
         };
-        list.iter().map(|i| u64::from(i.queued)).sum()
+        let queued: u64 = list.iter().map(|i| u64::from(i.queued)).sum();
+        // Those, too, that wait for a worker's answer or for a first fragment.
+        queued + self.sides[n].worker.waiting() as u64
     }
 
     fn balance_frames(&self, n: usize, stats: &WorkerStats, queued: u64) {
