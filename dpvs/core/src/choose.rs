@@ -30,15 +30,8 @@ pub(crate) struct ServiceState {
     places: Vec<(DestId, u32)>,
     /// Which of them is next.
     pub(crate) next_source: usize,
-    /// How fast SYNs come.
+    /// SYNs that its gauge has not heard of.
     pub(crate) syns: Meter,
-}
-
-impl ServiceState {
-    /// Whether it is of this service, not of one before with its number.
-    pub(crate) fn is_of(&self, service: &Service) -> bool {
-        self.uid == service.uid
-    }
 }
 
 /// Of every service a worker may know.
@@ -256,9 +249,6 @@ impl<F: Frame> Worker<F> {
                 syns: Meter::default(),
             })
         });
-        if state.uid != service.uid {
-            state.syns = Meter::default();
-        }
         let changed = state.uid != service.uid || state.version != service.version;
         if changed {
             let same = state.uid == service.uid;

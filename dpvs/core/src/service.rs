@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use crate::frame::PortId;
 use crate::matching::Matching;
+use crate::tokens::Gauge;
 use crate::xmit::proxy::Proxy;
 
 /// Dense number of a service, given by the master.
@@ -252,6 +253,8 @@ pub struct Service {
     pub matching: Option<Matching>,
     /// SYNs are answered by a cookie, always.
     pub synproxy: bool,
+    /// How fast SYNs come, over all workers and versions.
+    pub syns: Arc<Gauge>,
     /// Servers, newest first as DPVS keeps them.
     pub dests: Arc<[Dest]>,
     /// Local addresses, in the order they were added.
@@ -277,6 +280,7 @@ impl Service {
             proxy: None,
             matching: None,
             synproxy: false,
+            syns: Arc::default(),
             policy: Policy::default(),
         }
     }

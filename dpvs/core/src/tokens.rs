@@ -1,4 +1,5 @@
-//! Token buckets that workers share, and what a worker has borrowed of one.
+//! Token buckets that workers share, and what a worker has borrowed of one; counts a
+//! second that they share.
 //!
 //! The one file of this crate whose memory several workers write. A bucket is one
 //! word, the time until which it is in debt (GCRA), moved by compare-and-swap; no
@@ -171,6 +172,52 @@ impl Loan {
         if left > 0 {
             bucket.give_back(rate, left);
         }
+    }
+}
+
+/// How many came within a second, whichever worker got them, and until when that was
+/// too many. Seconds are those of the workers' clock.
+#[derive(Debug, Default)]
+pub struct Gauge {
+    /// The second, and in the lower half how many came in it.
+    second: AtomicU64,
+    /// Milliseconds at which what is done about it ends; 0 = nothing is done.
+    until: AtomicU64,
+}
+
+impl Gauge {
+    /// Adds `n`; how many that makes in this second.
+    pub fn add(&self, n: u32, now_ms: u64) -> u32 {
+        let now = now_ms / 1000;
+        let next = |was: u64| match (was >> 32, was as u32) {
+            (second, _) if second < now => now << 32 | u64::from(n),
+            // A worker's clock may be a burst behind.
+            (second, count) => second << 32 | u64::from(count.saturating_add(n)),
+        };
+        let (Ok(was) | Err(was)) =
+            self.second
+                .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |w| Some(next(w)));
+        next(was) as u32
+    }
+
+    /// It was too many: something is done until then. True for the first who says so.
+    pub fn hold(&self, until: u64) -> bool {
+        // What is in force already need not be written again by each.
+        until > self.until.load(Ordering::Relaxed)
+            && self.until.fetch_max(until, Ordering::Relaxed) == 0
+    }
+
+    /// Whether it is now.
+    #[must_use]
+    pub fn holds(&self, now_ms: u64) -> bool {
+        now_ms < self.until.load(Ordering::Relaxed)
+    }
+
+    /// Ends what is over: true for the first who asks then.
+    pub fn ends(&self, now_ms: u64) -> bool {
+        let until = self.until.load(Ordering::Relaxed);
+        let (from, to) = (Ordering::Relaxed, Ordering::Relaxed);
+        until != 0 && now_ms >= until && self.until.compare_exchange(until, 0, from, to).is_ok()
     }
 }
 

@@ -77,6 +77,7 @@ fn snapshot(epoch: u64, services: u32) -> Arc<Snapshot> {
             conn_timeout: 0,
             expire_quiescent: false,
             synproxy: false,
+            syns: Arc::default(),
             dests: (0..10).map(dest).collect(),
             laddrs: [].into(),
             policy: Policy::default(),

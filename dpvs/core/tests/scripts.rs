@@ -85,6 +85,7 @@ scripts! {
     synproxy_options
     synproxy_limits
     synproxy_auto
+    synproxy_auto_workers
     synproxy_nat64
     synproxy_nat46
     table_full

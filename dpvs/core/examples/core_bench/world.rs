@@ -179,6 +179,7 @@ impl World {
             conn_timeout: 0,
             expire_quiescent: false,
             synproxy: false,
+            syns: Arc::default(),
             dests: (0..SERVERS).map(|i| self.dest(i)).collect(),
             laddrs: Arc::default(),
             policy: Policy::default(),

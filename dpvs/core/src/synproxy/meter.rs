@@ -2,31 +2,29 @@
 //!
 //! Above `auto_syn_rate` SYNs a second a service that did not ask gets the SYN
 //! proxy, until the rate has been below for a minute. Off by default; DPVS has
-//! nothing like it. Each worker measures its share. The master is told, once each
-//! way.
+//! nothing like it. It is one rate for all workers, however SYNs are spread. The
+//! master is told, once each way.
 
 use std::sync::Arc;
 
-use crate::choose::ServiceState;
 use crate::frame::{Frame, Io, Now};
 use crate::message::FromWorker;
 use crate::service::{FwdMode, Service};
 use crate::snapshot::Snapshot;
+use crate::tokens::Gauge;
 use crate::worker::Worker;
 
 /// Milliseconds the rate has to be below the limit before it is over.
 const CALM: u64 = 60_000;
+/// All workers together keep one part in this of the limit to themselves.
+const PART: u32 = 16;
 
-/// SYNs of a service within a second.
+/// SYNs of a service that a worker has not told the others of.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Meter {
-    /// When the second began, milliseconds.
-    since: u64,
-    count: u32,
-    /// Proxied until then, milliseconds; 0 = not.
-    until: u64,
-    /// The rate it began with.
-    rate: u32,
+    /// When they came, in seconds.
+    second: u64,
+    held: u32,
 }
 
 /// What a SYN has changed.
@@ -37,28 +35,23 @@ enum Turn {
 }
 
 impl Meter {
-    /// Counts a SYN.
-    fn count(&mut self, limit: u32, now_ms: u64) -> Option<Turn> {
-        if now_ms.wrapping_sub(self.since) >= 1000 {
-            self.since = now_ms;
-            self.count = 0;
+    /// Counts a SYN of a service. So that workers do not meet at the gauge for each,
+    /// they come there in batches of `batch`.
+    fn count(&mut self, gauge: &Gauge, limit: u32, batch: u32, now_ms: u64) -> Option<Turn> {
+        let over = gauge.ends(now_ms).then_some(Turn::Off);
+        if self.second != now_ms / 1000 {
+            self.second = now_ms / 1000;
+            self.held = 0;
         }
-        self.count = self.count.saturating_add(1);
-        if self.count > limit {
-            let was = std::mem::replace(&mut self.until, now_ms + CALM);
-            self.rate = self.count;
-            return (was == 0).then_some(Turn::On(self.count));
+        self.held += 1;
+        if self.held < batch {
+            return over;
         }
-        if self.until != 0 && now_ms >= self.until {
-            self.until = 0;
-            return Some(Turn::Off);
+        let rate = gauge.add(std::mem::take(&mut self.held), now_ms);
+        if rate > limit && gauge.hold(now_ms + CALM) {
+            return Some(Turn::On(rate));
         }
-        None
-    }
-
-    /// Whether it is proxied now.
-    fn on(&self, now_ms: u64) -> bool {
-        now_ms < self.until
+        over
     }
 }
 
@@ -74,13 +67,17 @@ impl<F: Frame> Worker<F> {
         now: Now,
         io: &mut I,
     ) -> bool {
-        let limit = snap.settings.synproxy.auto_syn_rate / u32::from(self.conf.workers.max(1));
+        let limit = snap.settings.synproxy.auto_syn_rate;
+        let batch = match u32::from(self.conf.workers) {
+            0 | 1 => 1,
+            workers => (limit / PART / workers).max(1),
+        };
         let worker = self.id();
         let Some(state) = self.service_state(service) else {
             return false;
         };
-        let turn = state.syns.count(limit.max(1), now.millis());
-        let on = state.syns.on(now.millis());
+        let turn = state.syns.count(&service.syns, limit, batch, now.millis());
+        let on = service.syns.holds(now.millis());
         if let Some(turn) = turn {
             let rate = match turn {
                 Turn::On(rate) => Some(rate),
@@ -98,10 +95,8 @@ impl<F: Frame> Worker<F> {
     }
 
     /// Whether a service is proxied now because of its rate.
-    pub(super) fn is_flooded(&self, service: &Service, now: Now) -> bool {
-        let state = self.services.get(service.id.0 as usize);
-        let of = |s: &ServiceState| s.is_of(service) && s.syns.on(now.millis());
-        state.and_then(Option::as_deref).is_some_and(of)
+    pub(super) fn is_flooded(service: &Service, now: Now) -> bool {
+        service.syns.holds(now.millis())
     }
 }
 
@@ -111,10 +106,10 @@ mod tests {
 
     #[test]
     fn turns_on_above_the_rate_and_off_after_a_calm_minute() {
-        let mut m = Meter::default();
+        let (gauge, mut m) = (Gauge::default(), Meter::default());
         let mut at = |ms: u64, n: u32| {
-            let turns: Vec<_> = (0..n).filter_map(|_| m.count(10, ms)).collect();
-            (turns, m.on(ms))
+            let turns: Vec<_> = (0..n).filter_map(|_| m.count(&gauge, 10, 1, ms)).collect();
+            (turns, gauge.holds(ms))
         };
         assert_eq!(at(5_000, 10), (vec![], false));
         assert_eq!(at(6_000, 10), (vec![], false));
@@ -123,5 +118,31 @@ mod tests {
         assert_eq!(at(66_000, 5), (vec![], true));
         assert_eq!(at(67_000, 5), (vec![Turn::Off], false));
         assert_eq!(at(68_000, 11), (vec![Turn::On(11)], true));
+    }
+
+    /// However SYNs are spread, it is on before one part more has come, and not below
+    /// the limit; told once.
+    #[test]
+    fn is_one_rate_for_all_workers() {
+        const LIMIT: u32 = 6400;
+        for spread in [[1u32, 1, 1, 1], [97, 1, 1, 1], [5, 5, 1, 0]] {
+            let gauge = Gauge::default();
+            let mut meters = [Meter::default(); 4];
+            let (mut all, mut turns) = (0, Vec::new());
+            while all <= LIMIT + LIMIT / PART + 100 {
+                for (m, n) in meters.iter_mut().zip(spread) {
+                    for _ in 0..n {
+                        all += 1;
+                        let batch = LIMIT / PART / 4;
+                        turns.extend(m.count(&gauge, LIMIT, batch, 9_000).map(|t| (t, all)));
+                    }
+                }
+            }
+            assert!(gauge.holds(9_000), "{spread:?}");
+            let [(Turn::On(rate), at)] = turns[..] else {
+                panic!("told once: {turns:?}");
+            };
+            assert!(rate > LIMIT && at > LIMIT && at <= LIMIT + LIMIT / PART + 100);
+        }
     }
 }

@@ -90,7 +90,7 @@ impl<F: Frame> Worker<F> {
     ) -> Option<Result<Step, Reason>> {
         let data = frame.data();
         let l4 = usize::from(head.l4);
-        let proxied = service.synproxy || self.is_flooded(service, now);
+        let proxied = service.synproxy || Self::is_flooded(service, now);
         if data[l4 + 13] & (SYN | FIN | RST | ACK) != ACK
             || !proxied && !self.synproxy.cookies.any(now)
         {

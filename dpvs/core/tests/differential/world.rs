@@ -105,6 +105,7 @@ impl Numbers {
             conn_timeout: 0,
             expire_quiescent: false,
             synproxy: false,
+            syns: Arc::default(),
             dests: Arc::new([]),
             laddrs: laddrs
                 .iter()

@@ -348,6 +348,7 @@ impl Lab {
                 .then(|| matching(words))
                 .transpose()?,
             synproxy: words.contains(&"synproxy"),
+            syns: old.as_ref().map_or_else(Arc::default, |o| o.syns.clone()),
             dests: old.map_or_else(|| Vec::new().into(), |o| o.dests),
             laddrs: list.into(),
             policy: policy(words, vars)?,

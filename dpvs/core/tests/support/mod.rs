@@ -179,6 +179,7 @@ pub fn service(proto: u8, vip: &str, vport: u16, servers: u32, rport: u16) -> Se
         conn_timeout: 0,
         expire_quiescent: false,
         synproxy: false,
+        syns: Arc::default(),
         dests: dests.into(),
         laddrs: vec![Laddr {
             addr: laddr,

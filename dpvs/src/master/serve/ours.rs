@@ -90,9 +90,9 @@ impl Master {
         );
         match rate {
             Some(rate) => tracing::warn!(
-                "service {at}: more than {rate} SYNs a second at lcore {cid}, SYN proxy on"
+                "service {at}: more than {rate} SYNs a second, noticed by lcore {cid}, SYN proxy on"
             ),
-            None => tracing::info!("service {at}: SYN proxy off again at lcore {cid}"),
+            None => tracing::info!("service {at}: SYN proxy off again, noticed by lcore {cid}"),
         }
     }
 

@@ -13,6 +13,7 @@ use dpvs_core::matching::{Matching, Side};
 use dpvs_core::service::{
     Dest, DestId, FwdMode, Laddr, Policy, SchedKind, Service, ServiceId, ServiceKey, Tunnel,
 };
+use dpvs_core::tokens::Gauge;
 use dpvs_core::xmit::proxy::Proxy;
 use dpvs_ctl::msg::{AddrRange, CheckConf, Match, Service as MatchService, svc_flag};
 use dpvs_ctl::{Af, Name};
@@ -78,6 +79,8 @@ pub(crate) struct Entry {
     /// In the order they were added.
     pub(crate) laddrs: Vec<Laddr>,
     table: Made,
+    /// What the workers count of it together.
+    syns: Arc<Gauge>,
 }
 
 impl Entry {
@@ -174,6 +177,7 @@ impl Entry {
             matching: self.matching.clone(),
             expire_quiescent: self.options.flags & svc_flag::EXPIRE_QUIESCENT != 0,
             synproxy: self.options.flags & svc_flag::SYNPROXY != 0,
+            syns: self.syns.clone(),
             dests,
             laddrs: self.laddrs.iter().copied().collect(),
             policy: Policy {
@@ -275,6 +279,7 @@ impl Services {
                 dests: Vec::new(),
                 laddrs: Vec::new(),
                 table: Made::default(),
+                syns: Arc::default(),
             },
         );
         self.changed.insert(key);
