@@ -174,8 +174,8 @@ impl Master {
             && s.port.get() == 0
             && s.matched.is_empty()
             && !echo
-            && !matches!(named(&self.state.services, &s, Order::AddrFirst)?,
-                Named::At(key) if self.state.services.get(&key).is_some());
+            && !matches!(named(&self.state.services, &s, Order::AddrFirst),
+                Ok(Named::At(key)) if self.state.services.get(&key).is_some());
         let dests = if all {
             self.state
                 .services
