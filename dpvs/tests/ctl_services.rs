@@ -13,7 +13,7 @@ use dpvs_ctl::msg::{
     conn_flag, dest_flag, fwd_mode, svc_flag,
 };
 use dpvs_ctl::wire::{Tail, decode_list, encode_list};
-use dpvs_ctl::{Af, ErrCode, Ip16, Name, Wire, id};
+use dpvs_ctl::{Af, Be16, ErrCode, Ip16, Name, Wire, id};
 
 #[test]
 fn services_are_added_listed_edited_and_removed() {
@@ -113,8 +113,17 @@ fn refusals_about_services_have_the_codes_of_dpvs() {
         code(c.add_service(&Service { proto: 58, ..s })),
         ErrCode::INVAL
     );
-    for proto in [132, 1] {
-        let other = Service { proto, ..s };
+    // An ICMP service's port is a type and a code: that of an echo request.
+    assert_eq!(
+        code(c.add_service(&Service { proto: 1, ..s })),
+        ErrCode::INVAL
+    );
+    for (proto, port) in [(132, 80), (1, 8 << 8)] {
+        let other = Service {
+            proto,
+            port: Be16::new(port),
+            ..s
+        };
         c.add_service(&other).unwrap();
         assert_eq!(c.service(&other).unwrap().proto, proto);
         c.del_service(&other).unwrap();

@@ -252,7 +252,9 @@ impl<F: Frame> Worker<F> {
         }
         let Some((sport, dport)) = quote.ports(data) else {
             let quote = (quote.proto, quote.l4);
-            return self.tunnel_error::<A, I>(snap, from, frame, head, quote, now, io);
+            let frame = self.tunnel_error::<A, I>(snap, from, frame, head, quote, now, io)?;
+            self.tell_of_path::<A, I>(snap, from, &frame, head, quote, now, io);
+            return Some(frame);
         };
         let proto = quote.proto;
         let tuple = Tuple {
@@ -280,12 +282,15 @@ impl<F: Frame> Worker<F> {
             return None;
         }
         let Some(conn) = found else {
-            if proto == UDP {
-                // Of our own: a tunnel's.
-                let quote = (quote.proto, quote.l4);
-                frame = self.tunnel_error::<A, I>(snap, from, frame, head, quote, now, io)?;
+            if proto != UDP {
+                return self.error_elsewhere::<A, A, I>(snap, from, frame, head, &tuple, now, io);
             }
-            return self.error_elsewhere::<A, A, I>(snap, from, frame, head, &tuple, now, io);
+            // Of our own: a tunnel's, unless another worker has the connection.
+            let quote = (quote.proto, quote.l4);
+            frame = self.tunnel_error::<A, I>(snap, from, frame, head, quote, now, io)?;
+            frame = self.error_elsewhere::<A, A, I>(snap, from, frame, head, &tuple, now, io)?;
+            self.tell_of_path::<A, I>(snap, from, &frame, head, quote, now, io);
+            return Some(frame);
         };
         if icmp_sum::<A>(data, l4, end) != 0 {
             self.drop(Reason::BadChecksum);

