@@ -1,6 +1,7 @@
 //! Detection of duplicate addresses (RFC 4862 §5.4): who has a new IPv6 address already?
 //!
-//! One probe, and three seconds to object. The address is in use meanwhile, and stays in
+//! One probe within a second, when the workers know the address and so hear who objects,
+//! and three seconds to do so. The address is in use meanwhile, and stays in
 //! use when somebody does, as in DPVS: directors of a cluster may have the same virtual
 //! addresses on one link. It is marked and said in the log. Knows no timers: it is told
 //! the time once a second.
@@ -19,14 +20,18 @@ use super::error::Result;
 use super::state::State;
 use super::state::addr::Addr;
 
-/// How long somebody may object.
-const WAIT: Duration = Duration::from_secs(3);
+/// How long somebody may object, the second in which the probe goes out included.
+const WAIT: Duration = Duration::from_secs(4);
 /// Not known to be unique, and in use.
 const UNSURE: u32 = ifa_flag::TENTATIVE | ifa_flag::OPTIMISTIC;
 
-/// Addresses that were probed for, oldest first.
+/// Addresses that are probed for, oldest first.
 #[derive(Debug, Default)]
-pub(super) struct Dad(VecDeque<(Instant, PortId, IpAddr)>);
+pub(super) struct Dad {
+    asked: VecDeque<(Instant, PortId, IpAddr)>,
+    /// Probes to send.
+    probes: Vec<(PortId, Box<[u8]>)>,
+}
 
 impl Dad {
     /// Somebody has an address of ours, or wants it.
@@ -42,13 +47,19 @@ impl Dad {
         }
     }
 
+    /// The probes whose addresses the workers know by now.
+    pub(super) fn probes(&mut self) -> impl Iterator<Item = (WorkerId, ToWorker)> + '_ {
+        let send = |(port, frame)| (WorkerId(0), ToWorker::Send { port, frame });
+        self.probes.drain(..).map(send)
+    }
+
     /// Those nobody objected to are ours.
     pub(super) fn over(&mut self, state: &mut State, now: Instant) {
-        while let Some((_, port, ip)) = self.0.front().filter(|(end, ..)| *end <= now) {
+        while let Some((_, port, ip)) = self.asked.front().filter(|(end, ..)| *end <= now) {
             if let Some(flags) = state.addrs.flags_mut(*port, *ip) {
                 *flags &= !UNSURE;
             }
-            self.0.pop_front();
+            self.asked.pop_front();
         }
     }
 }
@@ -71,10 +82,9 @@ impl Master {
         }
         self.state.add_addr(addr)?;
         if probed {
-            self.dad.0.push_back((Instant::now() + WAIT, port, ip));
-            let frame = probe.into();
-            let send = ToWorker::Send { port, frame };
-            self.workers.send(WorkerId(0), send);
+            let end = Instant::now() + WAIT;
+            self.dad.asked.push_back((end, port, ip));
+            self.dad.probes.push((port, probe.into()));
         }
         Ok(())
     }

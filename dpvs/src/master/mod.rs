@@ -201,6 +201,9 @@ impl Master {
             self.next_second = now + Duration::from_secs(1);
             self.state.expire_addrs(now);
             self.dad.over(&mut self.state, now);
+            for (worker, probe) in self.dad.probes() {
+                self.workers.send(worker, probe);
+            }
             self.listings.expire(now);
             self.netif.every_second();
             self.look_on(now);
