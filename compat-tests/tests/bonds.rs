@@ -214,7 +214,7 @@ impl Bond {
 
     fn get(&self, vip: &str, path: &str) -> Result<bool> {
         let url = format!("http://{vip}{path}");
-        let words = ["-sSf", "-m", "5", "--noproxy", "*", &url];
+        let words = ["-sSf", "-m", "20", "--noproxy", "*", &url];
         Ok(self.peer.run("curl", &words)?.ok())
     }
 
