@@ -222,11 +222,14 @@ fn datagrams_and_echoes_of_hosts_inside_may_be_larger_than_the_mtu() -> Result<(
             let what = format!("proto={proto},af={af},iif=dpdk1");
             snat(lab, &what, &[wan], &[])?;
         }
+        let mut port = 5300;
         for (host, wan) in [(addr::CLIENT4, WAN4[0]), (addr::CLIENT6, WAN6)] {
             for ns in &lab.servers {
-                let _ = until_asked(ns, &lab.client, &end(host, 5300))?;
+                let _ = until_asked(ns, &lab.client, &end(host, port))?;
                 for size in [1400, 2000, 4000, 9000] {
-                    let peer = asked(ns, &lab.client, &end(host, 5301), size)?;
+                    // A port of its own: the one before may still be taken.
+                    port += 1;
+                    let peer = asked(ns, &lab.client, &end(host, port), size)?;
                     let peer = peer.map(|p| p.ip().to_string());
                     assert_eq!(peer.as_deref(), Some(wan), "{size} bytes");
                 }
