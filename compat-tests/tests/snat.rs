@@ -225,9 +225,10 @@ fn datagrams_and_echoes_of_hosts_inside_may_be_larger_than_the_mtu() -> Result<(
         let mut port = 5300;
         for (host, wan) in [(addr::CLIENT4, WAN4[0]), (addr::CLIENT6, WAN6)] {
             for ns in &lab.servers {
+                port += 1;
                 let _ = until_asked(ns, &lab.client, &end(host, port))?;
                 for size in [1400, 2000, 4000, 9000] {
-                    // A port of its own: the one before may still be taken.
+                    // A port of its own: a child that is being made may hold the one before.
                     port += 1;
                     let peer = asked(ns, &lab.client, &end(host, port), size)?;
                     let peer = peer.map(|p| p.ip().to_string());
