@@ -37,9 +37,21 @@ fn lab(test: &str, edit: impl FnOnce(String) -> String) -> Result<Lab> {
 
 /// A service of one server in both families.
 fn service(lab: &Lab, kind: &str, port: u16, server: usize, options: &[&str]) -> Result<()> {
+    served_at(lab, [addr::VIP4, addr::VIP6], kind, port, server, options)
+}
+
+/// The same, of the server's IPv4 and its IPv6 address at these virtual ones.
+fn served_at(
+    lab: &Lab,
+    vips: [&str; 2],
+    kind: &str,
+    port: u16,
+    server: usize,
+    options: &[&str],
+) -> Result<()> {
     for (vip, rs, laddr) in [
-        (addr::VIP4, addr::RS4[server], "10.0.1.201"),
-        (addr::VIP6, addr::RS6[server], "2001:db8:2::201"),
+        (vips[0], addr::RS4[server], "10.0.1.201"),
+        (vips[1], addr::RS6[server], "2001:db8:2::201"),
     ] {
         let (vip, rs) = (end(vip, port), end(rs, port));
         let must = |args: &[&str]| lab.ipvsadm(args)?.success().map(drop);
@@ -400,18 +412,9 @@ fn servers_of_the_other_family_learn_the_client_too() -> Result<()> {
     lab.with_logs(|lab| {
         let _servers = web_servers(lab)?;
         lab.start_nginx(0)?;
-        let cross = |kind: &str, port: u16, server: usize, options: &[&str]| -> Result<()> {
-            for (vip, rs, laddr) in [
-                (addr::VIP6, addr::RS4[server], "10.0.1.201"),
-                (addr::VIP4, addr::RS6[server], "2001:db8:2::201"),
-            ] {
-                let (vip, rs) = (end(vip, port), end(rs, port));
-                let must = |args: &[&str]| lab.ipvsadm(args)?.success().map(drop);
-                must(&[&["-A", kind, &vip, "-s", "rr"], options].concat())?;
-                must(&["-P", kind, &vip, "-z", laddr, "-F", "dpdk1"])?;
-                must(&["-a", kind, &vip, "-r", &rs, "-b"])?;
-            }
-            Ok(())
+        let cross = |kind: &str, port: u16, server: usize, options: &[&str]| {
+            let vips = [addr::VIP6, addr::VIP4];
+            served_at(lab, vips, kind, port, server, options)
         };
         // nginx and haproxy read both versions.
         let body = lab.file("body");

@@ -55,6 +55,12 @@ fn fullnat(lab: &Lab, kind: &str, vip: &str, local: &str, server: &str) -> Resul
     ipvsadm(lab, &["-a", kind, vip, "-r", server, "-b"])
 }
 
+/// Virtual address, local address and server of either direction.
+const SIDES: [(&str, &str, &str); 2] = [
+    (addr::VIP6, LOCAL4, addr::RS4[0]),
+    (addr::VIP4, LOCAL6, addr::RS6[0]),
+];
+
 #[test]
 fn web_servers_of_one_family_serve_clients_of_the_other() -> Result<()> {
     if !root_or_skip("web_servers_of_one_family")? {
@@ -86,11 +92,7 @@ fn datagrams_sctp_and_errors_cross_the_families() -> Result<()> {
     }
     let mut lab = lab("protocols")?;
     lab.with_logs(|lab| {
-        let sides = [
-            (addr::VIP6, LOCAL4, addr::RS4[0]),
-            (addr::VIP4, LOCAL6, addr::RS6[0]),
-        ];
-        let at: Vec<_> = sides
+        let at: Vec<_> = SIDES
             .iter()
             .filter_map(|(_, _, server)| end(server, 5353).parse().ok())
             .collect();
@@ -106,7 +108,7 @@ fn datagrams_sctp_and_errors_cross_the_families() -> Result<()> {
             server.still_running()?;
             Ok(std::fs::read_to_string(&out).is_ok_and(|t| t.contains("ready")))
         })?;
-        for (vip, local, server) in sides {
+        for (vip, local, server) in SIDES {
             let udp = end(vip, 53);
             fullnat(lab, "-u", &udp, local, &end(server, 5353))?;
             let udp: SocketAddr = udp.parse().what(|| udp.clone())?;
@@ -211,16 +213,12 @@ fn datagrams_larger_than_the_mtu_cross_the_families() -> Result<()> {
     let _turn = Slot::wait()?;
     let mut lab = lab_by("pieces", |lab| lab.start_dpvs_taps(|conf| conf))?;
     lab.with_logs(|lab| {
-        let sides = [
-            (addr::VIP6, LOCAL4, addr::RS4[0]),
-            (addr::VIP4, LOCAL6, addr::RS6[0]),
-        ];
-        let at: Vec<_> = sides
+        let at: Vec<_> = SIDES
             .iter()
             .filter_map(|(_, _, server)| end(server, 5353).parse().ok())
             .collect();
         let _echo = EchoServer::start(&lab.servers[0], "rs1", &at)?;
-        for (vip, local, server) in sides {
+        for (vip, local, server) in SIDES {
             let udp = end(vip, 53);
             fullnat(lab, "-u", &udp, local, &end(server, 5353))?;
             let udp: SocketAddr = udp.parse().what(|| udp.clone())?;

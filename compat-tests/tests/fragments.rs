@@ -10,21 +10,15 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use compat_tests::decap::Decap;
+use compat_tests::lab::modes::{LOCAL4, LOCAL6, family};
 use compat_tests::lab::{Lab, START, Slot, addr, end};
 use compat_tests::privilege::root_or_skip;
 use compat_tests::spawn::{Lifetime, Process};
 use compat_tests::{Context, Error, Result, run, udp, wait};
 
 const SOON: Duration = Duration::from_secs(5);
-const LADDR4: &str = "10.0.1.201";
-const LADDR6: &str = "2001:db8:2::201";
 /// Bytes of the text record, in strings of 250.
 const TEXT: usize = 4000;
-
-fn family<'a>(addr: &str, args: &[&'a str]) -> Vec<&'a str> {
-    let flag = if addr.contains(':') { "-6" } else { "-4" };
-    [&[flag], args].concat()
-}
 
 fn ipvsadm(lab: &Lab, args: &[&str]) -> Result<()> {
     lab.ipvsadm(args)?.success().map(drop)
@@ -36,19 +30,8 @@ fn lab(test: &str) -> Result<(Slot, Lab)> {
     let mut lab = Lab::wires(&format!("f{}-{test}", std::process::id()), Lifetime::Bound)?;
     lab.with_logs(|lab| {
         lab.start_dpvs_taps(|conf| conf.replace("forwarding      off", "forwarding on"))?;
-        for (own, plen, dev) in [
-            (addr::VIP4, 32, "dpdk0"),
-            (addr::VIP6, 128, "dpdk0"),
-            (LADDR4, 32, "dpdk1"),
-            (LADDR6, 128, "dpdk1"),
-        ] {
-            let add = format!("{own}/{plen}");
-            let mut args = family(own, &["addr", "add", &add, "dev", dev]);
-            if dev == "dpdk1" {
-                args.push("sapool");
-            }
-            lab.dpip(&args)?.success()?;
-        }
+        lab.virtual_addresses()?;
+        lab.local_addresses()?;
         for ns in &lab.servers {
             for via in [addr::INSIDE4, addr::INSIDE6] {
                 ns.ip(&family(via, &["route", "add", "default", "via", via]))?;
@@ -180,8 +163,8 @@ fn large_questions_and_answers_go_through_in_fragments() -> Result<()> {
         let _decap = Decap::start(&lab.servers[0], "eth0")?;
         const EACH: u64 = 10;
         for (vip, rs, laddr) in [
-            (addr::VIP4, addr::RS4[0], LADDR4),
-            (addr::VIP6, addr::RS6[0], LADDR6),
+            (addr::VIP4, addr::RS4[0], LOCAL4),
+            (addr::VIP6, addr::RS6[0], LOCAL6),
         ] {
             let (at, server) = (end(vip, 53), end(rs, 53));
             for mode in ["-b", "-m", "-i"] {
@@ -242,7 +225,7 @@ fn a_flood_of_fragments_takes_no_more_memory_than_it_may() -> Result<()> {
         let _nsd = name_server(lab)?;
         let at = end(addr::VIP4, 53);
         ipvsadm(lab, &["-A", "-u", &at, "-s", "rr"])?;
-        ipvsadm(lab, &["-P", "-u", &at, "-z", LADDR4, "-F", "dpdk1"])?;
+        ipvsadm(lab, &["-P", "-u", &at, "-z", LOCAL4, "-F", "dpdk1"])?;
         let server = end(addr::RS4[0], 53);
         ipvsadm(lab, &["-a", "-u", &at, "-r", &server, "-b"])?;
         wait::until_true("an answer", SOON, || dig(lab, addr::VIP4))?;

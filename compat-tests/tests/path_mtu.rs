@@ -9,25 +9,19 @@
 //! are routes with an MTU of their own, so that nothing but ICMP tells of them.
 
 use compat_tests::decap::Decap;
+use compat_tests::lab::modes::{LOCAL4, LOCAL6, family};
 use compat_tests::lab::{Lab, START, Slot, addr, end, url};
 use compat_tests::netns::{Netns, veth};
 use compat_tests::privilege::root_or_skip;
 use compat_tests::spawn::{Lifetime, Process};
 use compat_tests::{Context, Error, Result, run, wait};
 
-const LADDR4: &str = "10.0.1.201";
-const LADDR6: &str = "2001:db8:2::201";
 /// The client's host, and the server's.
 const FAR4: &str = "198.51.100.7";
 const FAR6: &str = "2001:db8:100::7";
 const SERVER4: &str = "10.0.9.11";
 const SERVER6: &str = "2001:db8:9::11";
 const MEGABYTE: usize = 1 << 20;
-
-fn family<'a>(addr: &str, args: &[&'a str]) -> Vec<&'a str> {
-    let flag = if addr.contains(':') { "-6" } else { "-4" };
-    [&[flag], args].concat()
-}
 
 fn ipvsadm(lab: &Lab, args: &[&str]) -> Result<()> {
     lab.ipvsadm(args)?.success().map(drop)
@@ -95,19 +89,8 @@ fn lab(test: &str) -> Result<(Slot, Lab, Far)> {
         }
         lab.start_nginx(0)?;
         lab.start_dpvs_taps(|conf| conf.replace("forwarding      off", "forwarding on"))?;
-        for (own, plen, dev) in [
-            (addr::VIP4, 32, "dpdk0"),
-            (addr::VIP6, 128, "dpdk0"),
-            (LADDR4, 32, "dpdk1"),
-            (LADDR6, 128, "dpdk1"),
-        ] {
-            let add = format!("{own}/{plen}");
-            let mut args = family(own, &["addr", "add", &add, "dev", dev]);
-            if dev == "dpdk1" {
-                args.push("sapool");
-            }
-            lab.dpip(&args)?.success()?;
-        }
+        lab.virtual_addresses()?;
+        lab.local_addresses()?;
         for (net, via, dev) in [
             ("10.0.9.0/24", addr::RS4[1], "dpdk1"),
             ("2001:db8:9::/64", addr::RS6[1], "dpdk1"),
@@ -149,10 +132,10 @@ fn megabytes_pass_small_links_in_every_mode() -> Result<()> {
         // Of the server's link the client hears less what the director adds: TOA,
         // a tunnel's header; or in the terms of its own family.
         let modes = [
-            ("FullNAT", addr::VIP4, SERVER4, Some(LADDR4), 1392),
-            ("FullNAT", addr::VIP6, SERVER6, Some(LADDR6), 1380),
-            ("NAT64", addr::VIP6, SERVER4, Some(LADDR4), 1400),
-            ("NAT46", addr::VIP4, SERVER6, Some(LADDR6), 1372),
+            ("FullNAT", addr::VIP4, SERVER4, Some(LOCAL4), 1392),
+            ("FullNAT", addr::VIP6, SERVER6, Some(LOCAL6), 1380),
+            ("NAT64", addr::VIP6, SERVER4, Some(LOCAL4), 1400),
+            ("NAT46", addr::VIP4, SERVER6, Some(LOCAL6), 1372),
             ("NAT", addr::VIP4, SERVER4, None, 1400),
             ("NAT", addr::VIP6, SERVER6, None, 1400),
             ("tunnel", addr::VIP4, SERVER4, None, 1380),
@@ -170,7 +153,7 @@ fn megabytes_pass_small_links_in_every_mode() -> Result<()> {
                 _ => "-b",
             };
             ipvsadm(lab, &["-a", "-t", &at, "-r", &dest, how])?;
-            for (ns, to) in [(far, vip), (server, FAR4), (server, FAR6), (server, LADDR4)] {
+            for (ns, to) in [(far, vip), (server, FAR4), (server, FAR6), (server, LOCAL4)] {
                 ns.ip(&family(to, &["route", "flush", "cache"]))?;
             }
             let what = format!("{mode} {vip} {rs}");
@@ -208,7 +191,7 @@ fn iperf_passes_small_links_over_tcp_and_in_large_datagrams() -> Result<()> {
         command.args(["-s", "-p", "5201"]);
         let log = lab.file("iperf.out");
         let mut iperf = Process::start("iperf3", &command, &log, Lifetime::Bound)?;
-        for (vip, rs, laddr) in [(addr::VIP4, SERVER4, LADDR4), (addr::VIP6, SERVER6, LADDR6)] {
+        for (vip, rs, laddr) in [(addr::VIP4, SERVER4, LOCAL4), (addr::VIP6, SERVER6, LOCAL6)] {
             let (at, dest) = (end(vip, 5201), end(rs, 5201));
             for proto in ["-t", "-u"] {
                 ipvsadm(lab, &["-A", proto, &at, "-s", "rr"])?;

@@ -57,12 +57,21 @@ impl Lab {
             lab.start_nginx(i)?;
         }
         lab.start_dpvs_with(edit)?;
+        lab.virtual_addresses()?;
+        Ok(lab)
+    }
+
+    /// The virtual addresses, on the outside.
+    ///
+    /// # Errors
+    /// When `dpip` is refused.
+    pub fn virtual_addresses(&self) -> Result<()> {
         for (vip, plen) in [(addr::VIP4, 32), (addr::VIP6, 128)] {
             let vip = format!("{vip}/{plen}");
-            lab.dpip(&family(&vip, &["addr", "add", &vip, "dev", "dpdk0"]))?
+            self.dpip(&family(&vip, &["addr", "add", &vip, "dev", "dpdk0"]))?
                 .success()?;
         }
-        Ok(lab)
+        Ok(())
     }
 
     /// Local addresses for FullNAT, on the inside.

@@ -367,22 +367,7 @@ impl Lab {
         let service = self.service(&[proto, vip], vars)?;
         let mut dests = service.dests.to_vec();
         let at = dests.iter().position(|d| (d.addr, d.port) == (addr, port));
-        let mut dest = at.map_or(
-            Dest {
-                id,
-                addr,
-                port,
-                weight: 1,
-                mode: FwdMode::FullNat,
-                tunnel: Tunnel::default(),
-                max_conn: 0,
-                min_conn: 0,
-                terms: 0,
-                inhibited: false,
-                returns: 0,
-            },
-            |i| dests[i],
-        );
+        let mut dest = at.map_or_else(|| Dest::new(id, addr, port), |i| dests[i]);
         if let Some(n) = option(rest, "weight") {
             dest.weight = vars.field(n, 16)? as u16;
         }
