@@ -37,7 +37,7 @@ demo: need-root build-demo ## see a request go through: a whole installation in 
 .PHONY: test
 test: packages build ## all tests: unit, property, packet, EAL and end-to-end (root for the last)
 	@[ "$$(id -u)" -eq 0 ] || echo "not root: the tests in namespaces will be skipped"
-	$(CARGO) test --workspace --locked
+	$(CARGO) test --workspace --locked --no-fail-fast
 	@[ "$$(id -u)" -eq 0 ] || echo "not root: the tests in namespaces were skipped"
 
 .PHONY: demo-shell

@@ -43,6 +43,21 @@ class Ring:
 
     def __init__(self):
         self.size, self.addrs, self.last, self.kick = 0, None, 0, -1
+        self.avail = self.used = None
+
+    def start(self, desc, avail, used):
+        """The rings are at these (memory, offset)."""
+        # The indexes are read and written by both sides at once, so as one halfword: `struct`
+        # goes byte by byte, and the director would see 0x0000 between 0x00ff and 0x0100.
+        views = [memoryview(memory)[at + 2 : at + 4].cast("H") for memory, at in (avail, used)]
+        self.avail, self.used = views
+        self.addrs = [desc, avail, used]
+
+    def stop(self):
+        for view in (self.avail, self.used):
+            if view:
+                view.release()
+        self.addrs = self.avail = self.used = None
 
 
 class Wire:
@@ -115,6 +130,7 @@ class Link:
         if self.sock:
             self.sock.close()
             for ring in self.rings:
+                ring.stop()
                 if ring.kick >= 0:
                     os.close(ring.kick)
             for _, _, memory in self.memory:
@@ -159,17 +175,17 @@ class Link:
         elif request == 9:  # SET_VRING_ADDR
             index, _, desc, used, avail, _ = struct.unpack("<IIQQQQ", body)
             ring = self.rings[index]
-            ring.addrs = [self.at(a) for a in (desc, avail, used)]
+            ring.stop()
+            ring.start(*(self.at(a) for a in (desc, avail, used)))
             # After a cut: go on where we were, and what was sent meanwhile is lost.
-            memory, at = ring.addrs[2]
-            ring.last = struct.unpack_from("<H", memory, at + 2)[0]
+            ring.last = ring.used[0]
             while index == 1 and (found := self.next(ring)):
                 self.done(ring, found[0], 0)
             say(f"link {self.number} queue {index}")
         elif request == 11:  # GET_VRING_BASE, which stops the queue
             (index,) = struct.unpack_from("<I", body)
             reply(struct.pack("<II", index, self.rings[index].last))
-            self.rings[index].addrs = None
+            self.rings[index].stop()
         elif request == 12:  # SET_VRING_KICK
             index = body[0]
             if self.rings[index].kick >= 0:
@@ -189,7 +205,7 @@ class Link:
     def next(self, ring):
         """The chain of descriptors that comes next, as (memory, offset, length)."""
         (desc, base), (avail, at) = ring.addrs[0], ring.addrs[1]
-        if struct.unpack_from("<H", avail, at + 2)[0] == ring.last:
+        if ring.avail[0] == ring.last:
             return None
         (head,) = struct.unpack_from("<H", avail, at + 4 + 2 * (ring.last % ring.size))
         chain, index = [], head
@@ -204,7 +220,7 @@ class Link:
         used, at = ring.addrs[2]
         struct.pack_into("<II", used, at + 4 + 8 * (ring.last % ring.size), head, length)
         ring.last = (ring.last + 1) & 0xFFFF
-        struct.pack_into("<H", used, at + 2, ring.last)
+        ring.used[0] = ring.last
 
     def receive(self):
         while self.up() and (found := self.next(self.rings[1])):

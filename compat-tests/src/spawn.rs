@@ -197,6 +197,9 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("---- {} says last:\n{}", self.name, self.log_tail(15));
+        }
         if !self.detached {
             let _ = self.stop();
         }

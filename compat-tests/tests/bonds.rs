@@ -212,16 +212,24 @@ impl Bond {
         Ok(())
     }
 
-    fn get(&self, vip: &str, path: &str) -> Result<bool> {
-        let url = format!("http://{vip}{path}");
+    fn get(&self, vip: &str) -> Result<compat_tests::run::Output> {
+        let url = format!("http://{vip}/");
         let words = ["-sSf", "-m", "20", "--noproxy", "*", &url];
-        Ok(self.peer.run("curl", &words)?.ok())
+        self.peer.run("curl", &words)
     }
 
     /// As many requests, each on a connection of its own; none may fail.
     fn served(&self, vip: &str, count: usize) -> Result<()> {
         for n in 0..count {
-            assert!(self.get(vip, "/")?, "request {n} of {count} to {vip}");
+            if let Err(e) = self.get(vip)?.success() {
+                let of = |ns: &Netns, words: &[&str]| ns.run("ip", words).map(|o| o.stdout);
+                return Err(Error::new(format!(
+                    "request {n} of {count}: {e}\n{}\n{}\n{}",
+                    self.dpip("drop show")?,
+                    self.dpip("neigh show")?,
+                    of(&self.peer, &["neigh"])?
+                )));
+            }
         }
         Ok(())
     }
@@ -278,7 +286,7 @@ fn loses_a_link(bond: &mut Bond, mode: u8, kind: &str) -> Result<()> {
         bond.dpip("link set bond0 bond-xmit-policy layer34")?;
     }
     bond.service()?;
-    wait::until_true("a first answer", SOON, || bond.get(VIP, "/"))?;
+    wait::until_true("a first answer", SOON, || Ok(bond.get(VIP)?.ok()))?;
     bond.served(VIP, 20)?;
     bond.served(VLAN_VIP, 20)?;
     let before = bond.counts()?;
@@ -328,6 +336,10 @@ fn loses_a_link(bond: &mut Bond, mode: u8, kind: &str) -> Result<()> {
         !said.contains("malformed") && !said.contains("while not"),
         "{said}"
     );
+    // Nor did the director get anything that nobody sent.
+    let drops = bond.dpip("drop show")?;
+    let garbage = ["truncated", "malformed", "other-host"];
+    assert!(!garbage.iter().any(|g| drops.contains(g)), "{drops}");
     Ok(())
 }
 
@@ -393,7 +405,7 @@ fn the_sample_speaks_lacp_on_two_wires() -> Result<()> {
         bond.told("lacp 1 collecting distributing", 1)?;
         bond.dpip("link set bond0 bond-xmit-policy layer34")?;
         bond.service()?;
-        wait::until_true("a first answer", SOON, || bond.get(VIP, "/"))?;
+        wait::until_true("a first answer", SOON, || Ok(bond.get(VIP)?.ok()))?;
         bond.served(VIP, 20)?;
         bond.served(VLAN_VIP, 10)?;
         let before = bond.counts()?;
