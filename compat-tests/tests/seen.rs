@@ -177,6 +177,10 @@ fn lldpd_agrees(lab: &Lab) -> Result<()> {
     command.args(["-d", "-I", "eth0", "-u"]).arg(&socket);
     command.arg("-p").arg(lab.file("lldpd.pid"));
     let mut lldpd = Process::start("lldpd", &command, &lab.file("lldpd.out"), Lifetime::Bound)?;
+    let lldpcli = |words: &[&str]| {
+        let mut command = lab.client.command("lldpcli");
+        run::run(command.arg("-u").arg(&socket).args(words))
+    };
     wait::until_true("lldpd to hear the dataplane", START, || {
         lldpd.still_running()?;
         // It says it at once when switched on, then twice a minute.
@@ -184,13 +188,13 @@ fn lldpd_agrees(lab: &Lab) -> Result<()> {
             lab.dpip(&["link", "set", "dpdk0", "lldp", state])?
                 .success()?;
         }
-        let mut show = lab.client.command("lldpcli");
-        show.arg("-u").arg(&socket).args(["show", "neighbors"]);
-        let said = run::run(&mut show)?.stdout;
+        let said = lldpcli(&["show", "neighbors"])?.stdout;
         Ok(said.contains("PortID:") && said.contains("dpdk0") && said.contains("192.0.2.1"))
     })?;
     let mac = lab.client.must("cat", &["/sys/class/net/eth0/address"])?;
     wait::until_true("the dataplane to hear lldpd", START, || {
+        // By itself it speaks twice a minute, and it may have done so while we were off.
+        lldpcli(&["update"])?.success()?;
         let said = lab.dpip(&["lldp", "show", "neigh", "dev", "dpdk0"])?;
         Ok(said.ok() && said.stdout.to_lowercase().contains(mac.trim()))
     })
