@@ -150,7 +150,7 @@ fn guard(input: &mut Input<'_>) -> String {
             input.pick(&["1", "10", "1000000"]),
             input.byte()
         ),
-        4 => format!("limit vip 192.0.2.10 out-bps 100000 src-cps 2 percent 50"),
+        4 => "limit vip 192.0.2.10 out-bps 100000 src-cps 2 percent 50".into(),
         5 => format!("nolimit {key}"),
         6 => {
             let kinds = [

@@ -87,6 +87,6 @@ impl Scripts {
 
     /// One of their lines of configuration.
     pub(crate) fn line(&self, n: u16) -> &str {
-        &self.lines[usize::from(n) * self.lines.len() >> 16]
+        &self.lines[(usize::from(n) * self.lines.len()) >> 16]
     }
 }
