@@ -106,6 +106,7 @@ impl<F: Frame> Worker<F> {
                 .table
                 .as_ref()
                 .and_then(|table| service.dests.get(table.quic(payload)?))
+            && (dest.usable() || !service.expire_quiescent)
         {
             return Ok(Chosen::of(*dest));
         }

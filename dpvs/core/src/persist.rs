@@ -139,7 +139,8 @@ impl<F: Frame> Worker<F> {
     /// The template of a client and its server, if that one may still be used.
     ///
     /// DIFFERS: not one that the passive check has taken out, which DPVS goes on
-    /// sending clients to.
+    /// sending clients to; nor one of weight 0 where connections end with their server,
+    /// because each new one would end at once.
     fn template(
         &mut self,
         snap: &Snapshot,
@@ -149,9 +150,10 @@ impl<F: Frame> Worker<F> {
     ) -> Option<(u32, Dest)> {
         let num = self.templates.find(key, now.millis())?;
         let id = self.templates.get(num)?.dest;
-        let dest = self.dest_of(service, id).filter(|dest| {
-            !dest.inhibited && (dest.weight > 0 || !snap.settings.expire_quiescent_template)
-        });
+        let drained = !snap.settings.expire_quiescent_template && !service.expire_quiescent;
+        let dest = self
+            .dest_of(service, id)
+            .filter(|dest| dest.usable() || drained && !dest.inhibited);
         match dest {
             Some(dest) => Some((num, dest)),
             None => {

@@ -254,6 +254,8 @@ impl<F: Frame> Worker<F> {
                 Came::Conn
             }
             Admitted::Once(conn) => {
+                // It ends here, whatever its server is, and only here.
+                A::entry_mut(&mut self.conns, conn).flags &= !flags::QUIESCENT;
                 self.transit::<A, I>(snap, from, frame, head, conn, now, io);
                 self.end(snap, conn, now, io);
                 Came::Refused

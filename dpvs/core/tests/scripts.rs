@@ -69,6 +69,7 @@ scripts! {
     nd
     no_dest
     ports_used_up
+    quiescent_once
     reconfigure
     removal
     sched
@@ -99,6 +100,7 @@ scripts! {
     tcp_timeouts
     tcp_v4
     tcp_v6
+    proxy_overlap
     proxy_udp
     proxy_v1
     proxy_v2
