@@ -20,7 +20,7 @@ mod reach {
         let mut errors = BTreeMap::<&str, u64>::new();
         let mut tracked = [0; 2];
         let (mut cookies, mut opened, mut handed, mut scheduled) = (0, 0, 0, 0);
-        let (mut tagged, mut tunnelled) = (0, 0);
+        let (mut tagged, mut tunnelled, mut matched) = (0, 0, 0);
         for seed in (TARGET.seeds)() {
             let reached = play(&seed);
             for (name, n) in reached.conns {
@@ -40,6 +40,7 @@ mod reach {
             scheduled += reached.scheduled;
             tagged += reached.tagged;
             tunnelled += reached.tunnelled;
+            matched += reached.matched;
         }
         let modes: [(&str, &[&str]); 7] = [
             ("FullNat", &ALL),
@@ -69,7 +70,7 @@ mod reach {
         }
         assert!(tracked.iter().all(|n| *n > 0), "fragments {tracked:?}");
         assert!(cookies > 0 && opened > 0, "cookies {cookies} {opened}");
-        let rest = [handed, scheduled, tagged, tunnelled];
+        let rest = [handed, scheduled, tagged, tunnelled, matched];
         assert!(rest.iter().all(|n| *n > 0), "{rest:?}");
     }
 }

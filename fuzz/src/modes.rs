@@ -83,6 +83,13 @@ fn seeds() -> Vec<Vec<u8>> {
             seed.extend(vec![11; (steps / 12).clamp(1, 40)]);
             seeds.push(seed);
         }
+        for how in [0x1a, 0x1b] {
+            // Local ports matched to the hashes of both ports.
+            let mut seed = vec![how, low, high, 28, 0xc0];
+            seed.extend([0x20, 7, 0, 0, 0x30, 7, 0, 1, 0x7f]);
+            seed.extend(vec![11; (steps / 12).clamp(1, 40)]);
+            seeds.push(seed);
+        }
         for part in 0..=steps / 60 {
             let mut seed = vec![0x18, low, high, 15, low, high, (part * 40).min(255) as u8];
             seed.extend([

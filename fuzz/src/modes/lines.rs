@@ -42,6 +42,29 @@ fn snat(input: &mut Input<'_>, icmp: &'static str) -> &'static str {
     input.pick(&["tcp", "udp", icmp])
 }
 
+/// What a service without an address asks of packets.
+fn matching(input: &mut Input<'_>, v6: bool) -> String {
+    let bits = input.byte();
+    let mut line = String::new();
+    for (bit, four, six) in [
+        (
+            0,
+            " src 10.0.1.0-10.0.1.255",
+            " src 2001:db8:2::-2001:db8:2::ffff",
+        ),
+        (1, " dst 198.51.100.7", " dst 2001:db8:ff::7-2001:db8:ff::9"),
+        (2, " sports 1024-65535", " sports 1-40003"),
+        (3, " dports 0-79", " dports 80"),
+        (4, " iif 1", " iif 0"),
+        (5, " oif 0", " oif 0"),
+    ] {
+        if bits >> bit & 1 != 0 {
+            line += if v6 { six } else { four };
+        }
+    }
+    line
+}
+
 fn service(input: &mut Input<'_>) -> String {
     let key = key(input);
     let mut line = format!("service {key} {}", input.pick(&SchedKind::ALL).name());
@@ -64,6 +87,9 @@ fn service(input: &mut Input<'_>) -> String {
     word(9, "laddr none");
     word(10, "conn-timeout 7");
     word(11, "check 1");
+    if line.contains(" 0.0.0.0:") || line.contains(" [::]:") {
+        line += &matching(input, line.contains("[::]"));
+    }
     let persistent = input.pick(&["", "", "", " persistent 1", " persistent 60 mask 120"]);
     let proxy = [
         "",

@@ -163,6 +163,15 @@ fn proxied(input: &mut Input<'_>) -> Vec<u8> {
     with(input, proto, 80, text)
 }
 
+/// What a switch says of itself.
+fn lldp(input: &mut Input<'_>) -> Vec<u8> {
+    let mut frame = vec![0x01, 0x80, 0xc2, 0, 0, 0x0e, 2, 0, 0, 0, 0, 9, 0x88, 0xcc];
+    frame.extend([2, 7, 4, 2, 0, 0, 0, 0, 9]);
+    let n = input.byte();
+    frame.extend(input.bytes(usize::from(n)));
+    frame
+}
+
 /// A packet of any kind.
 pub(crate) fn made(input: &mut Input<'_>) -> Vec<u8> {
     match input.byte() & 15 {
@@ -173,6 +182,7 @@ pub(crate) fn made(input: &mut Input<'_>) -> Vec<u8> {
         8 => sip(input),
         9 => quic(input),
         10 => proxied(input),
+        11 if input.byte() & 15 == 0 => lldp(input),
         _ => frames::made(input),
     }
 }
@@ -335,7 +345,7 @@ pub(crate) fn extend(input: &mut Input<'_>, frame: &mut Vec<u8>) {
 }
 
 /// One field of a packet becomes another.
-pub(crate) fn change(input: &mut Input<'_>, frame: &mut Vec<u8>) {
+pub(crate) fn change(input: &mut Input<'_>, frame: &mut [u8]) {
     let l4 = if is6(frame) { 54 } else { 34 };
     let (at, len) = input.pick(&[
         (l4 + 12, 2),

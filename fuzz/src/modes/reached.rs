@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use dpvs_core::message::{Query, Reply};
+use dpvs_core::message::{LaddrUse, Query, Reply};
 use dpvs_core::service::FwdMode;
 use dpvs_core::stats::WorkerStats;
 
@@ -17,6 +17,8 @@ pub struct Reached {
     pub stats: Vec<WorkerStats>,
     /// Frames that went through queue schedulers.
     pub scheduled: u64,
+    /// Connections with local ports matched to a port's hash, at the end.
+    pub matched: u64,
     /// Tagged, in a tunnel, in pieces: frames that came in.
     pub tagged: u64,
     /// Frames that came in by tunnels.
@@ -36,6 +38,12 @@ impl World {
         for reply in self.query(&Query::Tc) {
             let Reply::Tc(all) = reply else { continue };
             self.reached.scheduled += all.iter().map(|q| u64::from(q.packets)).sum::<u64>();
+        }
+        for reply in self.query(&Query::Laddrs) {
+            let Reply::Laddrs(all) = reply else { continue };
+            let matched = |a: &&LaddrUse| self.lab.snap.returns.matched(a.addr).is_some();
+            let all = all.iter().filter(matched);
+            self.reached.matched += all.map(|a| u64::from(a.conns)).sum::<u64>();
         }
         let services = self.lab.services();
         for service in services {

@@ -1,9 +1,10 @@
 //! Configuration that no line of a script is about: queue schedulers of any shape,
-//! and single settings.
+//! how ports spread packets over workers, and single settings.
 
 use std::sync::Arc;
 
-use dpvs_core::frame::PortId;
+use dpvs_core::frame::{PortId, WorkerId};
+use dpvs_core::rss::{DEFAULT_KEY, Hashed, Nic, Returns};
 use dpvs_core::tc::{Cls, INGRESS, Qsch, QschKind, ROOT, Range, Rule, Target as TcTarget, Tc};
 
 use super::world::World;
@@ -84,8 +85,11 @@ impl World {
 
     /// Settings that no line of a script is about.
     pub(super) fn settings(&mut self, input: &mut Input<'_>) {
-        let s = Arc::make_mut(&mut self.lab.snap.settings);
         let n = input.byte();
+        if n >= 0xc0 {
+            return self.spreading(input);
+        }
+        let s = Arc::make_mut(&mut self.lab.snap.settings);
         match n & 7 {
             0 => s.frag_max = input.pick(&[0, 1, 4, 64]),
             1 => s.frag_ttl = input.pick(&[1, 5]),
@@ -96,6 +100,49 @@ impl World {
             6 => s.synproxy.ack_storm_thresh = input.pick(&[0, 1, 3]),
             _ => s.synproxy.reuse = input.word(),
         }
+        self.lab.touch();
+        self.lab.publish();
+        self.after();
+    }
+
+    /// What is known of the hashes of ports, and which local ports are matched to
+    /// them; packets come where they come all the same.
+    fn spreading(&mut self, input: &mut Input<'_>) {
+        let workers = self.workers();
+        let nics = (0..self.lab.snap.ports.len().min(4))
+            .map(|_| {
+                let how = input.byte();
+                let hashed = Hashed {
+                    ip: [how & 1 == 0; 2],
+                    tcp: [how & 2 == 0, how & 4 == 0],
+                    udp: [how & 8 == 0, how & 4 == 0],
+                };
+                let size = 1 << input.below(9);
+                let rest = input.pick(&[None, Some(WorkerId(0))]);
+                let turn = input.byte() & 7;
+                // Some entries lead to no worker.
+                let table: Vec<_> = (0..size)
+                    .map(|n: usize| match (turn, n % 5) {
+                        (7, 4) => None,
+                        _ => Some(WorkerId((n + usize::from(turn)) as u8 % workers)),
+                    })
+                    .collect();
+                let mut key = DEFAULT_KEY;
+                if how & 16 != 0 {
+                    key.rotate_left(input.below(DEFAULT_KEY.len()));
+                }
+                let nic = Nic::new(&key, hashed, &table, rest, workers).ok();
+                nic.filter(|_| how & 0xe0 != 0).map(Arc::new)
+            })
+            .collect();
+        let bits = input.byte();
+        let port = PortId(u16::from(bits >> 7 ^ 1));
+        let pools = self.lab.snap.locals.sapools().iter().enumerate();
+        let matched = pools
+            .filter(|(n, _)| bits >> (n % 7) & 1 != 0)
+            .map(|(_, addr)| (*addr, port))
+            .collect();
+        self.lab.snap.returns = Returns::new(nics, matched);
         self.lab.touch();
         self.lab.publish();
         self.after();
