@@ -3,6 +3,7 @@
 //! The server answers with its own name before the data, so a test sees which
 //! real server answered.
 
+use std::io::ErrorKind;
 use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,6 +12,28 @@ use std::time::Duration;
 
 use crate::error::{Context, Result};
 use crate::netns::Netns;
+use crate::wait;
+
+/// How long a port may still be held.
+const HELD: Duration = Duration::from_secs(10);
+
+/// A socket at `addr` in `ns`.
+///
+/// A port that a test has just given back can be held a moment longer: a child that
+/// another thread is making has its descriptors until it becomes its program.
+///
+/// # Errors
+/// When the address cannot be bound.
+pub fn bind(ns: &Netns, addr: SocketAddr) -> Result<UdpSocket> {
+    let what = || format!("UDP {addr}");
+    ns.enter(|| {
+        let (socket, _) = wait::until(&what(), HELD, || match UdpSocket::bind(addr) {
+            Err(e) if e.kind() == ErrorKind::AddrInUse => Ok(None),
+            other => other.map(Some).what(what),
+        })?;
+        Ok(socket)
+    })
+}
 
 /// A running echo server; it ends with its value.
 #[derive(Debug)]
@@ -27,8 +50,8 @@ impl EchoServer {
     pub fn start(ns: &Netns, name: &str, addrs: &[SocketAddr]) -> Result<Self> {
         let stop = Arc::new(AtomicBool::new(false));
         let mut threads = Vec::new();
-        for addr in addrs {
-            let socket = ns.enter(|| UdpSocket::bind(addr).what(|| format!("UDP {addr}")))?;
+        for &addr in addrs {
+            let socket = bind(ns, addr)?;
             socket
                 .set_read_timeout(Some(Duration::from_millis(100)))
                 .what(|| "read time-out")?;

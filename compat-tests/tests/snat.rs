@@ -4,7 +4,7 @@
 //! The lab turned round: the "servers" are the hosts inside, what is the client
 //! elsewhere is the world. With several workers: `workers.rs`.
 
-use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use compat_tests::lab::{Lab, START, Slot, addr, end, url};
 use compat_tests::netns::{Netns, veth};
 use compat_tests::privilege::root_or_skip;
 use compat_tests::spawn::{Lifetime, Process};
-use compat_tests::{Context, Error, Result, run, wait};
+use compat_tests::{Context, Error, Result, run, udp, wait};
 
 const SOON: Duration = Duration::from_secs(5);
 
@@ -79,13 +79,11 @@ fn until_gets(ns: &Netns, url: &str) -> Result<()> {
 fn asked(host: &Netns, world: &Netns, to: &str, size: usize) -> Result<Option<SocketAddr>> {
     let to: SocketAddr = to.parse().what(|| to.to_owned())?;
     let bound = |ns: &Netns, at: SocketAddr| {
-        ns.enter(|| {
-            let socket = UdpSocket::bind(at).what(|| format!("UDP {at}"))?;
-            socket
-                .set_read_timeout(Some(Duration::from_millis(500)))
-                .what(|| "time-out")?;
-            Ok(socket)
-        })
+        let socket = udp::bind(ns, at)?;
+        socket
+            .set_read_timeout(Some(Duration::from_millis(500)))
+            .what(|| "time-out")?;
+        Ok::<_, Error>(socket)
     };
     let server = bound(world, to)?;
     let any = if to.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
@@ -228,7 +226,6 @@ fn datagrams_and_echoes_of_hosts_inside_may_be_larger_than_the_mtu() -> Result<(
                 port += 1;
                 let _ = until_asked(ns, &lab.client, &end(host, port))?;
                 for size in [1400, 2000, 4000, 9000] {
-                    // A port of its own: a child that is being made may hold the one before.
                     port += 1;
                     let peer = asked(ns, &lab.client, &end(host, port), size)?;
                     let peer = peer.map(|p| p.ip().to_string());

@@ -128,7 +128,7 @@ fn stalled_clients_hold_up_nobody() {
         assert_eq!(lab.client.services(0).unwrap().len(), 2000);
     }
     assert!(
-        start.elapsed() < Duration::from_secs(4),
+        start.elapsed() < Duration::from_secs(15),
         "{:?}",
         start.elapsed()
     );
@@ -185,19 +185,16 @@ fn a_worker_that_does_not_answer_costs_only_those_who_ask_it() {
     let s = service(80);
     c.add_service(&s).unwrap();
     lab.workers[1].stuck.store(true, Ordering::Relaxed);
-    let start = Instant::now();
     let asking = {
         let c = c.clone();
         std::thread::spawn(move || code(c.neighs(&Default::default())))
     };
-    for _ in 0..50 {
+    let mut answers = 0;
+    while !asking.is_finished() {
         c.info().unwrap();
+        answers += 1;
     }
-    assert!(
-        start.elapsed() < Duration::from_millis(900),
-        "{:?}",
-        start.elapsed()
-    );
+    assert!(answers > 50, "{answers} while one waited");
     assert_eq!(asking.join().unwrap(), ErrCode::MSG_DROP);
     // A change is in force and is answered, only later.
     let start = Instant::now();

@@ -298,7 +298,7 @@ fn a_bad_dataplane_is_survived() {
         let start = std::time::Instant::now();
         assert_eq!(lab.stop(), 0);
         assert!(
-            start.elapsed() < Duration::from_secs(3),
+            start.elapsed() < Duration::from_secs(8),
             "{:?}",
             start.elapsed()
         );

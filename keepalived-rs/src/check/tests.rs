@@ -106,7 +106,7 @@ fn tcp_that_never_answers_ends_in_time() {
     let start = Instant::now();
     let (ok, why) = verdict(&check(addr, "TCP_CHECK {\n connect_timeout 0.4\n }"));
     assert!(!ok && why.contains("0.4 s"), "{why}");
-    assert!(start.elapsed() < Duration::from_secs(2));
+    assert!(start.elapsed() < Duration::from_secs(10));
 }
 
 #[test]
@@ -157,7 +157,7 @@ fn http_bad_servers() {
     let start = Instant::now();
     let (ok, why) = verdict(&check(stuck, &http("")));
     assert!(!ok && why.contains("0.3 s"), "{why}");
-    assert!(start.elapsed() < Duration::from_secs(3));
+    assert!(start.elapsed() < Duration::from_secs(10));
 }
 
 #[test]
@@ -185,7 +185,7 @@ fn misc_exit_codes() {
     assert_eq!(run("exit 1", "misc_dynamic"), (false, None));
     let start = Instant::now();
     assert_eq!(run("sleep 30", ""), (false, None));
-    assert!(start.elapsed() < Duration::from_secs(5));
+    assert!(start.elapsed() < Duration::from_secs(15));
 }
 
 #[test]
