@@ -181,12 +181,19 @@ fn service(limit: &RateLimit) -> String {
     let Some(ip) = ip else {
         return String::new();
     };
-    let end = SocketAddr::new(ip, limit.vport.get());
-    match limit.proto {
-        6 => format!("tcp:{end}"),
-        17 => format!("udp:{end}"),
-        132 => format!("sctp:{end}"),
-        _ => ip.to_string(),
+    let proto = match limit.proto {
+        6 => "tcp",
+        17 => "udp",
+        132 => "sctp",
+        1 => "icmp",
+        58 => "icmpv6",
+        _ => return ip.to_string(),
+    };
+    match limit.vport.get() {
+        // A match service's own, which has a number in place of address and port.
+        n if ip.is_unspecified() => format!("match:{proto}:{n}"),
+        0 if matches!(limit.proto, 1 | 58) => format!("{proto}:{ip}"),
+        port => format!("{proto}:{}", SocketAddr::new(ip, port)),
     }
 }
 
@@ -231,6 +238,26 @@ mod tests {
             ];
             format!("{} {all:?}", service(&limit))
         })
+    }
+
+    #[test]
+    fn limits_of_services_that_are_named_otherwise() {
+        for (proto, addr, port, name) in [
+            (17, "0.0.0.0", 2, "match:udp:2"),
+            (58, "::", 3, "match:icmpv6:3"),
+            (1, "192.0.2.10", 0, "icmp:192.0.2.10"),
+            (0, "192.0.2.10", 0, "192.0.2.10"),
+        ] {
+            let ip: std::net::IpAddr = addr.parse().unwrap();
+            let limit = RateLimit {
+                proto,
+                vaddr: Ip16::from_ip(ip),
+                vport: Be16::new(port),
+                af: Af::of(ip).as_u8(),
+                ..RateLimit::default()
+            };
+            assert_eq!(service(&limit), name);
+        }
     }
 
     #[test]

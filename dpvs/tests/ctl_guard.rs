@@ -12,7 +12,7 @@ use dpvs_core::guard::Guard;
 use dpvs_core::limit::Meter;
 use dpvs_core::service::ServiceKey;
 use dpvs_ctl::msg::{
-    AclConf, FifoOpt, IpsetParam, NicSet, RateLimit, Service, TcCls, TcClsIpset, TcClsMatch,
+    AclConf, FifoOpt, IpsetParam, Match, NicSet, RateLimit, Service, TcCls, TcClsIpset, TcClsMatch,
     TcClsResult, TcConf, TcQsch, ipset_flag, ipset_op, nic_set, tc_handle, tc_obj, tc_op,
 };
 use dpvs_ctl::types::Blob;
@@ -281,6 +281,38 @@ fn limits() {
     ] {
         assert_eq!(refused(c.set_limit(&bad)), ErrCode::INVAL);
     }
+}
+
+#[test]
+fn limits_of_match_services() {
+    let lab = Lab::start();
+    let c = &lab.client;
+    let service = Service {
+        af: Af::INET,
+        proto: 17,
+        sched_name: Name::truncated("rr"),
+        matched: Match {
+            af: Af::INET,
+            oifname: Name::truncated("dpdk0"),
+            ..Match::default()
+        },
+        bps: 1_000_000,
+        limit_proportion: 90,
+        ..Service::default()
+    };
+    c.set(id::SO_SET_ADD, &service.encode()).unwrap();
+    let snap = lab.snapshot(0);
+    let key = snap.services.matches()[0].key;
+    let limit = snap.guard.limits.get(&key).expect("it is in force");
+    let rate = limit.total[Meter::OutBits as usize].per_second;
+    assert_eq!((rate, limit.percent), (1_000_000, 90));
+    assert_eq!(c.limits().unwrap().len(), 1);
+    // The same again leaves its buckets as they are.
+    c.set(id::SO_SET_EDIT, &service.encode()).unwrap();
+    let again = lab.snapshot(0);
+    assert_eq!(again.guard.limits.get(&key).unwrap().uid, limit.uid);
+    c.set(id::SO_SET_DEL, &service.encode()).unwrap();
+    assert!(lab.snapshot(0).guard.limits.is_empty());
 }
 
 fn tc<T: Wire>(obj: u32, param: &T) -> TcConf {

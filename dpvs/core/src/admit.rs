@@ -107,6 +107,12 @@ impl<F: Frame> Worker<F> {
                     if bad_source(src.ip()) {
                         return Admitted::Drop(Reason::BadAddress);
                     }
+                    if !snap.guard.limits.is_empty()
+                        && !self.is_again()
+                        && !self.may_leave(snap, &service.key, src.ip(), head.ip_len, now)
+                    {
+                        return Admitted::Drop(Reason::RateLimit);
+                    }
                     return match self.create_snat(snap, service, head, &tuple, now, io) {
                         Ok(conn) => Admitted::Conn(conn),
                         Err(Refusal::Drop(reason)) => Admitted::Drop(reason),

@@ -315,6 +315,15 @@ impl<F: Frame> Worker<F> {
         };
         head.hash = A::hash(&self.conns, &tuple);
         self.conns.settle();
+        if snap.guard.is_on() {
+            // Only here are the ports known that lists and limits ask for.
+            let seen = place != Place::Meeting || self.is_again();
+            let refused = self.refused::<A>(snap, from.port, &frame, &head, seen, now);
+            if let Some(reason) = refused {
+                self.drop(reason);
+                return Verdict::Refused;
+            }
+        }
         if let Some(verdict) = self.flow_verdict(head.hash, &tuple) {
             self.known::<A, I>((snap, from, &head, now), frame, verdict, io);
             return verdict;
@@ -491,6 +500,9 @@ impl<F: Frame> Worker<F> {
     ) {
         let (snap, from, head, now) = turn;
         let dir = conn.dir();
+        if !snap.guard.limits.is_empty() && !self.fragment_passes(snap, conn, head.octets(), now) {
+            return self.drop(Reason::RateLimit);
+        }
         if A::entry(&self.conns, conn).is_direct() {
             if dir == Dir::Out {
                 return self.deliver(snap, from, frame, head, now, io);

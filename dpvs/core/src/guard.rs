@@ -4,19 +4,24 @@
 //! limit is configured (looked at once a burst), and turns heads of refused
 //! packets into drops; so known connections are held to it as new ones are, and
 //! the ways themselves know nothing of it. What limits new connections is asked
-//! by `admit`.
+//! by `admit`; fragments and echoes, whose ports are known later, ask by themselves.
 
+use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use crate::acl::{Lists, Sets};
+use crate::conn::table::Family;
+use crate::conn::{Entry, Handle};
+use crate::fragments::narrowed;
 use crate::frame::{Frame, Now, PortId};
 use crate::ipset::Packet;
 use crate::limit::{Limit, Loans, Meter, Sources};
 use crate::parse::{Head, Kind};
 use crate::proto::Dir;
 use crate::raw::Net;
-use crate::service::{ServiceKey, TCP, UDP};
+use crate::service::{FwdMode, ICMP, ICMPV6, ServiceKey, TCP, UDP};
+use crate::services::ServiceTable;
 use crate::sharemap::{ShareMap, fold};
 use crate::snapshot::Snapshot;
 use crate::stats::Reason;
@@ -76,22 +81,35 @@ impl Guard {
 /// What a worker keeps of limits; made with the first one.
 pub(crate) struct GuardState {
     loans: Vec<Loans>,
+    /// Limits of match services, by the addresses they give.
+    matching: HashMap<u32, Arc<Limit>>,
     workers: u32,
     random: u64,
 }
+
+/// Of a packet: its service's, its address's, its match service's.
+type Limits<'a> = [Option<&'a Arc<Limit>>; 3];
 
 impl GuardState {
     pub(crate) fn new(seed: [u64; 4], workers: u8) -> Self {
         let [a, b, c, d] = seed;
         Self {
             loans: Vec::new(),
+            matching: HashMap::new(),
             workers: workers.into(),
             random: fold(a ^ c, b ^ d) | 1,
         }
     }
 
     /// Room for the loans of these limits, so that no packet waits for it.
-    pub(crate) fn prepare(&mut self, guard: &Guard) {
+    pub(crate) fn prepare(&mut self, guard: &Guard, services: &ServiceTable) {
+        self.matching.clear();
+        for service in services.matches() {
+            if let Some(limit) = guard.limits.get(&service.key) {
+                let of = |dest: &crate::service::Dest| (dest.id.0, Arc::clone(limit));
+                self.matching.extend(service.dests.iter().map(of));
+            }
+        }
         let most = guard.limits.iter().map(|(_, l)| l.id as usize + 1).max();
         if most.unwrap_or(0) > self.loans.len() {
             self.loans.resize(most.unwrap_or(0), Loans::default());
@@ -122,7 +140,7 @@ impl GuardState {
     /// not given back when the second refuses.
     fn passes(
         &mut self,
-        limits: [Option<&Arc<Limit>>; 2],
+        limits: Limits<'_>,
         sources: Option<&Sources>,
         dir: Dir,
         client: IpAddr,
@@ -167,11 +185,13 @@ impl<F: Frame> Worker<F> {
         heads: &mut [Head],
         now: Now,
     ) {
+        // Whoever handed a packet over, or let it wait, has looked at it.
+        let seen = self.handed || self.is_again();
         for (slot, head) in burst.iter().zip(heads) {
             let Some(frame) = slot else { continue };
             let refused = match head.kind {
-                Kind::Flow4 => self.refused::<u32>(snap, port, frame, head, now),
-                Kind::Flow6 => self.refused::<u128>(snap, port, frame, head, now),
+                Kind::Flow4 => self.refused::<u32>(snap, port, frame, head, seen, now),
+                Kind::Flow6 => self.refused::<u128>(snap, port, frame, head, seen, now),
                 _ => None,
             };
             if let Some(reason) = refused {
@@ -181,15 +201,19 @@ impl<F: Frame> Worker<F> {
         }
     }
 
-    fn refused<A: Net>(
+    /// Why a packet whose ports are known may not pass. `seen`: whoever looked at it
+    /// before has asked its lists, and the limits of where it goes.
+    pub(crate) fn refused<A: Net>(
         &mut self,
         snap: &Snapshot,
         port: PortId,
         frame: &F,
         head: &Head,
+        seen: bool,
         now: Now,
     ) -> Option<Reason> {
-        if !matches!(head.proto, TCP | UDP | SCTP) {
+        let echo = matches!(head.proto, ICMP | ICMPV6);
+        if !echo && !matches!(head.proto, TCP | UDP | SCTP) {
             return None;
         }
         let guard = &snap.guard;
@@ -202,8 +226,8 @@ impl<F: Frame> Worker<F> {
             port: u16::from_be(head.dport),
         };
         narrow(snap, &mut key);
-        // Whoever handed a packet over has looked at its lists.
-        if !self.handed
+        if !seen
+            && !echo
             && let Some(lists) = guard.lists.get(&key)
         {
             let packet = || packet(head, data, src, dst, port);
@@ -215,29 +239,90 @@ impl<F: Frame> Worker<F> {
         if guard.limits.is_empty() {
             return None;
         }
-        let mut dir = Dir::In;
-        let mut limits = guard.limits_of(&key);
-        if limits.iter().all(Option::is_none) {
-            // An answer of a server is its service's.
-            let tuple = A::tuple(head, data);
-            let conn = self.conns.find_from(head.conn, head.hash, &tuple)?;
-            dir = conn.dir();
-            if dir == Dir::In {
-                return None;
-            }
-            let entry = A::entry(&self.conns, conn);
-            key.addr = entry.vaddr().ip();
-            key.port = u16::from_be(entry.vport());
-            narrow(snap, &mut key);
-            limits = guard.limits_of(&key);
-        } else if self.handed {
-            // Counted where it was received.
-            return None;
-        }
         let state = self.guards.as_mut()?;
         let sources = guard.sources.as_deref();
-        let passes = state.passes(limits, sources, dir, src, head.ip_len, now.0);
-        (!passes).then_some(Reason::RateLimit)
+        let [service, vip] = guard.limits_of(&key);
+        let keyed = service.is_some() || vip.is_some();
+        if keyed {
+            let limits = [service, vip, None];
+            if !seen && !state.passes(limits, sources, Dir::In, src, head.ip_len, now.0) {
+                return Some(Reason::RateLimit);
+            }
+            if state.matching.is_empty() {
+                return None;
+            }
+        }
+        // An answer of a server is its service's; what a match service is for is
+        // known by the connection only.
+        let tuple = A::tuple(head, data);
+        let mut conn = self.conns.find_from(head.conn, head.hash, &tuple);
+        if conn.is_none() && !A::V6 && snap.services.crosses() {
+            conn = narrowed(&tuple).and_then(|t| self.find_cross(&t));
+        }
+        let conn = conn?;
+        let keyed = keyed || conn.dir() == Dir::In;
+        (!self.conn_passes(snap, conn, !keyed, head.ip_len, now)).then_some(Reason::RateLimit)
+    }
+
+    /// Whether the limits of a connection let a packet pass that has no ports.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn fragment_passes(
+        &mut self,
+        snap: &Snapshot,
+        conn: Handle,
+        octets: u16,
+        now: Now,
+    ) -> bool {
+        self.conn_passes(snap, conn, true, octets, now)
+    }
+
+    /// Whether the limits of a connection let a packet pass; those of its service
+    /// and its address only where they are to be asked.
+    fn conn_passes(
+        &mut self,
+        snap: &Snapshot,
+        conn: Handle,
+        keyed: bool,
+        octets: u16,
+        now: Now,
+    ) -> bool {
+        let (client, mut key, dest) = if conn.is_v6() {
+            ends(u128::entry(&self.conns, conn))
+        } else {
+            ends(u32::entry(&self.conns, conn))
+        };
+        let Some(state) = self.guards.as_mut() else {
+            return true;
+        };
+        let (mut service, mut vip) = (None, None);
+        if keyed {
+            narrow(snap, &mut key);
+            [service, vip] = snap.guard.limits_of(&key);
+        }
+        let matching = dest.and_then(|dest| state.matching.get(&dest).cloned());
+        let limits = [service, vip, matching.as_ref()];
+        let sources = snap.guard.sources.as_deref();
+        state.passes(limits, sources, conn.dir(), client, octets, now.0)
+    }
+
+    /// Whether the limits of a match service let the first packet of a host's
+    /// connection pass, which no connection says whose it is.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn may_leave(
+        &mut self,
+        snap: &Snapshot,
+        service: &ServiceKey,
+        host: IpAddr,
+        octets: u16,
+        now: Now,
+    ) -> bool {
+        let limit = snap.guard.limits.get(service);
+        let Some(state) = self.guards.as_mut().filter(|_| limit.is_some()) else {
+            return true;
+        };
+        state.passes([limit, None, None], None, Dir::Out, host, octets, now.0)
     }
 
     /// Whether limits let a client open one more connection.
@@ -266,10 +351,23 @@ impl<F: Frame> Worker<F> {
     }
 }
 
-/// Lists and limits of a service for all ports are under its own key.
+/// The client of a connection, the key of its service, and of a source NAT the
+/// number of the address it gives.
+fn ends<A: Net>(entry: &Entry<A>) -> (IpAddr, ServiceKey, Option<u32>) {
+    let key = ServiceKey {
+        proto: entry.proto,
+        addr: entry.vaddr().ip().to_canonical(),
+        port: u16::from_be(entry.vport()),
+    };
+    let of_match = (entry.mode() == FwdMode::Snat).then_some(entry.dest);
+    (entry.caddr().ip().to_canonical(), key, of_match)
+}
+
+/// Lists and limits of a service for all ports, or for all echoes, are under its
+/// own key.
 #[inline]
 fn narrow(snap: &Snapshot, key: &mut ServiceKey) {
-    if snap.services.has_all_ports()
+    if (snap.services.has_all_ports() || matches!(key.proto, ICMP | ICMPV6))
         && let Some(service) = snap.services.find(key)
     {
         key.port = service.key.port;
@@ -312,12 +410,14 @@ mod tests {
             let guard = Guard::keyed([1, 2]);
             let mut limits = guard.limits;
             limits.insert(Guard::vip([192, 0, 2, 1].into()), Arc::clone(&limit));
-            state.prepare(&Guard {
+            let guard = Guard {
                 limits,
                 ..Guard::default()
-            });
+            };
+            state.prepare(&guard, &ServiceTable::default());
             let client = [198, 51, 100, 7].into();
-            let mut pass = || state.passes([Some(&limit), None], None, Dir::Out, client, 100, 0);
+            let limits = [Some(&limit), None, None];
+            let mut pass = || state.passes(limits, None, Dir::Out, client, 100, 0);
             let passed = (0..100_000).filter(|_| pass()).count();
             let wanted = usize::from(percent) * 1000;
             assert!(passed.abs_diff(wanted) < 500, "{percent}: {passed}");

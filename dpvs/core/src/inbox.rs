@@ -163,7 +163,7 @@ impl<F: Frame> Worker<F> {
         if !next.guard.limits.is_empty() {
             self.guards
                 .get_or_insert_with(|| Box::new(GuardState::new(self.conf.seed, self.conf.workers)))
-                .prepare(&next.guard);
+                .prepare(&next.guard, &next.services);
         }
         if old.as_ref().is_none_or(|o| !Arc::ptr_eq(&o.tc, &next.tc)) {
             let mtus: Vec<u16> = next.ports.iter().map(|p| p.mtu).collect();

@@ -315,6 +315,13 @@ impl<F: Frame> Worker<F> {
             ..*head
         };
         self.conns.settle();
+        if !snap.guard.limits.is_empty() {
+            let seen = self.handed || self.is_again();
+            if let Some(reason) = self.refused::<A>(snap, from.port, &frame, &head, seen, now) {
+                self.drop(reason);
+                return None;
+            }
+        }
         match self.conns.find(head.hash, &tuple) {
             Some(conn) => self.transit::<A, I>(snap, from, frame, &head, conn, now, io),
             None => {

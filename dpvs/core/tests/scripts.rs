@@ -37,6 +37,7 @@ scripts! {
     fragments_v6
     fragments_workers
     fragments_workers_late
+    guard_fragments
     headers
     icmp_errors
     icmp_modes
@@ -56,6 +57,7 @@ scripts! {
     persistence_workers
     sip
     limits
+    limits_snat
     limits_workers
     lists
     listing

@@ -245,10 +245,8 @@ impl Master {
             Named::Otherwise => {
                 let links = &self.state.links;
                 let find = |name: &Name<16>| links.find(name.bytes());
-                self.state.services.add_match(s, options, find)?;
-                if s.bps != 0 || (1..100).contains(&s.limit_proportion) {
-                    self.inert("rate limits of match services");
-                }
+                let key = self.state.services.add_match(s, options, find)?;
+                self.limit_service(key, s);
             }
         }
         Ok(Answer::Done)

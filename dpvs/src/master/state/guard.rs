@@ -200,6 +200,11 @@ impl Guards {
         let mut limited = known.unwrap_or_default();
         change(&mut limited);
         let both = limited.together();
+        if known.is_some_and(|known| known.together() == both) {
+            // What its clients have used up stays used up.
+            self.limits.insert(key, limited);
+            return;
+        }
         self.changed = true;
         if !both.limits() {
             if let Some(old) = known {

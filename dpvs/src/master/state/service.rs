@@ -304,13 +304,13 @@ impl Services {
     }
 
     /// Adds a service for the packets a request describes. Its key has no address
-    /// and a number nobody else has in place of the port.
+    /// and a number nobody else has in place of the port; it is returned.
     pub(crate) fn add_match(
         &mut self,
         s: &MatchService,
         options: Options,
         find: impl Fn(&Name<16>) -> Option<PortId>,
-    ) -> Result<()> {
+    ) -> Result<ServiceKey> {
         let addr = match if s.af == Af::UNSPEC {
             s.matched.af
         } else {
@@ -330,7 +330,7 @@ impl Services {
             entry.matched = Some(s.matched);
             entry.matching = Some(matching(&s.matched, addr.is_ipv6(), &find));
         }
-        Ok(())
+        Ok(key)
     }
 
     /// Devices came or went: match services name them.
