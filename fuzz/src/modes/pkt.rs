@@ -6,6 +6,8 @@
 pub mod books;
 #[path = "../../../dpvs/core/tests/pkt/build.rs"]
 pub mod build;
+#[path = "../../../dpvs/core/tests/pkt/check.rs"]
+mod check;
 #[path = "../../../dpvs/core/tests/pkt/conf.rs"]
 mod conf;
 #[path = "../../../dpvs/core/tests/pkt/decode.rs"]

@@ -10,6 +10,7 @@ pub use dpvs_core::frame::HeapFrame as Buffer;
 
 pub mod books;
 pub mod build;
+mod check;
 mod conf;
 pub mod decode;
 mod guard;

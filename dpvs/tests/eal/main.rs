@@ -4,16 +4,18 @@
 //! A process has one EAL: all tests here share it, each with its own port.
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+#[path = "../eal_lab/mod.rs"]
 mod eal_lab;
+mod frames;
+mod kernel;
+mod rings;
 
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-use dpvs::port::{self, Batch, Eal, HostPort, Mbuf, Pool, Port, PortConf, RxQueue, TxQueue, ring};
-use dpvs_core::frame::{Burst, Frame, HeapFrame, empty_burst};
+use dpvs::port::{self, Batch, Eal, Mbuf, Pool, Port, PortConf, RxQueue, TxQueue};
+use dpvs_core::frame::{Burst, Frame, empty_burst};
 use eal_lab::{Lab, lab};
-use proptest::prelude::*;
 
 fn pool(name: &str, count: u32) -> Pool {
     Pool::create(&lab().eal, name, count, 64, 0).unwrap()
@@ -406,209 +408,4 @@ fn several_queues_without_hashing() {
     }
     assert_eq!(pool.in_use(), 0);
     assert_eq!(port::rss_types("nonsense"), None);
-}
-
-#[test]
-fn rings_pass_packets_between_threads() {
-    const COUNT: usize = 20_000;
-    let pool = pool("rings", 4095);
-    let (mut sender, mut receiver) = ring::channel(&lab().eal, "one", 256, 0).unwrap();
-    let sending = std::thread::spawn(move || {
-        let mut batch = Batch::new();
-        let mut next = 0u64;
-        while next < COUNT as u64 || !batch.is_empty() {
-            while next < COUNT as u64 && !batch.is_full() {
-                let Some(mut frame) = pool.alloc() else { break };
-                assert!(frame.append(&next.to_be_bytes()));
-                batch.push(frame).unwrap();
-                next += 1;
-            }
-            if sender.burst(&mut batch) == 0 {
-                std::thread::yield_now();
-            }
-        }
-    });
-    let mut slots = empty_burst();
-    let mut next = 0u64;
-    let end = Instant::now() + Duration::from_secs(60);
-    while next < COUNT as u64 {
-        assert!(Instant::now() < end, "stuck at {next}");
-        if receiver.burst(&mut slots) == 0 {
-            std::thread::yield_now();
-        }
-        for bytes in drain(&mut slots) {
-            assert_eq!(bytes, next.to_be_bytes());
-            next += 1;
-        }
-    }
-    sending.join().unwrap();
-    assert_eq!(pool.in_use(), 0);
-}
-
-#[test]
-fn shared_ring_and_what_is_left_in_it() {
-    let pool = pool("sharedring", 2047);
-    let (sender, receiver) = ring::shared_channel(&lab().eal, "many", 64, 0).unwrap();
-    let sent = std::sync::Arc::new(AtomicU32::new(0));
-    let threads: Vec<_> = (0..4)
-        .map(|_| {
-            let (mut sender, sent) = (sender.clone(), sent.clone());
-            std::thread::spawn(move || {
-                let mut batch = Batch::new();
-                while let Ok(()) = batch.push(pool.alloc().unwrap()) {}
-                sent.fetch_add(sender.burst(&mut batch) as u32, Ordering::SeqCst);
-                batch.clear();
-            })
-        })
-        .collect();
-    for thread in threads {
-        thread.join().unwrap();
-    }
-    let sent = sent.load(Ordering::SeqCst);
-    assert_eq!(sent, 63, "a ring of 64 holds 63");
-    assert_eq!(receiver.len(), 63);
-    assert_eq!(pool.in_use(), 63);
-    drop(sender);
-    assert_eq!(pool.in_use(), 63);
-    drop(receiver);
-    assert_eq!(pool.in_use(), 0, "freed with the ring");
-    assert!(ring::channel(&lab().eal, "dup", 64, 0).is_ok());
-}
-
-#[derive(Clone, Debug)]
-enum Op {
-    PushFront(usize),
-    PullFront(usize),
-    PushBack(usize),
-    Truncate(usize),
-}
-
-fn ops() -> impl Strategy<Value = Vec<Op>> {
-    let size = prop_oneof![
-        0usize..200,
-        0usize..3000,
-        Just(65_535),
-        Just(65_536),
-        Just(1 << 20)
-    ];
-    let op = (0..4, size).prop_map(|(kind, n)| match kind {
-        0 => Op::PushFront(n),
-        1 => Op::PullFront(n),
-        2 => Op::PushBack(n),
-        _ => Op::Truncate(n),
-    });
-    proptest::collection::vec(op, 0..20)
-}
-
-proptest! {
-    /// An mbuf and the tests' heap frame are one and the same to the logic.
-    #[test]
-    fn mbuf_is_a_frame(bytes in proptest::collection::vec(any::<u8>(), 0..2000), ops in ops()) {
-        static POOL: std::sync::OnceLock<Pool> = std::sync::OnceLock::new();
-        let pool = POOL.get_or_init(|| pool("frames", 255));
-        let mut mbuf = packet(pool, &bytes);
-        let mut heap = HeapFrame::new(&bytes);
-        for op in ops {
-            let before = heap.total_len();
-            let (a, b) = match op {
-                Op::PushFront(n) => (mbuf.push_front(n), heap.push_front(n)),
-                Op::PullFront(n) => (mbuf.pull_front(n), heap.pull_front(n)),
-                Op::PushBack(n) => (mbuf.push_back(n), heap.push_back(n)),
-                Op::Truncate(n) => {
-                    mbuf.truncate(n);
-                    heap.truncate(n);
-                    (true, true)
-                }
-            };
-            prop_assert_eq!(a, b);
-            prop_assert_eq!(mbuf.total_len(), heap.total_len());
-            prop_assert_eq!(mbuf.data().len(), heap.data().len());
-            // New bytes are unspecified: make them equal.
-            let grown = heap.total_len().saturating_sub(before);
-            match op {
-                Op::PushFront(_) => {
-                    mbuf.data_mut()[..grown].fill(0x5a);
-                    heap.data_mut()[..grown].fill(0x5a);
-                }
-                _ => {
-                    let at = heap.total_len() - grown;
-                    mbuf.data_mut()[at..].fill(0xa5);
-                    heap.data_mut()[at..].fill(0xa5);
-                }
-            }
-            prop_assert_eq!(mbuf.data(), heap.data());
-        }
-        drop(mbuf);
-        prop_assert_eq!(pool.in_use(), 0);
-    }
-}
-
-#[test]
-fn kernel_speaks_through_the_host_port() {
-    if !lab().enter_netns("host port on a tap") {
-        return;
-    }
-    let pool = pool("host", 4095);
-    let mac = [0x02, 0, 0, 0, 0x77, 0x01];
-    let mut host = HostPort::create(&lab().eal, "dpdk0.kni", mac, 1400, pool).unwrap();
-    let link = eal_lab::run("ip", &["-o", "link", "show", "dpdk0.kni"]);
-    assert!(link.contains("mtu 1400") && link.contains("UP"), "{link}");
-    assert!(link.contains("02:00:00:00:77:01"), "{link}");
-    eal_lab::run("ip", &["addr", "add", "10.9.1.1/24", "dev", "dpdk0.kni"]);
-
-    let mut slots = empty_burst();
-    eal_lab::udp_over_arp("10.9.1.1", "10.9.1.2", |reply| {
-        let mut got = Vec::new();
-        if let Some(bytes) = reply {
-            let mut batch = Batch::new();
-            batch.push(packet(&pool, bytes)).unwrap();
-            assert_eq!(host.send(&mut batch), 0);
-        }
-        host.receive(&mut slots);
-        got.extend(drain(&mut slots));
-        got
-    });
-    drop(host);
-    assert_eq!(pool.in_use(), 0);
-    // A child of another test may hold the tap for a moment.
-    let end = Instant::now() + Duration::from_secs(10);
-    while eal_lab::run("ip", &["-o", "link", "show"]).contains("dpdk0.kni") {
-        assert!(Instant::now() < end, "not removed with the host port");
-        std::thread::sleep(Duration::from_millis(20));
-    }
-}
-
-#[test]
-fn host_port_names_are_checked() {
-    let pool = pool("hostname", 63);
-    for name in ["", "a,b", "a b", "sixteen-letters.", "x/y"] {
-        let error = HostPort::create(&lab().eal, name, [2, 0, 0, 0, 0, 1], 1500, pool).unwrap_err();
-        assert!(error.to_string().contains("kni_name"), "{error}");
-    }
-}
-
-#[test]
-fn af_packet_port_meets_the_kernel() {
-    if !lab().enter_netns("af_packet on a veth pair") {
-        return;
-    }
-    let pool = pool("afpacket", 4095);
-    let conf = PortConf {
-        promiscuous: true,
-        ..PortConf::default()
-    };
-    let (port, mut rx, mut tx) = open("net_af_packet0", &conf, pool);
-    assert!(port.wait_link(Duration::from_secs(5)).up);
-    let mut slots = empty_burst();
-    eal_lab::udp_over_arp("10.9.2.1", "10.9.2.2", |reply| {
-        if let Some(bytes) = reply {
-            let mut batch = Batch::new();
-            batch.push(packet(&pool, bytes)).unwrap();
-            assert_eq!(tx.flush(&mut batch), 0);
-        }
-        rx.burst(&mut slots);
-        drain(&mut slots)
-    });
-    port.stop().unwrap();
-    assert_eq!(pool.in_use(), 0);
 }
