@@ -14,7 +14,7 @@ use crate::sched::{Cursor, Flow, Load};
 use crate::service::{Dest, DestId, HashTarget, Service, ServiceKey};
 use crate::snapshot::Snapshot;
 use crate::stats::Reason;
-use crate::synproxy::Meter;
+use crate::synproxy::{Meter, Servers};
 use crate::worker::{DestState, Worker};
 
 /// What a worker keeps of a service while it forwards.
@@ -32,6 +32,8 @@ pub(crate) struct ServiceState {
     pub(crate) next_source: usize,
     /// SYNs that its gauge has not heard of.
     pub(crate) syns: Meter,
+    /// What its servers are for the SYN proxy.
+    pub(crate) servers: Servers,
 }
 
 /// Of every service a worker may know.
@@ -248,6 +250,7 @@ impl<F: Frame> Worker<F> {
                 epoch: 0,
                 next_source: 0,
                 syns: Meter::default(),
+                servers: Servers::default(),
             })
         });
         let changed = state.uid != service.uid || state.version != service.version;
@@ -261,6 +264,7 @@ impl<F: Frame> Worker<F> {
             }
         }
         if fresh || changed {
+            state.servers = Servers::of(service);
             for (dest, place) in service.dests.iter().zip(0..) {
                 if let Some(d) = self.dests.get_mut(dest.id.0 as usize) {
                     let watched = service.sched.by_load() || dest.max_conn > 0;

@@ -49,6 +49,7 @@ pub mod sched;
 pub mod service;
 pub mod services;
 pub mod sharemap;
+mod sip;
 pub mod snapshot;
 pub mod stats;
 mod steady;

@@ -25,6 +25,7 @@ use crate::service::{DestId, FwdMode, TCP, UDP};
 use crate::snapshot::Snapshot;
 use crate::stats::{Reason, WorkerStats};
 use crate::steady::{Tally, Turn};
+use crate::synproxy::Step;
 use crate::worker::Worker;
 use crate::xmit::fullnat::{self, ACK, FIN, RST, SYN, Segment};
 use crate::xmit::{echo, nat64, toa};
@@ -241,6 +242,10 @@ impl<F: Frame> Worker<F> {
             return Came::Conn;
         }
         match self.admit::<A, I>(snap, from, &frame, head, now, io) {
+            Admitted::Proxy(Step::Cookie(servers_v6)) => {
+                self.send_cookie::<A, I>(snap, from, frame, head, servers_v6, now, io);
+                Came::Refused
+            }
             Admitted::Proxy(step) => {
                 self.proxy_step::<A, I>(snap, from, frame, head, step, now, io);
                 Came::Refused

@@ -60,6 +60,8 @@ pub(crate) trait Net: Family {
     const L4: usize;
     /// The tuple of a packet that has been parsed.
     fn tuple(head: &Head, data: &[u8]) -> Tuple<Self>;
+    /// The raw address in as many bits as the larger family's has.
+    fn wide(self) -> u128;
     /// As a standard address.
     fn ip(self) -> IpAddr;
     /// From a standard address of this family.
@@ -89,6 +91,7 @@ pub(crate) fn map4(addr: u32) -> u128 {
 }
 
 /// The inverse of [`map4`]; `None` for any other address.
+#[inline]
 pub(crate) fn unmap4(addr: u128) -> Option<u32> {
     let b = addr.to_ne_bytes();
     let mut a = [0; 4];
@@ -106,6 +109,11 @@ impl Net for u32 {
     }
 
     const TOA_LEN: u16 = 8;
+
+    #[inline(always)]
+    fn wide(self) -> u128 {
+        u128::from(self)
+    }
 
     fn ip(self) -> IpAddr {
         IpAddr::V4(Ipv4Addr::from(self.to_ne_bytes()))
@@ -155,6 +163,11 @@ impl Net for u128 {
     }
 
     const TOA_LEN: u16 = 20;
+
+    #[inline(always)]
+    fn wide(self) -> u128 {
+        self
+    }
 
     fn ip(self) -> IpAddr {
         IpAddr::V6(Ipv6Addr::from(self.to_ne_bytes()))

@@ -180,44 +180,60 @@ impl Loan {
 #[derive(Debug, Default)]
 pub struct Gauge {
     /// The second, and in the lower half how many came in it.
-    second: AtomicU64,
-    /// Milliseconds at which what is done about it ends; 0 = nothing is done.
-    until: AtomicU64,
+    second: Line,
+    /// Milliseconds at which what is done about it ends; 0 = nothing is done. Read for
+    /// each that comes, so apart from what is written often.
+    until: Line,
 }
+
+#[derive(Debug, Default)]
+#[repr(align(64))]
+struct Line(AtomicU64);
 
 impl Gauge {
     /// Adds `n`; how many that makes in this second.
     pub fn add(&self, n: u32, now_ms: u64) -> u32 {
-        let now = now_ms / 1000;
-        let next = |was: u64| match (was >> 32, was as u32) {
-            (second, _) if second < now => now << 32 | u64::from(n),
-            // A worker's clock may be a burst behind.
-            (second, count) => second << 32 | u64::from(count.saturating_add(n)),
-        };
-        let (Ok(was) | Err(was)) =
-            self.second
-                .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |w| Some(next(w)));
-        next(was) as u32
+        let (from, to) = (Ordering::Relaxed, Ordering::Relaxed);
+        let second = &self.second.0;
+        let (Ok(was) | Err(was)) = second.fetch_update(from, to, |w| Some(grown(w, n, now_ms)));
+        grown(was, n, now_ms) as u32
+    }
+
+    /// As `add`, for one who is alone: without the price of others.
+    pub fn add_alone(&self, n: u32, now_ms: u64) -> u32 {
+        let now = grown(self.second.0.load(Ordering::Relaxed), n, now_ms);
+        self.second.0.store(now, Ordering::Relaxed);
+        now as u32
     }
 
     /// It was too many: something is done until then. True for the first who says so.
     pub fn hold(&self, until: u64) -> bool {
         // What is in force already need not be written again by each.
-        until > self.until.load(Ordering::Relaxed)
-            && self.until.fetch_max(until, Ordering::Relaxed) == 0
+        until > self.until.0.load(Ordering::Relaxed)
+            && self.until.0.fetch_max(until, Ordering::Relaxed) == 0
     }
 
     /// Whether it is now.
     #[must_use]
     pub fn holds(&self, now_ms: u64) -> bool {
-        now_ms < self.until.load(Ordering::Relaxed)
+        now_ms < self.until.0.load(Ordering::Relaxed)
     }
 
     /// Ends what is over: true for the first who asks then.
     pub fn ends(&self, now_ms: u64) -> bool {
-        let until = self.until.load(Ordering::Relaxed);
+        let until = self.until.0.load(Ordering::Relaxed);
         let (from, to) = (Ordering::Relaxed, Ordering::Relaxed);
-        until != 0 && now_ms >= until && self.until.compare_exchange(until, 0, from, to).is_ok()
+        until != 0 && now_ms >= until && self.until.0.compare_exchange(until, 0, from, to).is_ok()
+    }
+}
+
+/// A gauge's second and count with `n` more.
+fn grown(was: u64, n: u32, now_ms: u64) -> u64 {
+    let now = now_ms / 1000;
+    match (was >> 32, was as u32) {
+        (second, _) if second < now => now << 32 | u64::from(n),
+        // A worker's clock may be a burst behind.
+        (second, count) => second << 32 | u64::from(count.saturating_add(n)),
     }
 }
 

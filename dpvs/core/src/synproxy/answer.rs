@@ -8,7 +8,7 @@ use dpvs_wire::{checksum, tcp as wire};
 
 use crate::conn::table::Tuple;
 use crate::frame::Frame;
-use crate::raw::{L3, Net, be16, ld16, ld32, st16};
+use crate::raw::{L3, Net, ld16, ld32, st16, st32};
 use crate::service::TCP;
 use crate::snapshot::{Mac, SynproxySettings};
 use crate::xmit::fullnat::{ACK, RST, SYN};
@@ -107,17 +107,18 @@ pub(super) fn syn_ack<A: Net, F: Frame>(
     cookie: impl FnOnce(&Tuple<A>, u32, Offer) -> u32,
 ) {
     let data = frame.data_mut();
-    let header = usize::from(data[l4 + 12] >> 4) * 4;
-    let seq = u32::from_be(ld32(data, l4 + 4));
     let (src, dst) = A::addrs(data);
+    let (ip, segment) = data.split_at_mut(l4);
+    let header = usize::from(segment[12] >> 4) * 4;
+    let (head, area) = segment[..header].split_at_mut(wire::HEADER_LEN);
+    let seq = u32::from_be(ld32(head, 4));
     let tuple = Tuple {
         src,
         dst,
-        sport: ld16(data, l4),
-        dport: ld16(data, l4 + 2),
+        sport: ld16(head, 0),
+        dport: ld16(head, 2),
         proto: TCP,
     };
-    let area = &mut data[l4 + wire::HEADER_LEN..l4 + header];
     let Options {
         mut offer,
         mss_at,
@@ -128,22 +129,105 @@ pub(super) fn syn_ack<A: Net, F: Frame>(
     }
     offer.mss = offer.mss.min(conf.mss).min(room);
     if mss_at != 0 {
-        area[mss_at..mss_at + 2].copy_from_slice(&offer.mss.to_be_bytes());
+        st16(area, mss_at, offer.mss.to_be());
     }
     if stamp_at != 0 {
-        area.copy_within(stamp_at..stamp_at + 4, stamp_at + 4);
-        area[stamp_at..stamp_at + 4].copy_from_slice(&stamp.to_be_bytes());
+        st32(area, stamp_at + 4, ld32(area, stamp_at));
+        st32(area, stamp_at, stamp.to_be());
     }
     let cookie = cookie(&tuple, seq, offer);
-    let window = if conf.close_client_window && !conf.defer_rs_syn {
-        0
+    let [high, low] = if conf.close_client_window && !conf.defer_rs_syn {
+        [0; 2]
     } else {
-        be16(data, l4 + 14)
+        [head[14], head[15]]
     };
-    turn_round::<A>(data, mac, l4);
-    fields(data, l4, cookie, seq.wrapping_add(1), SYN | ACK, window);
-    data[l4 + 12] &= 0xf0;
-    finish::<A, F>(frame, l4, header, conf.ttl);
+    // Made in registers, and summed up from there: what was just written in other
+    // widths is slow to read.
+    let words = [
+        // Ports change places.
+        ld32(head, 0).rotate_left(16),
+        cookie.to_be(),
+        seq.wrapping_add(1).to_be(),
+        u32::from_ne_bytes([head[12] & 0xf0, SYN | ACK, high, low]),
+    ];
+    for (at, word) in words.into_iter().enumerate() {
+        st32(head, 4 * at, word);
+    }
+    let pseudo = sum_of::<A>(src, dst) + u64::from((u16::from(TCP) + header as u16).to_be());
+    let all = words.into_iter().map(u64::from).sum::<u64>() + pseudo + raw_sum(area);
+    // With no urgent pointer.
+    st32(head, 16, first_half(!folded(all)));
+    turn_ip::<A>(ip, mac, (dst, src), header, conf.ttl);
+    let end = l4 + header;
+    if frame.total_len() > end {
+        frame.truncate(end);
+    }
+}
+
+/// The raw sum of whole words; a header has few.
+#[inline(always)]
+fn raw_sum(bytes: &[u8]) -> u64 {
+    let (words, _) = bytes.as_chunks::<4>();
+    let mut sum = 0;
+    for word in words {
+        sum += u64::from(u32::from_ne_bytes(*word));
+    }
+    sum
+}
+
+/// The raw sum of addresses.
+#[inline(always)]
+fn sum_of<A: Net>(src: A, dst: A) -> u64 {
+    [src.wide(), dst.wide()]
+        .into_iter()
+        .flat_map(|wide| [wide as u64, (wide >> 64) as u64])
+        .map(|word| (word >> 32) + (word & 0xffff_ffff))
+        .sum()
+}
+
+/// A raw sum as a sum of 16-bit words, as it lies in a packet.
+#[inline(always)]
+fn folded(sum: u64) -> u16 {
+    let sum = (sum >> 32) + (sum & 0xffff_ffff);
+    let sum = (sum >> 16) + (sum & 0xffff);
+    let sum = (sum >> 16) + (sum & 0xffff);
+    ((sum >> 16) + (sum & 0xffff)) as u16
+}
+
+/// A word whose first half is this one, as both lie in a packet.
+#[inline(always)]
+fn first_half(half: u16) -> u32 {
+    let [a, b] = half.to_ne_bytes();
+    u32::from_ne_bytes([a, b, 0, 0])
+}
+
+/// Headers before the segment, back to where they came from: `addrs` are source and
+/// destination as they shall be, `header` the length of what follows.
+#[inline(always)]
+fn turn_ip<A: Net>(ip: &mut [u8], mac: &Mac, addrs: (A, A), header: usize, ttl: u8) {
+    let from = [ip[6], ip[7], ip[8], ip[9], ip[10], ip[11]];
+    ip[..6].copy_from_slice(&from);
+    ip[6..12].copy_from_slice(mac);
+    // The header's checksum does not mind.
+    A::set_addrs(ip, addrs.0, addrs.1, checksum::Delta::new());
+    let len = ip.len() - L3 + header;
+    if A::V6 {
+        st16(ip, L3 + 4, ((len - 40) as u16).to_be());
+        ip[L3 + 7] = ttl;
+        return;
+    }
+    let [high, low] = (len as u16).to_be_bytes();
+    let words = [
+        u32::from_ne_bytes([ip[L3], 0, high, low]),
+        ld32(ip, L3 + 4),
+        u32::from_ne_bytes([ttl, ip[L3 + 9], 0, 0]),
+    ];
+    let all = words.into_iter().map(u64::from).sum::<u64>()
+        + sum_of::<A>(addrs.0, addrs.1)
+        + raw_sum(&ip[L3 + 20..]);
+    st32(ip, L3, words[0]);
+    st32(ip, L3 + 8, words[2]);
+    st16(ip, L3 + 10, !folded(all));
 }
 
 /// Turns a segment nobody wants into a reset for its sender: acceptable to it

@@ -1,18 +1,20 @@
 //! SYN cookies: what a SYN said, in the sequence number of the answer.
 //!
-//! cookie = H(0) + client's number + minute << 24 + (H(minute) + offer) mod 2^24,
-//! all modulo 2^32 (DPVS facts §15.1). H is SipHash-1-3 of the four-tuple and the
-//! client's number, keyed by a secret that is derived anew every half an hour; a cookie is good for three to
-//! four minutes. Nothing is kept of the SYN. Knows addresses and numbers, no packet.
-
-use std::hash::Hasher;
-use std::net::IpAddr;
-
-use siphasher::sip::SipHasher13;
+//! cookie = H(minute) + client's number + offer, modulo 2^32. H is SipHash-1-3 of the
+//! four-tuple, the client's number and the minute, keyed by a secret that is derived
+//! anew every half an hour; a cookie is good for three to four minutes, which are tried
+//! in turn. An offer has ten bits, the other 22 are what a guess has to hit: twenty, as
+//! there are four minutes. Nothing is kept of the SYN. Knows addresses and numbers, no
+//! packet.
+//!
+//! DIFFERS: DPVS (facts §15.1) hashes twice, without and with the minute, and adds the
+//! minute in plain, so that an ACK is checked once; as good against guesses, and a flood
+//! of SYNs costs twice as many hashes.
 
 use crate::conn::table::Tuple;
 use crate::frame::Now;
-use crate::raw::Net;
+use crate::raw::{Net, unmap4};
+use crate::sip::Sip;
 
 /// Largest segments a cookie can tell apart; what a client offers is rounded down.
 /// DIFFERS: the last of the ten of DPVS are joined by those of tunnels and of IPv6
@@ -21,12 +23,11 @@ pub(super) const MSS: [u16; 16] = [
     64, 256, 512, 536, 1024, 1220, 1280, 1360, 1380, 1400, 1420, 1440, 1452, 1460, 4312, 8960,
 ];
 
-/// Minutes (modulo 256) a cookie is good for.
-const AGE: u32 = 4;
+/// Minutes a cookie is good for.
+const AGE: u64 = 4;
 /// Minutes a key is in use for. A power of two.
 const ERA: u64 = 32;
 const MINUTE: u64 = 60_000_000;
-const LOW: u32 = (1 << 24) - 1;
 const SACK: u32 = 1 << 21;
 const TIMESTAMP: u32 = 1 << 20;
 /// A window scale of zero; no option at all is zero.
@@ -84,8 +85,9 @@ pub(super) struct Cookies {
     secret: Key,
     /// Minute of time zero.
     start: u64,
-    /// The last key that was derived, and its era.
-    current: (u64, Key),
+    /// The last era there was a cookie of, its key and the key before.
+    era: u64,
+    keys: [Key; 2],
     /// Minute (plus 1) of the last cookie; 0 = none yet.
     last: u64,
 }
@@ -94,31 +96,43 @@ impl Cookies {
     pub(super) fn new(k0: u64, k1: u64) -> Self {
         let secret = (k0, k1);
         // Which minute it is nobody can tell from outside.
-        let start = word(secret, &[u64::MAX]) >> 32;
+        let start = Sip::new(secret).word(u64::MAX).finish() >> 32;
         Self {
             secret,
             start,
-            current: (u64::MAX, secret),
+            era: u64::MAX,
+            keys: [secret; 2],
             last: 0,
         }
     }
 
+    #[inline(always)]
     fn minute(&self, now: Now) -> u64 {
         self.start + now.0 / MINUTE
     }
 
-    fn key(&mut self, era: u64) -> Key {
-        if self.current.0 != era {
-            self.current = (era, self.derive(era));
+    /// The keys of an era and of the one before.
+    #[inline(always)]
+    fn keys(&mut self, era: u64) -> [Key; 2] {
+        if self.era != era {
+            self.rotate(era);
         }
-        self.current.1
+        self.keys
     }
 
-    fn derive(&self, era: u64) -> Key {
-        (word(self.secret, &[era, 1]), word(self.secret, &[era, 2]))
+    #[cold]
+    #[inline(never)]
+    fn rotate(&mut self, era: u64) {
+        let derive = |era: u64| {
+            let word = |n: u64| Sip::new(self.secret).word(era).word(n).finish();
+            (word(1), word(2))
+        };
+        self.keys = [derive(era), derive(era.wrapping_sub(1))];
+        self.era = era;
     }
 
     /// The cookie for a SYN with that number.
+    #[inline(always)]
     pub(super) fn make<A: Net>(
         &mut self,
         tuple: &Tuple<A>,
@@ -128,12 +142,8 @@ impl Cookies {
     ) -> u32 {
         let minute = self.minute(now);
         self.last = minute + 1;
-        let key = self.key(minute / ERA);
-        let low = hash(key, tuple, seq, minute + 1).wrapping_add(offer.bits()) & LOW;
-        hash(key, tuple, seq, 0)
-            .wrapping_add(seq)
-            .wrapping_add((minute as u32) << 24)
-            .wrapping_add(low)
+        let [key, _] = self.keys(minute / ERA);
+        mask(begun(key, tuple, seq), seq, minute).wrapping_add(offer.bits())
     }
 
     /// What the SYN with that number said, if this is a cookie we made for it not
@@ -147,80 +157,54 @@ impl Cookies {
     ) -> Option<Offer> {
         let minute = self.minute(now);
         let era = minute / ERA;
-        let key = self.key(era);
-        let now = (minute, era);
-        open(key, tuple, seq, cookie, now).or_else(|| {
-            // Just after a change of keys the one before is good, too.
-            let before = era
-                .checked_sub(1)
-                .filter(|_| minute % ERA < u64::from(AGE))?;
-            open(self.derive(before), tuple, seq, cookie, (minute, before))
+        let [key, before] = self.keys(era);
+        let mut sip = begun(key, tuple, seq);
+        let mut of = era;
+        (0..AGE).find_map(|age| {
+            let made = minute.checked_sub(age)?;
+            if made / ERA != of {
+                // Just after a change of keys the one before is good, too.
+                of = made / ERA;
+                sip = begun(before, tuple, seq);
+            }
+            Offer::from_bits(cookie.wrapping_sub(mask(sip, seq, made)))
         })
     }
 
     /// Whether there can be a good cookie under way.
     pub(super) fn any(&self, now: Now) -> bool {
-        self.last != 0 && self.minute(now) < self.last + u64::from(AGE)
+        self.last != 0 && self.minute(now) < self.last + AGE
     }
 }
 
-/// Takes a cookie apart that was made in an era, with its key.
-fn open<A: Net>(
-    key: Key,
-    tuple: &Tuple<A>,
-    seq: u32,
-    cookie: u32,
-    (minute, era): (u64, u64),
-) -> Option<Offer> {
-    let rest = cookie
-        .wrapping_sub(hash(key, tuple, seq, 0))
-        .wrapping_sub(seq);
-    let age = (minute as u32).wrapping_sub(rest >> 24) & 0xff;
-    let made = minute.checked_sub(u64::from(age))?;
-    if age >= AGE || made / ERA != era {
-        return None;
-    }
-    Offer::from_bits((rest & LOW).wrapping_sub(hash(key, tuple, seq, made + 1)) & LOW)
-}
-
-fn word((k0, k1): Key, words: &[u64]) -> u64 {
-    let mut hash = SipHasher13::new_with_keys(k0, k1);
-    for word in words {
-        hash.write_u64(*word);
-    }
-    hash.finish()
-}
-
+/// What is hashed for every minute: the addresses, ports and number.
+///
 /// DIFFERS: the client's number is hashed, too. In DPVS (and Linux) it is only added,
 /// so that an ACK is good again whenever both sides have sent as many bytes: the last
 /// one of such a connection would begin another.
 #[inline(always)]
-fn hash<A: Net>((k0, k1): Key, tuple: &Tuple<A>, seq: u32, count: u64) -> u32 {
-    let mut hash = SipHasher13::new_with_keys(k0, k1);
-    // The same for a packet as it came and as it was turned for a server.
-    match (tuple.src.ip().to_canonical(), tuple.dst.ip().to_canonical()) {
-        (IpAddr::V4(src), IpAddr::V4(dst)) => {
-            hash.write_u64(u64::from(src.to_bits()) << 32 | u64::from(dst.to_bits()));
-        }
-        (src, dst) => {
-            for ip in [src, dst] {
-                let bits = bits(ip);
-                hash.write_u64((bits >> 64) as u64);
-                hash.write_u64(bits as u64);
-            }
-        }
-    }
+fn begun<A: Net>(key: Key, tuple: &Tuple<A>, seq: u32) -> Sip {
+    let (src, dst) = (tuple.src.wide(), tuple.dst.wide());
+    let v4 = if A::V6 {
+        unmap4(src).zip(unmap4(dst))
+    } else {
+        Some((src as u32, dst as u32))
+    };
+    let sip = match v4 {
+        // The same for a packet as it came and as it was turned for a server.
+        Some((src, dst)) => Sip::new(key).word(u64::from(src) << 32 | u64::from(dst)),
+        None => [src, dst].into_iter().fold(Sip::new(key), |sip, addr| {
+            sip.word(addr as u64).word((addr >> 64) as u64)
+        }),
+    };
     let ports = u64::from(tuple.sport) << 48 | u64::from(tuple.dport) << 32;
-    hash.write_u64(ports | u64::from(seq));
-    hash.write_u64(count);
-    hash.finish() as u32
+    sip.word(ports | u64::from(seq))
 }
 
-fn bits(ip: IpAddr) -> u128 {
-    match ip {
-        IpAddr::V4(a) => a.to_ipv6_mapped().to_bits(),
-        IpAddr::V6(a) => a.to_bits(),
-    }
+/// What is added to the offer in a minute.
+#[inline(always)]
+fn mask(begun: Sip, seq: u32, minute: u64) -> u32 {
+    (begun.word(minute).finish() as u32).wrapping_add(seq)
 }
 
 #[cfg(test)]

@@ -78,7 +78,7 @@ proptest! {
 }
 
 /// Guessing is left to chance: of a million numbers at most a few are cookies
-/// (one in 800,000 on average).
+/// (one in 2^20 on average).
 #[test]
 fn cannot_be_guessed() {
     let mut cookies = Cookies::new(3, 4);
@@ -143,8 +143,9 @@ fn keys_rotate() {
     let mut seen = std::collections::HashSet::new();
     for era in 0..8 {
         let now = Now(era * ERA * MINUTE);
-        let key = cookies.key(cookies.minute(now) / ERA);
+        let [key, before] = cookies.keys(cookies.minute(now) / ERA);
         assert!(seen.insert(key));
+        assert!(era == 0 || seen.contains(&before));
         let cookie = cookies.make(&t, 5, offer, now);
         assert_eq!(cookies.check(&t, 5, cookie, now), Some(offer));
     }

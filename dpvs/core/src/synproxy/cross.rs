@@ -40,16 +40,9 @@ pub(super) fn has_v6(service: &Service) -> bool {
 /// What a packet made here in the client's name is counted as: what the client would
 /// have sent.
 pub(super) fn as_sent<A: Net>(head: &mut Head, src: A) {
-    if A::V6 && unmap4(wide(src)).is_some() {
+    if A::V6 && unmap4(src.wide()).is_some() {
         head.turned = true;
         head.src = u32::from(head.ip_len.saturating_sub(20));
-    }
-}
-
-fn wide<A: Net>(addr: A) -> u128 {
-    match addr.ip() {
-        std::net::IpAddr::V4(_) => 0,
-        std::net::IpAddr::V6(a) => u128::from_ne_bytes(a.octets()),
     }
 }
 

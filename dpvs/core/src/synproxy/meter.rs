@@ -5,12 +5,9 @@
 //! nothing like it. It is one rate for all workers, however SYNs are spread. The
 //! master is told, once each way.
 
-use std::sync::Arc;
-
 use crate::frame::{Frame, Io, Now};
 use crate::message::FromWorker;
-use crate::service::{FwdMode, Service};
-use crate::snapshot::Snapshot;
+use crate::service::Service;
 use crate::tokens::Gauge;
 use crate::worker::Worker;
 
@@ -29,14 +26,32 @@ pub(crate) struct Meter {
 
 /// What a SYN has changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Turn {
+pub(super) enum Turn {
     On(u32),
     Off,
 }
 
 impl Meter {
+    /// A SYN has come to one of so many workers: whether it is answered by a cookie,
+    /// because SYNs come too fast, and whether that is news.
+    #[inline(never)]
+    pub(super) fn came(
+        &mut self,
+        gauge: &Gauge,
+        limit: u32,
+        workers: u32,
+        now: Now,
+    ) -> (bool, Option<Turn>) {
+        let batch = match workers {
+            0 | 1 => 0,
+            workers => (limit / PART / workers).max(1),
+        };
+        let turn = self.count(gauge, limit, batch, now.millis());
+        (gauge.holds(now.millis()), turn)
+    }
+
     /// Counts a SYN of a service. So that workers do not meet at the gauge for each,
-    /// they come there in batches of `batch`.
+    /// they come there in batches of `batch`; 0 for a worker that meets nobody.
     fn count(&mut self, gauge: &Gauge, limit: u32, batch: u32, now_ms: u64) -> Option<Turn> {
         let over = gauge.ends(now_ms).then_some(Turn::Off);
         if self.second != now_ms / 1000 {
@@ -47,7 +62,12 @@ impl Meter {
         if self.held < batch {
             return over;
         }
-        let rate = gauge.add(std::mem::take(&mut self.held), now_ms);
+        let held = std::mem::take(&mut self.held);
+        let rate = if batch == 0 {
+            gauge.add_alone(held, now_ms)
+        } else {
+            gauge.add(held, now_ms)
+        };
         if rate > limit && gauge.hold(now_ms + CALM) {
             return Some(Turn::On(rate));
         }
@@ -56,42 +76,20 @@ impl Meter {
 }
 
 impl<F: Frame> Worker<F> {
-    /// Whether a SYN to a service is answered by a cookie, because SYNs come too
-    /// fast.
+    /// Has the master told.
     #[cold]
     #[inline(never)]
-    pub(crate) fn flooded<I: Io<Frame = F>>(
-        &mut self,
-        snap: &Snapshot,
-        service: &Arc<Service>,
-        now: Now,
-        io: &mut I,
-    ) -> bool {
-        let limit = snap.settings.synproxy.auto_syn_rate;
-        let batch = match u32::from(self.conf.workers) {
-            0 | 1 => 1,
-            workers => (limit / PART / workers).max(1),
+    pub(super) fn turned<I: Io<Frame = F>>(&mut self, service: &Service, turn: Turn, io: &mut I) {
+        let rate = match turn {
+            Turn::On(rate) => Some(rate),
+            Turn::Off => None,
         };
-        let worker = self.id();
-        let Some(state) = self.service_state(service) else {
-            return false;
-        };
-        let turn = state.syns.count(&service.syns, limit, batch, now.millis());
-        let on = service.syns.holds(now.millis());
-        if let Some(turn) = turn {
-            let rate = match turn {
-                Turn::On(rate) => Some(rate),
-                Turn::Off => None,
-            };
-            self.stats.synproxy.auto += u64::from(rate.is_some());
-            io.report(FromWorker::SynFlood {
-                worker,
-                service: service.key,
-                rate,
-            });
-        }
-        // Number translation is FullNAT's.
-        on && service.dests.iter().all(|d| d.mode == FwdMode::FullNat)
+        self.stats.synproxy.auto += u64::from(rate.is_some());
+        io.report(FromWorker::SynFlood {
+            worker: self.id(),
+            service: service.key,
+            rate,
+        });
     }
 
     /// Whether a service is proxied now because of its rate.
@@ -106,9 +104,15 @@ mod tests {
 
     #[test]
     fn turns_on_above_the_rate_and_off_after_a_calm_minute() {
+        [0, 1].into_iter().for_each(turns_on_and_off);
+    }
+
+    fn turns_on_and_off(batch: u32) {
         let (gauge, mut m) = (Gauge::default(), Meter::default());
         let mut at = |ms: u64, n: u32| {
-            let turns: Vec<_> = (0..n).filter_map(|_| m.count(&gauge, 10, 1, ms)).collect();
+            let turns: Vec<_> = (0..n)
+                .filter_map(|_| m.count(&gauge, 10, batch, ms))
+                .collect();
             (turns, gauge.holds(ms))
         };
         assert_eq!(at(5_000, 10), (vec![], false));

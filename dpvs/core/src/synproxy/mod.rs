@@ -19,6 +19,8 @@ mod meter;
 mod open;
 mod saved;
 
+use crate::service::{Dest, FwdMode, Service};
+
 use cookie::{Cookies, Offer};
 use saved::{Queue, Saved};
 
@@ -40,6 +42,28 @@ impl<F> SynProxy<F> {
         Self {
             cookies: Cookies::new(key(a, c), key(b, d)),
             saved: Saved::new(),
+        }
+    }
+}
+
+/// What a SYN asks of a service's servers, summed up when the service changes.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Servers {
+    /// One of them gets connections.
+    usable: bool,
+    /// Numbers are translated by all of them.
+    fullnat: bool,
+    /// One of them is an IPv6 one.
+    v6: bool,
+}
+
+impl Servers {
+    pub(crate) fn of(service: &Service) -> Self {
+        let dests = &service.dests;
+        Self {
+            usable: dests.iter().any(Dest::usable),
+            fullnat: dests.iter().all(|d| d.mode == FwdMode::FullNat),
+            v6: cross::has_v6(service),
         }
     }
 }

@@ -18,7 +18,7 @@ use crate::hops::Egress;
 use crate::parse::{Head, Kind, parse};
 use crate::proto::{Dir, tcp::State};
 use crate::raw::{L3, Net, be16};
-use crate::service::{Dest, DestId, Service};
+use crate::service::{DestId, Service};
 use crate::snapshot::Snapshot;
 use crate::stats::Reason;
 use crate::worker::Worker;
@@ -58,17 +58,32 @@ impl<F: Frame> Worker<F> {
         now: Now,
         io: &mut I,
     ) -> Result<Option<Step>, Reason> {
-        let auto = snap.settings.synproxy.auto_syn_rate > 0;
-        if !(service.synproxy || auto && self.flooded(snap, service, now, io)) {
+        let limit = snap.settings.synproxy.auto_syn_rate;
+        if !service.synproxy && limit == 0 {
             return Ok(None);
+        }
+        let workers = self.conf.workers.into();
+        let Some(state) = self.service_state(service) else {
+            return Ok(None);
+        };
+        let servers = state.servers;
+        if !service.synproxy {
+            let (flooded, turn) = state.syns.came(&service.syns, limit, workers, now);
+            if let Some(turn) = turn {
+                self.turned(service, turn, io);
+            }
+            // Number translation is FullNAT's.
+            if !flooded || !servers.fullnat {
+                return Ok(None);
+            }
         }
         if head.fragment {
             return Err(Reason::Fragment);
         }
-        if !service.dests.iter().any(Dest::usable) {
+        if !servers.usable {
             return Err(Reason::SynproxyNoDest);
         }
-        Ok(Some(Step::Cookie(cross::has_v6(service))))
+        Ok(Some(Step::Cookie(servers.v6)))
     }
 
     /// What an ACK without connection for a service means to the SYN proxy; `None`
@@ -186,8 +201,9 @@ impl<F: Frame> Worker<F> {
     }
 
     /// Answers a SYN; some of its service's servers may be IPv6 ones.
+    #[inline(never)]
     #[allow(clippy::too_many_arguments)]
-    pub(super) fn send_cookie<A: Net, I: Io<Frame = F>>(
+    pub(crate) fn send_cookie<A: Net, I: Io<Frame = F>>(
         &mut self,
         snap: &Snapshot,
         from: &Egress,
