@@ -199,12 +199,17 @@ fn iperf_passes_small_links_over_tcp_and_in_large_datagrams() -> Result<()> {
                 ipvsadm(lab, &["-a", proto, &at, "-r", &dest, "-b"])?;
             }
             let run = |how: &[&str]| {
-                let always = ["10", "iperf3", "-J", "--connect-timeout", "3000", "-c", vip];
-                run::run(far.command("timeout").args(always).args(how))
+                let always = ["20", "iperf3", "-J", "--connect-timeout", "3000", "-c", vip];
+                let out = run::run(far.command("timeout").args(always).args(how))?;
+                let report: serde_json::Value = serde_json::from_str(&out.stdout)
+                    .map_err(|e| Error::new(format!("{e}: {out:?}")))?;
+                Ok::<_, Error>((out, report))
             };
             wait::until_true(&format!("iperf3 through {vip}"), START, || {
                 iperf.still_running()?;
-                Ok(run(&["-n", "1K"])?.ok())
+                // It ends with 0 when it could not connect, too.
+                let (out, report) = run(&["-n", "1K"])?;
+                Ok(out.ok() && report["error"].is_null())
             })?;
             for how in [
                 &["-n", "2M"][..],
@@ -212,9 +217,7 @@ fn iperf_passes_small_links_over_tcp_and_in_large_datagrams() -> Result<()> {
                 &["-u", "-b", "8M", "-l", "4000", "-n", "400K"],
                 &["-u", "-b", "8M", "-l", "4000", "-n", "400K", "-R"],
             ] {
-                let out = run(how)?;
-                let report: serde_json::Value = serde_json::from_str(&out.stdout)
-                    .map_err(|e| Error::new(format!("{e}: {out:?}")))?;
+                let (out, report) = run(how)?;
                 let ends = &report["end"];
                 let (received, lost) = if how[0] == "-u" {
                     let sum = &ends["sum"];
