@@ -65,7 +65,7 @@ pub(crate) struct Chosen {
 }
 
 impl Chosen {
-    fn of(dest: Dest) -> Self {
+    pub(crate) fn of(dest: Dest) -> Self {
         Self { dest, template: 0 }
     }
 }

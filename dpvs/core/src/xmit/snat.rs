@@ -26,7 +26,7 @@ use crate::stats::Reason;
 use crate::worker::Worker;
 use crate::xmit::echo;
 
-/// WAN addresses tried for one connection.
+/// WAN addresses tried for one connection, beside the scheduler's choice.
 const TRIES: usize = 16;
 
 /// Whether an address is no single host's.
@@ -87,35 +87,28 @@ impl<F: Frame> Worker<F> {
             qid: None,
             now: (now.millis() / 1000) as u32,
         };
-        let mut reason = Reason::NoDest;
-        let mut found = None;
-        for again in 0..service.dests.len().clamp(1, TRIES) {
-            // A host keeps its address as long as that has ports.
-            let chosen = if again == 0 {
-                self.choose(snap, service, flow, &[], now, io)?
-            } else {
-                self.schedule(service, &flow, &[], io)?
-            };
+        let mut chosen = self.choose(snap, service, flow, &[], now, io)?;
+        let first = chosen.dest.id;
+        let mut others = service.dests.iter().filter(|d| d.id != first).take(TRIES);
+        let mut reason = Reason::NoLaddr;
+        let (wan, pool, port) = loop {
             let dest = &chosen.dest;
             if dest.mode != FwdMode::Snat {
                 return Err(Refusal::Drop(Reason::ModeUnsupported));
             }
-            let (Some(wan), Some(pool)) = (A::from_ip(dest.addr), self.pools.number(dest.addr))
-            else {
-                reason = Reason::NoLaddr;
-                continue;
-            };
-            // DIFFERS: an echo's identifier is given like a port, so that two hosts
-            // never clash and replies find their worker; DPVS keeps it.
-            match self.pools.take(pool, head.proto, remote.0, remote.1) {
-                Some(port) => {
-                    found = Some((chosen, wan, pool, port));
-                    break;
+            if let (Some(wan), Some(pool)) = (A::from_ip(dest.addr), self.pools.number(dest.addr)) {
+                // DIFFERS: an echo's identifier is given like a port, so that two hosts
+                // never clash and replies find their worker; DPVS keeps it.
+                match self.pools.take(pool, head.proto, remote.0, remote.1) {
+                    Some(port) => break (wan, pool, port),
+                    None => reason = Reason::NoLport,
                 }
-                None => reason = Reason::NoLport,
             }
-        }
-        let (Chosen { dest, template }, wan, pool, port) = found.ok_or(Refusal::Drop(reason))?;
+            // The scheduler would give the same one again.
+            let next = others.find(|d| d.usable() && !self.is_overloaded(d));
+            chosen = Chosen::of(*next.ok_or(Refusal::Drop(reason))?);
+        };
+        let Chosen { dest, template } = chosen;
         let outside = Tuple {
             src: inside.dst,
             dst: wan,
