@@ -7,7 +7,7 @@ use std::sync::Arc;
 use zerocopy::FromZeros;
 
 use crate::choose::{Chosen, Refusal};
-use crate::conn::table::Tuple;
+use crate::conn::table::{Family, Tuple};
 use crate::conn::{Entry, Handle, flags};
 use crate::frame::{Frame, Io, Now, WorkerId};
 use crate::held::WaitFor;
@@ -140,13 +140,21 @@ impl<F: Frame> Worker<F> {
         }
         match self.place::<A, I>(snap, from, service, frame, head, now, io) {
             // The other fragments of a datagram follow its first one.
-            Ok(conn)
-                if service.policy.one_packet
-                    && head.proto == UDP
-                    && !head.fragment
-                    && conn.is_v6() == A::V6 =>
-            {
-                Admitted::Once(conn)
+            Ok(conn) if service.policy.one_packet && head.proto == UDP => {
+                if !head.fragment {
+                    return Admitted::Once(conn);
+                }
+                let side = if conn.is_v6() {
+                    <u128 as Family>::entry_mut(&mut self.conns, conn).flags |= flags::LONG;
+                    self.conns.attach::<u128>(conn)
+                } else {
+                    <u32 as Family>::entry_mut(&mut self.conns, conn).flags |= flags::LONG;
+                    self.conns.attach::<u32>(conn)
+                };
+                if let Some(side) = side {
+                    side.once = true;
+                }
+                Admitted::Conn(conn)
             }
             Ok(conn) => Admitted::Conn(conn),
             Err(Refusal::Drop(reason)) => Admitted::Drop(reason),

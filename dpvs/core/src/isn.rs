@@ -91,7 +91,15 @@ pub(crate) fn edit_options<A: Net>(entry: &Entry<A>, dir: Dir, data: &mut [u8], 
     let acked = data[l4 + 13] & ACK != 0;
     let delta = match dir {
         // Timestamps of many clients behind one address would not rise.
-        Dir::In if !acked => tcpopt::blank_timestamp(&mut data[l4..]),
+        Dir::In if !acked => {
+            let delta = tcpopt::blank_timestamp(&mut data[l4..]);
+            if entry.flags & flags::CLIENT == 0 {
+                delta
+            } else {
+                // DIFFERS: DPVS lets a server take data that no PROXY header precedes.
+                delta.and(tcpopt::blank_fast_open(&mut data[l4..]))
+            }
+        }
         Dir::Out if acked && entry.mode() == FwdMode::FullNat => {
             tcpopt::reduce_mss(&mut data[l4..], A::TOA_LEN)
         }

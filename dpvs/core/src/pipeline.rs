@@ -9,7 +9,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use crate::admit::Admitted;
-use crate::conn::table::Tuple;
+use crate::conn::table::{Family, Tuple};
 use crate::conn::{Entry, Handle, flags};
 use crate::egress::{Way, decrement_ttl};
 use crate::frame::{BURST, Burst, Frame, Io, Now, PortId, WorkerId};
@@ -260,8 +260,13 @@ impl<F: Frame> Worker<F> {
             }
             Admitted::Once(conn) => {
                 // It ends here, whatever its server is, and only here.
-                A::entry_mut(&mut self.conns, conn).flags &= !flags::QUIESCENT;
-                self.transit::<A, I>(snap, from, frame, head, conn, now, io);
+                if conn.is_v6() == A::V6 {
+                    A::entry_mut(&mut self.conns, conn).flags &= !flags::QUIESCENT;
+                    self.transit::<A, I>(snap, from, frame, head, conn, now, io);
+                } else {
+                    <u128 as Family>::entry_mut(&mut self.conns, conn).flags &= !flags::QUIESCENT;
+                    self.cross(snap, from, frame, head, conn, now, io);
+                }
                 self.end(snap, conn, now, io);
                 Came::Refused
             }
@@ -468,6 +473,25 @@ impl<F: Frame> Worker<F> {
             }
             _ => self.transit_slow::<A, I>(snap, from, frame, head, conn, toa, now, io),
         }
+    }
+
+    /// A packet for which its connection ends, and another one begins. `E` is the family
+    /// of the packet.
+    #[cold]
+    #[inline(never)]
+    #[allow(clippy::too_many_arguments)]
+    pub(crate) fn anew<E: Net, I: Io<Frame = F>>(
+        &mut self,
+        snap: &Snapshot,
+        from: &Egress,
+        frame: F,
+        head: &Head,
+        conn: Handle,
+        now: Now,
+        io: &mut I,
+    ) {
+        self.end(snap, conn, now, io);
+        self.newcomer::<E, I>(snap, from, frame, head, now, io);
     }
 
     /// The way of a connection's packets, resolved now if it is not yet.

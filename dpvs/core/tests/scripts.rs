@@ -80,6 +80,7 @@ scripts! {
     snat_addresses
     snat_errors
     snat_sctp
+    snat_used_up
     snat_workers
     synproxy
     synproxy_client

@@ -22,6 +22,9 @@ pub(crate) struct Side {
     pub synproxy: Option<Proxied>,
     /// Persistence template it belongs to, 0 = none.
     pub template: u32,
+    /// Made by a fragmented datagram of a service with one-packet scheduling, for its
+    /// fragments only.
+    pub once: bool,
 }
 
 /// All side records of a worker; number 0 is none.

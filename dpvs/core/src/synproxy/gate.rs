@@ -55,7 +55,16 @@ impl<F: Frame> Worker<F> {
         now: Now,
         io: &mut I,
     ) -> Option<F> {
-        if head.proto != TCP || self.proxied::<A>(conn).is_none() {
+        if head.proto != TCP {
+            let once = self.conns.side::<A>(conn).is_some_and(|side| side.once);
+            if !once || conn.dir() == Dir::Out || head.fragment || head.turned {
+                return Some(frame);
+            }
+            // A datagram in one piece: none of those it was made for.
+            self.anew::<A, I>(snap, from, frame, head, conn, now, io);
+            return None;
+        }
+        if self.proxied::<A>(conn).is_none() {
             return Some(frame);
         }
         let l4 = usize::from(head.l4);

@@ -263,12 +263,13 @@ impl<F: Frame> Worker<F> {
         if tcp_flags & SYN != 0 {
             return Ok(());
         }
-        if offset < 0 && size > offset.unsigned_abs() as usize {
-            // DIFFERS: the server would take what of it is behind the first byte for
-            // the start, and believe a header of the client's own.
+        // More data is in the other fragments.
+        if offset < 0 && (part || size > offset.unsigned_abs() as usize) {
+            // DIFFERS: the server would take what is behind the first byte for the
+            // start, and believe a header of the client's own.
             return Err(Reason::ProxyOrder);
         }
-        if offset == 0 && size > 0 && tcp_flags & RST == 0 {
+        if offset == 0 && (part || size > 0) && tcp_flags & RST == 0 {
             // DIFFERS: a first segment that is sent again has the header again. And
             // it has one whatever it acknowledges: DPVS sends none when the server
             // has spoken first.

@@ -17,6 +17,30 @@ pub fn blank_timestamp(segment: &mut [u8]) -> Delta {
     change(segment, at - 2, 10, |option| option.fill(tcp::OPT_NOP))
 }
 
+/// Overwrites Fast Open options (RFC 7413, and the experimental one before it) with
+/// NOPs: the server then takes no data of a SYN, before which there is no place for a
+/// PROXY header.
+pub fn blank_fast_open(segment: &mut [u8]) -> Delta {
+    let mut delta = Delta::new();
+    while let Some((at, len)) = fast_open(segment) {
+        delta = delta.and(change(segment, at, len, |option| option.fill(tcp::OPT_NOP)));
+    }
+    delta
+}
+
+/// Where the first of them is, and its length.
+fn fast_open(segment: &[u8]) -> Option<(usize, usize)> {
+    let view = Tcp::new_checked(segment).ok()?;
+    let is = |o: &tcp::Opt<'_>| match o.kind {
+        tcp::OPT_FASTOPEN => true,
+        // Shares its number with the client's address.
+        tcp::OPT_TOA => o.data.starts_with(&[0xf9, 0x89]),
+        _ => false,
+    };
+    let option = Options::new(view.options()).find(is)?;
+    Some((tcp::HEADER_LEN + option.offset, option.wire_len()))
+}
+
 /// Lowers the MSS option by `by`, to make room for what is put into later
 /// segments. Without the option nothing is added.
 pub fn reduce_mss(segment: &mut [u8], by: u16) -> Delta {

@@ -51,6 +51,27 @@ fn timestamp() {
 }
 
 #[test]
+fn fast_open() {
+    for (options, want) in [
+        (&[34, 2][..], &[1, 1][..]),
+        (
+            &[1, 34, 6, 9, 8, 7, 6, 2, 4, 5, 0xb4, 34, 3, 7],
+            &[1, 1, 1, 1, 1, 1, 1, 2, 4, 5, 0xb4, 1, 1, 1],
+        ),
+        (&[254, 6, 0xf9, 0x89, 3, 4], &[1; 6]),
+        // A client's address, and an end before it.
+        (&[254, 8, 0, 80, 1, 2, 3, 4], &[254, 8, 0, 80, 1, 2, 3, 4]),
+        (&[0, 34, 2], &[0, 34, 2]),
+        (&[34, 9], &[34, 9]),
+    ] {
+        let mut bytes = segment(options);
+        let delta = blank_fast_open(&mut bytes);
+        assert_eq!(bytes[20..20 + want.len()], *want);
+        settle(&mut bytes, delta);
+    }
+}
+
+#[test]
 fn mss() {
     for (lead, old, by, new) in [
         (0, 1460, 8, 1452u16),
