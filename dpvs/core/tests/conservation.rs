@@ -8,6 +8,8 @@
 
 mod pkt;
 
+use dpvs_core::message::{Query, Reply};
+use dpvs_core::service::DestId;
 use pkt::build;
 use pkt::lab::{Lab, Way};
 use pkt::packet::{MACS, Text};
@@ -77,6 +79,12 @@ service tcp 0.0.0.0:2 rr src 10.0.1.0-10.0.1.255 oif 0
 dest tcp 0.0.0.0:2 192.0.2.20:0 snat
 service icmp 0.0.0.0:3 rr src 10.0.1.0-10.0.1.255 oif 0
 dest icmp 0.0.0.0:3 192.0.2.20:0 snat
+service udp 192.0.2.10:70 rr persistent 5 expire-quiescent ops quic
+dest udp 192.0.2.10:70 10.0.1.11:70
+dest udp 192.0.2.10:70 10.0.1.12:70 max-conn 3
+service tcp 192.0.2.10:71 wlc persistent 5
+dest tcp 192.0.2.10:71 10.0.1.11:71 max-conn 4 min-conn 2
+dest tcp 192.0.2.10:71 10.0.1.12:71 nat
 black udp 192.0.2.10:53 198.51.100.9
 limit udp 192.0.2.10:82 pps 200 burst 100
 ";
@@ -142,6 +150,14 @@ const PACKETS: &[(u16, &str)] = &[
     (0, "udp 198.51.100.7:C > 192.0.2.10:84 len=1472 nodf"),
     (0, "udp 198.51.100.7:C > 192.0.2.10:84 len=1472"),
     (0, "udp 198.51.100.7:C > 192.0.2.10:86 len=3"),
+    (0, "udp 198.51.100.7:C > 192.0.2.10:70 len=3"),
+    (0, "udp 198.51.100.7:C > 192.0.2.10:70 hex=435a00b911223344"),
+    (0, "udp 198.51.100.7:C > 192.0.2.10:70 len=3000 pieces=1400"),
+    (0, "tcp 198.51.100.7:C > 192.0.2.10:71 S seq=1"),
+    (0, "tcp 198.51.100.7:C > 192.0.2.10:71 A seq=2 ack=10 len=9"),
+    (0, "tcp 198.51.100.7:C > 192.0.2.10:71 FA seq=2 ack=10"),
+    (1, "tcp 10.0.1.11:71 > 10.0.1.200:L SA seq=9 ack=2"),
+    (1, "tcp 10.0.1.12:71 > 198.51.100.7:C SA seq=9 ack=2"),
     (0, "udp 198.51.100.7:C > 192.0.2.10:87 len=3"),
     (0, "udp 203.0.113.C:5 > 192.0.2.10:87 len=3"),
     (0, "udp 198.51.100.7:C > 192.0.2.10:88 len=3"),
@@ -218,6 +234,42 @@ const CHANGES: &[[&str; 2]] = &[
     [
         "deldest udp 192.0.2.10:53 10.0.1.12:5353",
         "dest udp 192.0.2.10:53 10.0.1.12:5353",
+    ],
+    [
+        "dest udp 192.0.2.10:70 10.0.1.11:70 weight 0",
+        "dest udp 192.0.2.10:70 10.0.1.11:70",
+    ],
+    [
+        "dest udp 192.0.2.10:70 10.0.1.11:70 inhibited",
+        "dest udp 192.0.2.10:70 10.0.1.11:70",
+    ],
+    [
+        "service udp 192.0.2.10:70 sh quic expire-quiescent",
+        "service udp 192.0.2.10:70 rr persistent 5 expire-quiescent ops quic",
+    ],
+    [
+        "service udp 192.0.2.10:70 mh persistent 30 ops",
+        "service udp 192.0.2.10:70 lblcr quic ops expire-quiescent",
+    ],
+    [
+        "deldest udp 192.0.2.10:70 10.0.1.12:70",
+        "dest udp 192.0.2.10:70 10.0.1.12:70 max-conn 2",
+    ],
+    [
+        "service tcp 192.0.2.10:71 sed persistent 5 expire-quiescent",
+        "service tcp 192.0.2.10:71 twos proxy v1",
+    ],
+    [
+        "dest tcp 192.0.2.10:71 10.0.1.11:71 max-conn 1",
+        "dest tcp 192.0.2.10:71 10.0.1.11:71 max-conn 9 min-conn 3",
+    ],
+    [
+        "dest tcp 192.0.2.10:71 10.0.1.12:71 dr",
+        "dest tcp 192.0.2.10:71 10.0.1.12:71",
+    ],
+    [
+        "deldest tcp 192.0.2.10:71 10.0.1.12:71",
+        "dest tcp 192.0.2.10:71 10.0.1.12:71 nat weight 0",
     ],
     ["deladdr 10.0.1.200", "addr 1 10.0.1.200/32 sapool"],
     ["deladdr 192.0.2.10", "addr 0 192.0.2.10/32"],
@@ -425,6 +477,21 @@ fn run(workers: u8, rounds: usize, seed: u64) {
     lab.gather().unwrap();
     lab.pass(400_000_000);
     lab.balanced().unwrap();
+    lab.pass(600_000_000);
+    lab.balanced().unwrap();
+    let conns: usize = lab.workers.iter().map(|w| w.conns()).sum();
+    assert_eq!(conns, 0, "connections are left");
+    for reply in lab.query(&Query::Laddrs) {
+        let Reply::Laddrs(all) = reply else { continue };
+        let used: Vec<_> = all.iter().filter(|l| l.used + l.conns > 0).collect();
+        assert!(used.is_empty(), "ports are left: {used:?}");
+    }
+    let ids: Vec<DestId> = (0..200).map(DestId).collect();
+    for reply in lab.query(&Query::Dests(ids)) {
+        let Reply::Dests(all) = reply else { continue };
+        let open = all.iter().filter(|d| d.active + d.inactive > 0);
+        assert_eq!(open.count(), 0, "servers count connections that are gone");
+    }
     let waits: u64 = lab
         .workers
         .iter()
