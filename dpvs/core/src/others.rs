@@ -11,6 +11,7 @@ use crate::conn::{Entry, Handle, flags};
 use crate::frame::{Frame, Io, Now};
 use crate::hops::Egress;
 use crate::parse::Head;
+use crate::pipeline::begins_anew;
 use crate::proto::{Dir, icmp, sctp, tcp, udp};
 use crate::raw::{L3, Net};
 use crate::service::{Dest, DestId, FwdMode, ICMP, ICMPV6, SCTP, TCP, UDP};
@@ -126,6 +127,9 @@ impl<F: Frame> Worker<F> {
             }
         }
         let data = frame.data();
+        if head.proto == TCP && begins_anew(snap, entry, dir, data[l4 + 13]) {
+            return self.anew::<A, I>(snap, from, frame, head, conn, now, io);
+        }
         let old = entry.state;
         let state = match head.proto {
             TCP => tcp::next_inbound_only(tcp::State::from_u8(old), data[l4 + 13]) as u8,

@@ -21,7 +21,7 @@ use crate::prefetch::prefetch;
 use crate::proto::{Dir, tcp, udp};
 use crate::raw::{L3, Net};
 use crate::related::mtu_for_client;
-use crate::service::{DestId, FwdMode, TCP, UDP};
+use crate::service::{Dest, DestId, FwdMode, ServiceKey, TCP, UDP};
 use crate::snapshot::Snapshot;
 use crate::stats::{Reason, WorkerStats};
 use crate::steady::{Tally, Turn};
@@ -417,9 +417,14 @@ impl<F: Frame> Worker<F> {
             if state != tcp::State::Established as u8 || seg.flags & (SYN | FIN | RST | ACK) != ACK
             {
                 state = tcp::next(dir, tcp::State::from_u8(state), seg.flags) as u8;
-                if seg.flags & SYN != 0 && entry.flags & flags::MODE == 0 {
-                    syn = true;
-                    self.isn.handshake(entry, dir, &seg, now);
+                if seg.flags & SYN != 0 {
+                    if begins_anew(snap, entry, dir, seg.flags) && !head.turned {
+                        return self.anew::<A, I>(snap, from, frame, head, conn, now, io);
+                    }
+                    if entry.flags & flags::MODE == 0 {
+                        syn = true;
+                        self.isn.handshake(entry, dir, &seg, now);
+                    }
                 }
             }
             match dir {
@@ -586,6 +591,37 @@ impl<F: Frame> Worker<F> {
             self.send_way(snap, frame, &way, now, io);
         }
     }
+}
+
+/// Whether a segment is a SYN of a client whose connection to a server that may not be
+/// used any more is over, or was never answered, while the service has another server.
+///
+/// DIFFERS: it is scheduled like any new one, as Linux does in TIME_WAIT; DPVS goes on
+/// sending it to a server that is drained or gone, for a minute if that is dead.
+#[inline]
+pub(crate) fn begins_anew<A: Net>(snap: &Snapshot, e: &Entry<A>, dir: Dir, flags: u8) -> bool {
+    let left = match tcp::State::from_u8(e.state) {
+        tcp::State::TimeWait | tcp::State::Close => true,
+        tcp::State::SynRecv => e.flags & flags::RS_SEEN == 0,
+        _ => false,
+    };
+    left && dir == Dir::In && tcp::is_pure_syn(flags) && has_another_server(snap, e)
+}
+
+#[cold]
+#[inline(never)]
+fn has_another_server<A: Net>(snap: &Snapshot, e: &Entry<A>) -> bool {
+    let key = ServiceKey {
+        proto: e.proto,
+        addr: e.vaddr().ip().to_canonical(),
+        port: u16::from_be(e.vport()),
+    };
+    e.mode() != FwdMode::Snat
+        && snap.services.is_quiescent(DestId(e.dest))
+        && snap
+            .services
+            .find(&key)
+            .is_some_and(|service| service.dests.iter().any(Dest::usable))
 }
 
 /// Whether a client's segment carries its address to the server: each does until

@@ -72,6 +72,7 @@ scripts! {
     no_dest
     ports_used_up
     quiescent_once
+    quiescent_syn
     reconfigure
     removal
     sched

@@ -17,6 +17,7 @@ use crate::frame::{Frame, Io, Now};
 use crate::hops::Egress;
 use crate::inet::cross::{self, CrossError, GROWTH, MIN_MTU6};
 use crate::parse::{Head, Kind};
+use crate::pipeline::begins_anew;
 use crate::proto::Dir;
 use crate::raw::{L3, Net, be16, ld32, map4, unmap4};
 use crate::related::{mtu_for_client, tells_mtu};
@@ -201,6 +202,17 @@ impl<F: Frame> Worker<F> {
         now: Now,
         io: &mut I,
     ) {
+        let entry = <u128 as Family>::entry(&self.conns, conn);
+        if head.proto == TCP
+            && begins_anew(
+                snap,
+                entry,
+                conn.dir(),
+                frame.data()[usize::from(head.l4) + 13],
+            )
+        {
+            return self.anew::<u32, I>(snap, from, frame, head, conn, now, io);
+        }
         let Some(head) = self.enter(snap, &mut frame, head, conn) else {
             return;
         };

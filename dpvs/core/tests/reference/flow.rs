@@ -106,8 +106,12 @@ impl Director {
             dst: ip.dst,
             dport,
         };
-        if let Some(&(id, from_server)) = self.by_tuple.get(&tuple) {
-            return self.translate(id, from_server, port, frame, ip, o);
+        match self.by_tuple.get(&tuple) {
+            Some(&(id, from_server)) if from_server || !self.begins_anew(id, frame, ip) => {
+                return self.translate(id, from_server, port, frame, ip, o);
+            }
+            Some(&(id, _)) => self.end(id, o),
+            None => {}
         }
         match self.admit(port, frame, ip, &tuple, o) {
             Admitted::Conn(id) => self.translate(id, false, port, frame, ip, o),
@@ -115,6 +119,29 @@ impl Director {
             Admitted::Drop(reason) => self.books.drop(reason),
             Admitted::Hand(worker) => self.hand_over(worker, frame, ip.v6, o),
         }
+    }
+
+    /// Is it a SYN on a connection that is over, or was never answered, to a server that
+    /// may not be used, while the service has another one?
+    fn begins_anew(&self, id: u64, frame: &[u8], ip: &Ip) -> bool {
+        let conn = &self.conns[&id];
+        let left = match conn.state {
+            tcp::SYN_RECV => conn.said.is_none(),
+            tcp::TIME_WAIT | tcp::CLOSE => true,
+            _ => false,
+        };
+        let flags = || tcp::segment(&Parts::cut(frame, ip).l4).flags;
+        let service = (conn.proto, conn.vip.0, conn.vip.1);
+        let others = self.config.services.values().find(|s| {
+            let key = s.key;
+            (key.proto, key.addr, key.port) == service
+        });
+        conn.proto == TCP
+            && left
+            && !conn.quiescent
+            && flags() & (SYN | ACK | RST | tcp::FIN) == SYN
+            && !self.config.usable(conn.dest)
+            && others.is_some_and(|s| s.dests.iter().any(|d| d.weight > 0 && !d.inhibited))
     }
 
     /// A packet of a connection.

@@ -43,7 +43,9 @@ const FROM_SERVER: [&str; 4] = [
 
 pub const NONE: usize = 0;
 pub const ESTABLISHED: usize = 1;
+pub const SYN_RECV: usize = 3;
 pub const FIN_WAIT: usize = 4;
+pub const TIME_WAIT: usize = 5;
 pub const CLOSE: usize = 6;
 pub const CLOSE_WAIT: usize = 7;
 
