@@ -178,7 +178,10 @@ fn text(data: &IfAddrData, view: IfAddrView) -> String {
         show_lifetime(entry.valid_lft),
         show_lifetime(entry.prefered_lft)
     );
-    // Not in the C tool, whose daemon never finds one.
+    // Not in the C tool, whose daemon never has one, nor finds one.
+    if entry.flags & ifa_flag::DEPRECATED != 0 {
+        text.push_str(" deprecated");
+    }
     if entry.flags & ifa_flag::DADFAILED != 0 {
         text.push_str(" dadfailed");
     }
@@ -207,6 +210,7 @@ fn value(data: &IfAddrData, view: IfAddrView) -> Value {
         "ifname": entry.ifname.text(),
         "valid_lft": seconds(entry.valid_lft),
         "preferred_lft": seconds(entry.prefered_lft),
+        "deprecated": entry.flags & ifa_flag::DEPRECATED != 0,
         "dadfailed": entry.flags & ifa_flag::DADFAILED != 0,
         "sapool": entry.flags & ifa_flag::SAPOOL != 0,
     });

@@ -83,20 +83,30 @@ impl Port {
         }
     }
 
-    /// Own address to ask for (or speak to) `peer` from: one in the same prefix,
-    /// else the first of the family that reaches beyond the link if the peer may be
-    /// there (RFC 6724 rule 2), else the first of the family.
+    /// Own address to ask for (or speak to) `peer` from, of its family: one that
+    /// reaches beyond the link if the peer may be there (RFC 6724 rule 2), better one
+    /// that is not deprecated (rule 3), better one in the same prefix (DPVS), of these
+    /// the first.
     pub(crate) fn source_for(&self, peer: IpAddr) -> Option<IpAddr> {
-        let family = || {
-            self.addrs
-                .iter()
-                .filter(|a| a.addr.is_ipv4() == peer.is_ipv4())
-        };
-        family()
-            .find(|a| same_prefix(a.addr, peer, a.plen))
-            .or_else(|| family().find(|a| is_link_local(a.addr) == is_link_local(peer)))
-            .or_else(|| family().next())
+        self.addrs
+            .iter()
+            .filter(|a| a.addr.is_ipv4() == peer.is_ipv4())
+            .min_by_key(|a| {
+                (
+                    is_link_local(a.addr) != is_link_local(peer),
+                    self.deprecated.contains(&a.addr),
+                    !same_prefix(a.addr, peer, a.plen),
+                )
+            })
             .map(|a| a.addr)
+    }
+
+    /// The source a route names for packets to `peer`, unless there is a better one.
+    pub(crate) fn source_or(&self, named: Option<IpAddr>, peer: IpAddr) -> Option<IpAddr> {
+        named
+            .filter(|s| s.is_ipv4() == peer.is_ipv4() && !self.deprecated.contains(s))
+            .or_else(|| self.source_for(peer))
+            .or(named)
     }
 }
 
@@ -269,10 +279,9 @@ impl<F: Frame> Worker<F> {
         let Some(port) = snap.ports.get(usize::from(ask.port.0)) else {
             return;
         };
-        let src = ask
-            .src
-            .filter(|s| s.is_ipv4() == ask.target.is_ipv4())
-            .or_else(|| port.source_for(ask.target));
+        // Not by an address that has left us: who has it now would lose it again.
+        let named = ask.src.filter(|s| snap.locals.get(s).is_some());
+        let src = port.source_or(named, ask.target);
         let mut buf = [0; 128];
         let len = match (ask.target, src) {
             (IpAddr::V4(target), src) => {

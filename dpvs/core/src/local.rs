@@ -244,6 +244,11 @@ impl<F: Frame> Worker<F> {
             Some(Local::Own { .. })
                 if matches!(head.proto, proto::IPIP | proto::GRE) && !snap.tunnels.is_empty() =>
             {
+                if fragment {
+                    // A part of a wrapping packet is none: whatever is in it must not
+                    // be taken for a packet inside.
+                    return self.drop(Reason::Fragment);
+                }
                 if let Some(back) = self.receive_tunnel(snap, from, frame, now, io) {
                     self.give_stray(snap, from.port, back, io);
                 }

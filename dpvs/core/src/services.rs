@@ -9,7 +9,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use crate::meetings::Meetings;
-use crate::service::{Dest, DestId, FwdMode, ICMP, ICMPV6, Service, ServiceKey, TCP};
+use crate::service::{Dest, DestId, FwdMode, ICMP, ICMPV6, Service, ServiceKey, TCP, UDP};
 use crate::sharemap::{Key, ShareMap, hash_addr};
 
 /// A set of servers, in pages of bits that copies share.
@@ -45,8 +45,8 @@ impl DestSet {
 #[derive(Clone, Debug, Default)]
 pub struct ServiceTable {
     services: ShareMap<ServiceKey, Arc<Service>>,
-    /// How many TCP and how many other services an address has.
-    vips: ShareMap<IpAddr, [u32; 2]>,
+    /// How many services of TCP, UDP and other protocols an address has.
+    vips: ShareMap<IpAddr, [u32; 3]>,
     /// Those that are found by what a packet is, newest first.
     matches: Arc<Vec<Arc<Service>>>,
     /// There is, or was, a service for echoes.
@@ -90,7 +90,11 @@ fn meeting_ends(key: &ServiceKey, dest: &Dest) -> [ServiceKey; 2] {
 }
 
 fn kind(proto: u8) -> usize {
-    usize::from(proto != TCP)
+    match proto {
+        TCP => 0,
+        UDP => 1,
+        _ => 2,
+    }
 }
 
 impl ServiceTable {
@@ -260,7 +264,7 @@ impl ServiceTable {
         let mut counts = self.vips.get(&key.addr).copied().unwrap_or_default();
         let n = &mut counts[kind(key.proto)];
         *n = n.saturating_add_signed(by);
-        if counts == [0; 2] {
+        if counts == [0; 3] {
             self.vips.remove(&key.addr);
         } else {
             self.vips.insert(key.addr, counts);

@@ -62,6 +62,9 @@ pub struct Port {
     pub forward2kni: bool,
     /// Addresses on this port, in the order they were added.
     pub addrs: Vec<PortAddr>,
+    /// Those of them whose preferred lifetime is over (RFC 4862 §5.5.4): valid, but
+    /// nothing is sent from one while there is another.
+    pub deprecated: Vec<IpAddr>,
     /// VLAN devices on it by id, ascending. Without any, tagged frames are the
     /// kernel's like every type nobody here knows.
     pub vlans: Vec<(u16, PortId)>,

@@ -23,6 +23,7 @@ scripts! {
     arp
     conn_timeout
     counters
+    defence
     dr
     drain
     echo
@@ -83,6 +84,7 @@ scripts! {
     snat_sctp
     snat_used_up
     snat_workers
+    source_address
     synproxy
     synproxy_client
     synproxy_server

@@ -405,6 +405,9 @@ impl Master {
                 bcast: None,
                 valid_lft: 0,
                 expires: None,
+                preferred_lft: 0,
+                deprecates: None,
+                deprecated: false,
             };
             // A fresh device has no address yet.
             let _ = self.add_addr(addr);

@@ -173,6 +173,12 @@ impl Publisher {
                         sapool: a.flags & ifa_flag::SAPOOL != 0,
                     })
                     .collect(),
+                deprecated: state
+                    .addrs
+                    .on(id)
+                    .filter(|a| a.deprecated)
+                    .map(|a| a.ip)
+                    .collect(),
             })
             .collect();
         let tunnel = |id| Some((id, &**state.links.tunnel(id)?));

@@ -219,13 +219,9 @@ impl<F: Frame> Worker<F> {
         };
         // DIFFERS: without a source in the route DPVS sends from 0.0.0.0; here an
         // address of the port is chosen.
-        let src = route
-            .src
-            .filter(|s| s.is_ipv6() == dst.is_ipv6())
-            .or_else(|| {
-                let port = snap.ports.get(usize::from(route.port.0))?;
-                port.source_for(dst)
-            });
+        let named = route.src.filter(|s| s.is_ipv6() == dst.is_ipv6());
+        let port = snap.ports.get(usize::from(route.port.0));
+        let src = port.map_or(named, |port| port.source_or(named, dst));
         let Some(src) = src else {
             return self.drop(Reason::NoRoute);
         };

@@ -156,6 +156,14 @@ impl Lab {
                 });
                 self.snap.fib = Arc::new(Fib::new(&self.routes));
             }
+            ["deprecated", port, addr, on] => {
+                let addr = vars.addr(addr)?;
+                let all = &mut self.port_mut(port)?.deprecated;
+                all.retain(|a| *a != addr);
+                if on == "on" {
+                    all.push(addr);
+                }
+            }
             ["deladdr", addr] => {
                 let addr = vars.addr(addr)?;
                 for port in Arc::make_mut(&mut self.snap.ports) {

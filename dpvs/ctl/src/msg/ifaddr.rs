@@ -10,7 +10,7 @@ wire_struct! {
         0 af: Af,
         /// Seconds it is valid; 0: for ever.
         4 valid_lft: u32,
-        /// Seconds it is preferred; the daemon sets it to `valid_lft`.
+        /// Seconds it is preferred; 0, and with DPVS any: as long as it is valid.
         8 prefered_lft: u32,
         /// [`ifa_flag`] bits.
         12 flags: u32,
@@ -147,6 +147,8 @@ pub mod ifa_flag {
     pub const DADFAILED: u32 = 0x08;
     /// Optimistic duplicate detection.
     pub const OPTIMISTIC: u32 = 0x04;
+    /// Its preferred lifetime is over.
+    pub const DEPRECATED: u32 = 0x20;
     /// Not yet known to be unique.
     pub const TENTATIVE: u32 = 0x40;
     /// For ever.

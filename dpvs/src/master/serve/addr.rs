@@ -65,18 +65,26 @@ fn group_mac(group: Ipv6Addr) -> [u8; 6] {
 
 impl Master {
     fn listed_addr(&self, a: &Addr, cid: u8) -> IfAddr {
-        let left = a.expires.map_or(0, |t| {
-            u32::try_from(t.saturating_duration_since(Instant::now()).as_secs())
-                .unwrap_or(u32::MAX)
-                .max(1)
-        });
+        // 0 is for ever, so what is over has a second.
+        let left = |end: Option<Instant>| {
+            end.map_or(0, |t| {
+                u32::try_from(t.saturating_duration_since(Instant::now()).as_secs())
+                    .unwrap_or(u32::MAX)
+                    .max(1)
+            })
+        };
         IfAddr {
             af: Af::of(a.ip),
-            valid_lft: left,
-            prefered_lft: left,
+            valid_lft: left(a.expires),
+            prefered_lft: left(a.deprecates.or(a.expires)),
             flags: a.flags
                 | if a.expires.is_none() {
                     ifa_flag::PERMANENT
+                } else {
+                    0
+                }
+                | if a.deprecated {
+                    ifa_flag::DEPRECATED
                 } else {
                     0
                 },
@@ -125,10 +133,13 @@ impl Master {
             ip,
             plen: a.plen,
             scope: a.scope,
-            flags: a.flags & !ifa_flag::PERMANENT,
+            flags: a.flags & !(ifa_flag::PERMANENT | ifa_flag::DEPRECATED),
             bcast: a.bcast.to_ip(a.af).filter(|b| !b.is_unspecified()),
             valid_lft: a.valid_lft,
             expires: None,
+            preferred_lft: a.prefered_lft,
+            deprecates: None,
+            deprecated: false,
         }
         .born(Instant::now());
         if what == id::SET_IFADDR_SET {

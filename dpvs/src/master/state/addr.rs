@@ -22,14 +22,27 @@ pub(crate) struct Addr {
     pub(crate) valid_lft: u32,
     /// When it goes.
     pub(crate) expires: Option<Instant>,
+    /// Seconds it is preferred; 0: as long as it is valid.
+    pub(crate) preferred_lft: u32,
+    /// When that is over.
+    pub(crate) deprecates: Option<Instant>,
+    /// It is over.
+    pub(crate) deprecated: bool,
 }
 
 impl Addr {
     /// Starts the life of the address.
     pub(crate) fn born(mut self, now: Instant) -> Addr {
-        self.expires = (self.valid_lft > 0)
-            .then(|| now.checked_add(Duration::from_secs(self.valid_lft.into())))
-            .flatten();
+        let after = |secs: u32| {
+            (secs > 0)
+                .then(|| now.checked_add(Duration::from_secs(secs.into())))
+                .flatten()
+        };
+        self.expires = after(self.valid_lft);
+        // DIFFERS: DPVS takes the valid lifetime for the preferred one.
+        self.deprecates = after(self.preferred_lft)
+            .filter(|over| self.expires.is_none_or(|expires| *over < expires));
+        self.deprecated = false;
         self
     }
 }
@@ -85,6 +98,19 @@ impl Addrs {
 
     pub(super) fn flush(&mut self, port: PortId) -> Vec<Addr> {
         self.0.extract_if(.., |a| a.port == port).collect()
+    }
+
+    /// Marks what is not preferred any more; true if something is.
+    pub(super) fn deprecate(&mut self, now: Instant) -> bool {
+        let mut any = false;
+        for a in &mut self.0 {
+            if !a.deprecated && a.deprecates.is_some_and(|t| t <= now) {
+                tracing::info!("address {}/{} is deprecated", a.ip, a.plen);
+                a.deprecated = true;
+                any = true;
+            }
+        }
+        any
     }
 
     pub(super) fn expire(&mut self, now: Instant) -> Vec<Addr> {

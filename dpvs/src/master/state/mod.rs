@@ -81,8 +81,9 @@ impl State {
         }
     }
 
-    /// Removes addresses whose time is over.
+    /// Removes addresses whose time is over, and notes which are not preferred any more.
     pub(crate) fn expire_addrs(&mut self, now: Instant) {
+        self.net_changed |= self.addrs.deprecate(now);
         for gone in self.addrs.expire(now) {
             tracing::info!("address {}/{} expired", gone.ip, gone.plen);
             self.drop_routes_of(&gone);
@@ -93,12 +94,18 @@ impl State {
     fn drop_routes_of(&mut self, gone: &Addr) {
         let (local, subnet) = routes_of(gone);
         let _ = self.routes.del(&local);
-        let shared = self
-            .addrs
-            .on(gone.port)
-            .any(|a| routes_of(a).1.as_ref().map(Route::id) == subnet.as_ref().map(Route::id));
-        if let Some(subnet) = subnet.filter(|_| !shared) {
-            let _ = self.routes.del(&subnet);
+        let heir = self.addrs.on(gone.port).find_map(|a| {
+            routes_of(a)
+                .1
+                .filter(|r| Some(r.id()) == subnet.as_ref().map(Route::id))
+        });
+        match (subnet, heir) {
+            // Nobody asks from an address that is somebody else's by now.
+            (Some(subnet), Some(heir)) => self.routes.inherit(&subnet, heir.src),
+            (Some(subnet), None) => {
+                let _ = self.routes.del(&subnet);
+            }
+            (None, _) => {}
         }
     }
 }

@@ -99,6 +99,14 @@ impl Routes {
         Ok(())
     }
 
+    /// Gives a route another source, if it still has that of `of`.
+    pub(crate) fn inherit(&mut self, of: &Route, src: Option<IpAddr>) {
+        let mut all = self.0.iter_mut();
+        if let Some(route) = all.find(|r| r.id() == of.id() && r.src == of.src) {
+            route.src = src;
+        }
+    }
+
     /// Removes the routes of one family on a device.
     pub(crate) fn flush(&mut self, port: PortId, v4: bool) {
         self.0.retain(|r| r.port != port || r.is_v4() != v4);

@@ -23,6 +23,9 @@ fn addr(port: u16, text: &str) -> Addr {
         bcast: None,
         valid_lft: 0,
         expires: None,
+        preferred_lft: 0,
+        deprecates: None,
+        deprecated: false,
     }
 }
 
@@ -65,6 +68,9 @@ fn an_address_brings_its_routes_and_takes_them_along() {
             "Local 2001:db8::1/128 1"
         ]
     );
+    // What is left of a subnet is asked for from what is left of its addresses.
+    let subnet = state.routes.iter().find(|r| r.plen == 24).unwrap();
+    assert_eq!(subnet.src, Some("10.0.0.2".parse().unwrap()));
     state.flush_addrs(PortId(0));
     assert_eq!(
         routes(&state),
@@ -94,6 +100,39 @@ fn an_address_with_a_life_goes_when_it_is_over() {
     state.expire_addrs(now + std::time::Duration::from_secs(10));
     assert_eq!(state.addrs.iter().count(), 0);
     assert!(routes(&state).is_empty());
+}
+
+#[test]
+fn an_address_is_preferred_for_a_part_of_its_life() {
+    let mut state = State::default();
+    let now = Instant::now();
+    let after = |n| now + std::time::Duration::from_secs(n);
+    for (n, valid_lft, preferred_lft) in [(1, 10, 3), (2, 0, 3), (3, 10, 0), (4, 2, 3)] {
+        let new = Addr {
+            valid_lft,
+            preferred_lft,
+            ..addr(0, &format!("2001:db8::{n}/64"))
+        };
+        state.add_addr(new.born(now)).unwrap();
+    }
+    let deprecated = |state: &State| {
+        let all = state.addrs.iter().filter(|a| a.deprecated);
+        all.map(|a| a.ip.to_string()).collect::<Vec<_>>()
+    };
+    state.net_changed = false;
+    state.expire_addrs(after(1));
+    assert!(deprecated(&state).is_empty() && !state.net_changed);
+    state.expire_addrs(after(3));
+    assert_eq!(deprecated(&state), ["2001:db8::1", "2001:db8::2"]);
+    assert!(state.net_changed);
+    state.expire_addrs(after(10));
+    assert_eq!(deprecated(&state), ["2001:db8::2"]);
+    // Set anew it is preferred again.
+    state
+        .addrs
+        .set(addr(0, "2001:db8::2/64").born(now))
+        .unwrap();
+    assert!(deprecated(&state).is_empty());
 }
 
 #[test]
