@@ -105,6 +105,24 @@ fn schedule_in(
 /// received, if all of it was received on one port.
 #[cold]
 fn schedule_out(worker: &mut Worker<Mbuf>, io: &mut LcoreIo, iif: Option<PortId>, now: Now) {
+    // VLAN devices first: what they let go their port's schedulers look at, too.
+    for (device, frame) in std::mem::take(&mut io.spill_made) {
+        if let Some(frame) = worker.tc_put(Side::Egress, device, iif, frame) {
+            io.send_tagged(device, frame);
+        }
+    }
+    let mut out = empty_burst();
+    for device in (0..worker.tc_ports()).map(PortId) {
+        if !io.is_made(device) {
+            continue;
+        }
+        for _ in 0..QUOTA / BURST {
+            let n = worker.tc_take(Side::Egress, device, now, &mut out);
+            for frame in out.iter_mut().take(n).filter_map(Option::take) {
+                io.send_tagged(device, frame);
+            }
+        }
+    }
     let mut waiting = std::mem::take(&mut io.spill);
     for (at, (_, batch)) in (0..).zip(&mut io.tx) {
         if !batch.is_empty() {
@@ -120,8 +138,10 @@ fn schedule_out(worker: &mut Worker<Mbuf>, io: &mut LcoreIo, iif: Option<PortId>
             }
         }
     }
-    let mut out = empty_burst();
     for port in (0..worker.tc_ports()).map(PortId) {
+        if io.is_made(port) {
+            continue;
+        }
         for _ in 0..QUOTA / BURST {
             let n = worker.tc_take(Side::Egress, port, now, &mut out);
             for frame in out.iter_mut().take(n).filter_map(Option::take) {
@@ -165,6 +185,7 @@ pub fn run(plan: Plan) {
         peers: plan.peers.into_iter().map(with_batch).collect(),
         shaped: false,
         spill: Vec::new(),
+        spill_made: Vec::new(),
         made: Vec::new(),
         copied: Vec::new(),
         rings_wait: false,

@@ -36,6 +36,8 @@ pub(crate) struct LcoreIo {
     pub(crate) shaped: bool,
     /// Those batches.
     pub(crate) spill: Vec<(PortId, Burst<Mbuf>)>,
+    /// The same, of devices made by command.
+    pub(crate) spill_made: Vec<(PortId, Mbuf)>,
     /// Devices made by command, by number.
     pub(crate) made: Vec<Made>,
     /// Devices whose frames the kernel gets copies of; mostly none.
@@ -109,15 +111,31 @@ impl LcoreIo {
 }
 
 impl LcoreIo {
+    /// Whether a device was made by command.
+    pub(crate) fn is_made(&self, device: PortId) -> bool {
+        self.made(device).is_some()
+    }
+
     fn made(&self, device: PortId) -> Option<&Made> {
         let at = self.made.binary_search_by_key(&device, |m| m.device).ok()?;
         self.made.get(at)
     }
 
+    /// Sends by a VLAN device, by way of its schedulers if there are any.
+    #[cold]
+    #[inline(never)]
+    fn send_made(&mut self, device: PortId, frame: Mbuf) {
+        if self.shaped {
+            self.spill_made.push((device, frame));
+        } else {
+            self.send_tagged(device, frame);
+        }
+    }
+
     /// Sends by a VLAN device: tagged, by the port below.
     #[cold]
     #[inline(never)]
-    fn send_made(&mut self, device: PortId, mut frame: Mbuf) {
+    pub(crate) fn send_tagged(&mut self, device: PortId, mut frame: Mbuf) {
         let Some((parent, tci)) = self.made(device).and_then(|m| m.tag) else {
             return self.counters.lose(Lost::NoDevice, 1);
         };

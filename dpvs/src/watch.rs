@@ -28,8 +28,10 @@ const FLOWS: u32 = 2;
 /// Which frames a capture takes; what is not given matches all.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Filter {
-    /// Device.
+    /// Port.
     pub port: Option<PortId>,
+    /// Id of the VLAN they are tagged for.
+    pub vlan: Option<u16>,
     /// Received ones.
     pub received: bool,
     /// Sent ones.
@@ -134,6 +136,14 @@ impl Filter {
         if self.port.is_some_and(|p| p != port) || !(if sent { self.sent } else { self.received }) {
             return false;
         }
+        // Tags are not taken off yet, or put on already.
+        let tag = match frame.get(12..16) {
+            Some([0x81, 0, high, low]) => u16::from_be_bytes([*high, *low]) & 0x0fff,
+            _ => 0,
+        };
+        if self.vlan.is_some_and(|id| id != tag) {
+            return false;
+        }
         if self.proto.is_none() && self.host.is_none() && self.l4_port.is_none() {
             return true;
         }
@@ -206,7 +216,7 @@ impl Watch {
         };
         for frame in frames {
             let passed = &mut sampler.passed[usize::from(sent)];
-            *passed += 1;
+            *passed = passed.wrapping_add(1);
             let sample = on & FLOWS != 0 && passed.is_multiple_of(SAMPLED);
             if filter.is_none() && !sample {
                 continue;
@@ -343,6 +353,20 @@ mod tests {
             frame(17, 2000, 53, 900),
             HeapFrame::new(&arp),
         ];
+        let mut tagged = frame(17, 53, 2000, 100).data().to_vec();
+        tagged.splice(12..12, [0x81, 0, 0x60, 100]);
+        watch.capture(Filter {
+            vlan: Some(100),
+            l4_port: Some(53),
+            ..all()
+        });
+        tagged[15] = 101;
+        let other = HeapFrame::new(&tagged);
+        tagged[15] = 100;
+        look(&watch, 3, false, &[other, HeapFrame::new(&tagged)]);
+        look(&watch, 3, false, &frames);
+        assert_eq!(watch.next().map(|seen| seen.bytes.into_vec()), Some(tagged));
+        assert_eq!(watch.next(), None);
         let cases = [
             (all(), vec![100, 100, 900, 60]),
             (

@@ -21,6 +21,7 @@ use dpvs::wiring::{DeviceCounters, Wiring};
 use dpvs_core::frame::{Burst, Frame, PortId, WorkerId, empty_burst};
 use dpvs_core::message::{FromWorker, Query, Reply, ToWorker};
 use dpvs_core::snapshot::{self, Local, Locals, PortAddr, Snapshot};
+use dpvs_core::tc::{Qsch, QschKind, ROOT, Tc};
 use dpvs_core::worker::WorkerConf;
 use eal_lab::lab;
 
@@ -273,6 +274,41 @@ fn worker_lcore_moves_frames_every_way() {
         tagged
     );
     assert_eq!((passed.opackets.get(), passed.obytes.get()), (1, 77));
+    // Through the device's schedulers first, and then, tagged, through its port's.
+    let qsch = |kind, uid| Qsch {
+        handle: ROOT,
+        uid,
+        kind,
+        tokens: Arc::default(),
+        classes: Arc::default(),
+    };
+    let device = qsch(QschKind::Pfifo { limit: 10 }, 1);
+    let port = qsch(QschKind::Bfifo { limit: 77 }, 2);
+    let side = |qsch| [Arc::new([qsch]) as Arc<[Qsch]>, Arc::default()];
+    messages
+        .send(ToWorker::Install {
+            snapshot: Arc::new(Snapshot {
+                epoch: 8,
+                tc: Arc::new(Tc {
+                    ports: vec![side(port), side(device)],
+                }),
+                ..snapshot()
+            }),
+            removed: Vec::new(),
+        })
+        .unwrap();
+    let installed = answers.recv_timeout(Duration::from_secs(5)).unwrap();
+    assert!(matches!(installed, FromWorker::Installed { epoch: 8, .. }));
+    for kernels in [&kernels[..], &kernels[..73]] {
+        assert_eq!(vlan_kernel.burst(&mut one(&pool, kernels, 0)), 1);
+    }
+    // The tag made the first one too long for the port's queue.
+    let tagged = &tagged[..77];
+    assert_eq!(
+        wait_frame("by two schedulers", |slots| out.rx[0].burst(slots)),
+        tagged
+    );
+    assert_eq!((passed.opackets.get(), passed.obytes.get()), (3, 227));
     // From the wire to the kernel, unchanged.
     assert_eq!(into.tx[0].burst(&mut one(&pool, &for_host(), 0)), 1);
     assert_eq!(
@@ -305,7 +341,7 @@ fn worker_lcore_moves_frames_every_way() {
         (counters.ipackets.get(), counters.ibytes.get()),
         (2, 60 + 46)
     );
-    assert_eq!((counters.opackets.get(), counters.dropped()), (4, 0));
+    assert_eq!((counters.opackets.get(), counters.dropped()), (5, 0));
     assert_eq!(counters.to_half.get(), 2);
     assert_eq!(counters.bursts.get(), counters.zero.get() + 2);
     assert!(counters.loops.get() >= counters.bursts.get());

@@ -92,7 +92,8 @@ impl<F: Frame> Worker<F> {
                 mac: p.mac,
                 mtu: p.mtu,
             };
-            if p.forward2kni && !self.handed {
+            // Once: not again what was handed over, or has waited.
+            if p.forward2kni && !self.handed && !self.is_again() {
                 for frame in burst.iter().flatten() {
                     self.copy_to_host(port, frame, io);
                 }

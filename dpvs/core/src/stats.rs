@@ -43,8 +43,8 @@ reasons! {
     OtherHost = "other-host",
     /// IPv6 switched off.
     Ipv6Off = "ipv6-off",
-    /// Fragment that fits no datagram: overlaps, is cut before the ports, or belongs
-    /// to a connection that is gone.
+    /// Fragment that fits no datagram: overlaps, is cut before the ports, belongs to a
+    /// connection that is gone, or is of a packet to a tunnel.
     Fragment = "fragment",
     /// Source or destination address that must not be on a wire.
     BadAddress = "bad-address",

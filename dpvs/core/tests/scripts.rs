@@ -44,6 +44,7 @@ scripts! {
     icmp_modes
     kernel
     kernel_flood
+    kernel_workers
     lower_threshold
     max_conn
     lower_threshold_workers

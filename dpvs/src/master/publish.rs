@@ -118,6 +118,7 @@ impl Publisher {
             self.network(state, netif);
             let links = &state.links;
             state.services.resolve(|name| links.find(name.bytes()));
+            state.tcs.resolve(|name| links.find(name.bytes()));
         }
         if let Some(guard) = state.guards.take_changes() {
             self.current.guard = guard;

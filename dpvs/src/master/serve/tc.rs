@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use dpvs_core::frame::{PortId, WorkerId};
 use dpvs_core::message::{Query, Reply};
-use dpvs_core::tc::{QschKind, QschStats, Range, Rule, Target};
+use dpvs_core::tc::{INGRESS, QschKind, QschStats, Range, Rule, Target};
 use dpvs_ctl::msg::{
     AddrRange, FifoOpt, QstatBytes, QstatQueue, TbfOpt, TcCls, TcClsIpset, TcClsMatch, TcClsResult,
     TcConf, TcQsch, tc_obj, tc_op,
@@ -115,6 +115,13 @@ impl Master {
     fn qsch_set(&mut self, id: u32, port: PortId, asked: &TcQsch) -> Result<()> {
         let mtu = self.state.links.get(port).map_or(1500, |l| l.mtu);
         let (handle, parent) = (asked.handle, asked.parent);
+        let links = &self.state.links;
+        if links.tunnel(port).is_some() || handle == INGRESS && links.tag(port).is_some() {
+            // What a VLAN device receives its port's scheduler has had.
+            return Err(Fault::Unsupported(
+                "no frames of such a device are scheduled",
+            ));
+        }
         let tcs = &mut self.state.tcs;
         match id {
             id::TC_ADD => tcs.add(port, handle, parent, kind(asked, mtu)?),

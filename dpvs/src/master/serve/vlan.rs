@@ -91,6 +91,11 @@ impl Master {
     pub(super) fn del_device(&mut self, port: PortId) {
         self.state.flush_addrs(port);
         self.state.kni_flows.retain(|(p, _)| *p != port);
+        // Its number is another device's some day.
+        for set in self.state.tcs.forget(port) {
+            self.state.guards.sets.used(set, -1);
+        }
+        self.state.guards.sets.device_gone(port);
         self.state.routes.flush(port, true);
         self.state.routes.flush(port, false);
         self.state.links.remove(port, self.publisher.next_epoch());

@@ -32,6 +32,14 @@ impl Master {
             let found = self.state.links.find(conf.ifname.bytes());
             Some(found.ok_or(Fault::NoDevice)?)
         };
+        let links = &self.state.links;
+        if port.is_some_and(|port| links.tunnel(port).is_some()) {
+            return Err(Fault::Unsupported(
+                "a tunnel's packets are seen on its port",
+            ));
+        }
+        // What a VLAN device receives and sends is seen on its port, with the tag.
+        let tag = port.and_then(|port| links.tag(port));
         let host = match conf.af {
             Af::UNSPEC => None,
             af => Some(
@@ -42,7 +50,8 @@ impl Master {
         };
         let some = |n: u16| (n != 0).then_some(n);
         let filter = Filter {
-            port,
+            port: tag.map(|tag| tag.parent).or(port),
+            vlan: tag.map(|tag| tag.id),
             received: conf.dirs & capture_dir::IN != 0,
             sent: conf.dirs & capture_dir::OUT != 0,
             proto: (conf.proto != 0).then_some(conf.proto),

@@ -8,7 +8,8 @@ use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 
 use dpvs_core::acl::Sets;
-use dpvs_core::ipset::{IpSet, SetConf, SetError, SetId};
+use dpvs_core::frame::PortId;
+use dpvs_core::ipset::{IpSet, SetConf, SetError, SetId, SetKind, Span};
 use dpvs_ctl::Name;
 
 use crate::master::error::{Fault, Result};
@@ -131,6 +132,34 @@ impl NamedSets {
         }
         self.put(id, Some(*name));
         Ok(())
+    }
+
+    /// A device is gone, and with it the elements that name it.
+    pub(crate) fn device_gone(&mut self, port: PortId) {
+        let number = port.0 + 1;
+        let mut changed = Vec::new();
+        let named = |s: &&mut NamedSet| s.set.conf().kind == SetKind::HashNetPortIface;
+        for named in self.map.values_mut().filter(named) {
+            let all = named.set.members();
+            for gone in all.iter().filter(|m| m.element.iface == number) {
+                let e = &gone.element;
+                let span = Span {
+                    plen: Some(e.net.plen),
+                    proto: e.proto,
+                    ports: (e.port, e.port),
+                    iface: number,
+                    ..Span::of(e.net.addr, e.net.addr)
+                };
+                if named.set.del(&span, true).is_ok() {
+                    changed.push(named.id);
+                }
+            }
+        }
+        changed.dedup();
+        for id in changed {
+            let name = self.name(id);
+            self.put(id, Some(name));
+        }
     }
 
     /// Elements of all sets with a hash.

@@ -11,7 +11,8 @@ use dpvs_core::frame::PortId;
 use dpvs_core::ipset::SetId;
 use dpvs_core::tc::{Cls, INGRESS, Qsch, QschKind, ROOT, Rule, Side, Target, Tc};
 use dpvs_core::tokens::Tokens;
-use dpvs_ctl::msg::TcCls;
+use dpvs_ctl::Name;
+use dpvs_ctl::msg::{TcCls, TcClsMatch};
 use dpvs_ctl::types::Blob;
 
 use crate::master::error::{Fault, Result};
@@ -282,6 +283,36 @@ impl Tcs {
         let at = at.ok_or(Fault::Missing)?;
         let gone = self.edit(port).classes.remove(at);
         Ok(gone.set())
+    }
+
+    /// A device is gone, and its schedulers with it. Returns the sets their classifiers
+    /// named.
+    pub(crate) fn forget(&mut self, port: PortId) -> Vec<SetId> {
+        let Some(gone) = self.ports.remove(&port) else {
+            return Vec::new();
+        };
+        self.changed = true;
+        gone.classes.iter().filter_map(Class::set).collect()
+    }
+
+    /// Devices came or went: patterns name them. One that is not there is no packet's.
+    pub(crate) fn resolve(&mut self, find: impl Fn(&Name<16>) -> Option<PortId>) {
+        const NOBODY: PortId = PortId(u16::MAX);
+        let number = |name: &Name<16>| (!name.is_empty()).then(|| find(name).unwrap_or(NOBODY));
+        for class in self.ports.values_mut().flat_map(|tc| &mut tc.classes) {
+            let Rule::Match { iif, oif, .. } = &mut class.rule else {
+                continue;
+            };
+            let asked: TcClsMatch = class.asked.copt.read();
+            let now = (
+                number(&asked.matched.iifname),
+                number(&asked.matched.oifname),
+            );
+            if (*iif, *oif) != now {
+                (*iif, *oif) = now;
+                self.changed = true;
+            }
+        }
     }
 
     pub(crate) fn is_changed(&self) -> bool {
