@@ -248,7 +248,7 @@ mod tests {
             (1, "192.0.2.10", 0, "icmp:192.0.2.10"),
             (0, "192.0.2.10", 0, "192.0.2.10"),
         ] {
-            let ip: std::net::IpAddr = addr.parse().unwrap();
+            let ip: IpAddr = addr.parse().unwrap();
             let limit = RateLimit {
                 proto,
                 vaddr: Ip16::from_ip(ip),
