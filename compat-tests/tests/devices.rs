@@ -8,7 +8,7 @@ use std::time::Duration;
 use compat_tests::lab::{Lab, addr, url};
 use compat_tests::privilege::root_or_skip;
 use compat_tests::spawn::{Lifetime, Process};
-use compat_tests::{Context, Result, bins, wait};
+use compat_tests::{Result, bins, wait};
 
 const SOON: Duration = Duration::from_secs(10);
 
@@ -161,19 +161,7 @@ fn tunnels_carry_real_clients() -> Result<()> {
             service(lab, &vip, device)?;
             served(lab, &vip)?;
             // Segments that fill the tunnel, both ways.
-            let upload = lab.file("upload");
-            std::fs::write(&upload, vec![b'x'; 300_000]).what(|| "upload")?;
-            let answer = lab.client.must(
-                "curl",
-                &[
-                    "-sS",
-                    "-m",
-                    "20",
-                    "--data-binary",
-                    &format!("@{}", upload.display()),
-                    &url(&vip, "/upload"),
-                ],
-            )?;
+            let answer = lab.upload(&lab.client, 300_000, &url(&vip, "/upload"))?;
             assert!(answer.ends_with(" 300000\n"), "{device}: {answer}");
             assert!(counter(lab, device, 0)? > 200 && counter(lab, device, 1)? > 50);
             let shown = dpip(lab, &format!("tunnel show {device}"))?;

@@ -188,14 +188,7 @@ fn datagrams_sctp_and_errors_cross_the_families() -> Result<()> {
             lab.dpip(&[family, "route", "add", &to, "dev", "dpdk1", "mtu", "1300"])?
                 .success()?;
             fullnat(lab, "-t", &end(vip, 80), local, &end(server, 80))?;
-            let upload = lab.file("upload");
-            std::fs::write(&upload, vec![b'x'; 300_000]).what(|| "upload")?;
-            let data = format!("@{}", upload.display());
-            let args = ["-sS", "-f", "-m", "10", "--noproxy", "*", "--data-binary"];
-            let to = url(vip, "/upload");
-            let said = lab
-                .client
-                .must("curl", &[&args[..], &[&data, &to]].concat())?;
+            let said = lab.upload(&lab.client, 300_000, &url(vip, "/upload"))?;
             assert_eq!(said.trim(), "rs1 300000");
             let route = lab.client.ip(&["route", "get", vip])?;
             assert!(route.contains(" mtu 1"), "{route}");

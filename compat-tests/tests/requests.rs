@@ -101,9 +101,6 @@ fn large_transfers_both_ways_and_many_requests_on_one_connection() -> Result<()>
     }
     let mut lab = Lab::for_test("large")?;
     lab.with_logs(|lab| {
-        let upload = lab.file("upload");
-        std::fs::write(&upload, vec![b'x'; 4 << 20]).what(|| "upload")?;
-        let upload = format!("@{}", upload.display());
         for vip in [addr::VIP4, addr::VIP6] {
             let big = lab.get(&url(vip, "/big"))?;
             assert_eq!(big.len(), 1 << 20, "a download through {vip}");
@@ -112,17 +109,7 @@ fn large_transfers_both_ways_and_many_requests_on_one_connection() -> Result<()>
                 "0123456789abcde\n".repeat(65536),
                 "a download through {vip}"
             );
-            let answer = lab.client.must(
-                "curl",
-                &[
-                    "-sS",
-                    "-m",
-                    "20",
-                    "--data-binary",
-                    &upload,
-                    &url(vip, "/upload"),
-                ],
-            )?;
+            let answer = lab.upload(&lab.client, 4 << 20, &url(vip, "/upload"))?;
             assert!(
                 answer.ends_with(" 4194304\n"),
                 "an upload through {vip}: {answer}"

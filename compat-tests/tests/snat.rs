@@ -446,14 +446,9 @@ fn routers_beyond_tell_hosts_inside_about_sizes_and_ways() -> Result<()> {
         for (at, over, wan) in [(FAR4.0, 28, WAN4[0]), (FAR6.0, 48, WAN6)] {
             until_gets(host, &url(at, "/"))?;
             // Segments of an upload are as large as the host's link takes at first.
-            let upload = lab.file("upload");
-            std::fs::write(&upload, vec![b'x'; 300_000]).what(|| "upload")?;
-            let data = format!("@{}", upload.display());
             host.ip(&["route", "flush", "cache"])?;
             host.ip(&["-6", "route", "flush", "cache"])?;
-            let args = ["-sS", "-f", "-m", "10", "--noproxy", "*", "--data-binary"];
-            let to = url(at, "/upload");
-            let out = host.must("curl", &[&args[..], &[&data, &to]].concat())?;
+            let out = lab.upload(host, 300_000, &url(at, "/upload"))?;
             assert_eq!(out.trim(), "far 300000");
             // A ping that may not be cut hears the router, and then fits.
             let ping = |size: u32| {

@@ -128,25 +128,12 @@ fn a_smaller_mtu_behind_is_reported_to_the_client_and_heeded() -> Result<()> {
             lab.dpip(&[&["-6", "route", "add", &format!("{rs6}/128")], &narrow[..]].concat())?
                 .success()?;
         }
-        let upload = lab.file("upload");
-        std::fs::write(&upload, vec![b'x'; 1 << 20]).what(|| "upload")?;
-        let upload = format!("@{}", upload.display());
         // Less what the client's address takes in a segment (TOA).
         for (family, vip, learnt) in [
             ("-4", addr::VIP4, "mtu 1292"),
             ("-6", addr::VIP6, "mtu 1280"),
         ] {
-            let answer = lab.client.must(
-                "curl",
-                &[
-                    "-sS",
-                    "-m",
-                    "20",
-                    "--data-binary",
-                    &upload,
-                    &url(vip, "/upload"),
-                ],
-            )?;
+            let answer = lab.upload(&lab.client, 1 << 20, &url(vip, "/upload"))?;
             assert!(
                 answer.ends_with(" 1048576\n"),
                 "an upload through {vip}: {answer}"

@@ -249,6 +249,26 @@ impl Lab {
         out.success()
     }
 
+    /// Sends that many bytes with curl from a namespace; the body of the answer.
+    ///
+    /// # Errors
+    /// When curl fails or the answer is not 200.
+    pub fn upload(&self, from: &Netns, bytes: usize, url: &str) -> Result<String> {
+        let file = self.file("upload");
+        std::fs::write(&file, vec![b'x'; bytes]).what(|| "upload")?;
+        let data = format!("@{}", file.display());
+        let args = [
+            "-sS",
+            "--fail",
+            "-m",
+            "20",
+            "--noproxy",
+            "*",
+            "--data-binary",
+        ];
+        from.must("curl", &[&args[..], &[&data, url]].concat())
+    }
+
     /// Makes `n` requests, each on a connection of its own, and counts who
     /// answered.
     ///

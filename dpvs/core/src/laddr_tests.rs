@@ -1,6 +1,7 @@
 //! Port pools: every port once, to the right worker, found without walking.
 
 use super::*;
+use crate::rng::Rng;
 use crate::rss::{DEFAULT_KEY, Hashed};
 use crate::service::{TCP, UDP};
 use std::collections::HashSet;
@@ -184,15 +185,9 @@ fn a_search_never_walks() {
             used.push(port);
         }
         let all = used.len();
-        let mut x = 5u32;
-        let mut random = |below: usize| {
-            x ^= x << 13;
-            x ^= x >> 17;
-            x ^= x << 5;
-            x as usize % below
-        };
+        let mut rng = Rng(5);
         while used.len() * 100 > all * 95 {
-            let port = used.swap_remove(random(used.len()));
+            let port = used.swap_remove(rng.below(used.len()));
             pools.give(n, TCP, server(), 80, port);
         }
         let looks = |pools: &PortPools| -> u64 {
@@ -207,7 +202,7 @@ fn a_search_never_walks() {
         };
         let before = looks(&pools);
         for _ in 0..10_000 {
-            let port = used.swap_remove(random(used.len()));
+            let port = used.swap_remove(rng.below(used.len()));
             pools.give(n, TCP, server(), 80, port);
             used.push(pools.take(n, TCP, server(), 80).unwrap());
         }

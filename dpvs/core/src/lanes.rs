@@ -228,6 +228,7 @@ fn reorder(mut word: u64, by: u32) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::rng::Rng;
 
     #[test]
     fn reorder_is_an_exclusive_or_of_the_index() {
@@ -276,13 +277,8 @@ mod tests {
     fn picks_are_open_mine_and_go_round() {
         for (lanes, seed) in [(1u32, 1u64), (2, 2), (8, 3), (64, 4), (128, 5), (1024, 6)] {
             let words = lanes.div_ceil(64) as usize;
-            let mut x = seed;
-            let mut random = || {
-                x ^= x << 13;
-                x ^= x >> 7;
-                x ^= x << 17;
-                x
-            };
+            let mut rng = Rng(seed);
+            let mut random = || rng.next();
             let cut = if lanes < 64 { (1 << lanes) - 1 } else { !0 };
             for _ in 0..200 {
                 let mine: Box<[u64]> = (0..words).map(|_| random() & cut).collect();

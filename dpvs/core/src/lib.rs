@@ -44,6 +44,9 @@ mod prefetch;
 pub mod proto;
 mod raw;
 mod related;
+#[cfg(test)]
+#[path = "../tests/support/rng.rs"]
+mod rng;
 pub mod rss;
 pub mod sched;
 pub mod service;

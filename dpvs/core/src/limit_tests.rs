@@ -5,16 +5,7 @@ use std::collections::HashMap;
 use std::net::Ipv4Addr;
 
 use super::*;
-
-struct Rng(u64);
-
-impl Rng {
-    fn below(&mut self, n: u64) -> u64 {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005);
-        self.0 = self.0.wrapping_add(1_442_695_040_888_963_407);
-        (self.0 >> 33) % n
-    }
-}
+use crate::rng::Rng;
 
 /// Tokens as a fraction over a million, brought up by every microsecond.
 #[derive(Clone)]
@@ -60,9 +51,9 @@ fn few_clients_are_remembered_exactly() {
     let limits = [limit(1, 10), limit(2, 100)];
     let (mut now, mut refused) = (0, 0);
     for _ in 0..20_000 {
-        now += rng.below(300);
-        let limit = &limits[rng.below(2) as usize];
-        let n = rng.below(200) as u32;
+        now += rng.number(300);
+        let limit = &limits[rng.number(2) as usize];
+        let n = rng.number(200) as u32;
         let rate = &limit.source[0];
         let naive = model.entry((limit.uid, n)).or_insert_with(|| Naive {
             millionths: u128::from(rate.burst) * 1_000_000,
@@ -87,9 +78,9 @@ fn clients_have_all_their_meters_or_none() {
     let mut model: HashMap<u32, [Naive; 3]> = HashMap::new();
     let (mut now, mut refused) = (0, 0);
     for step in 0..20_000 {
-        now += rng.below(400);
-        let n = rng.below(50) as u32;
-        let costs = [1, 100 + rng.below(2000), rng.below(2)];
+        now += rng.number(400);
+        let n = rng.number(50) as u32;
+        let costs = [1, 100 + rng.number(2000), rng.number(2)];
         let buckets = model.entry(n).or_insert_with(|| {
             limit.source.map(|rate| Naive {
                 millionths: u128::from(rate.burst) * 1_000_000,

@@ -1,6 +1,7 @@
 use std::collections::HashMap;
 
 use super::*;
+use crate::rng::Rng;
 
 const EGRESS: Egress = Egress {
     port: PortId(0),
@@ -155,11 +156,9 @@ fn who_does_not_answer_gives_way() {
 fn holds_what_a_map_holds() {
     let mut n = Neighbours::<u32>::default();
     let mut model: HashMap<IpAddr, Mac> = HashMap::new();
-    let mut x = 7u64;
+    let mut rng = Rng(7);
     for _ in 0..200_000 {
-        x = x
-            .wrapping_mul(0x5851_f42d_4c95_7f2d)
-            .wrapping_add(0x1405_7b7e_f767_814f);
+        let x = rng.next();
         let who = numbered((x >> 40) as u32 % 3000);
         if x >> 63 == 0 {
             let mac = [(x >> 33) as u8; 6];

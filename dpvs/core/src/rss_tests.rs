@@ -2,6 +2,7 @@
 //! definition.
 
 use super::*;
+use crate::rng::Rng;
 
 fn ip(s: &str) -> IpAddr {
     s.parse().unwrap()
@@ -100,13 +101,8 @@ fn microsoft_vectors() {
 /// key from there on.
 #[test]
 fn hash_is_the_definition() {
-    let mut x = 7u64;
-    let mut random = || {
-        x ^= x << 13;
-        x ^= x >> 7;
-        x ^= x << 17;
-        x as u8
-    };
+    let mut rng = Rng(7);
+    let mut random = || rng.next() as u8;
     for _ in 0..50 {
         let key: Vec<u8> = (0..KEY_LEN).map(|_| random()).collect();
         let input: [u8; INPUT] = std::array::from_fn(|_| random());

@@ -2,16 +2,7 @@
 //! workers take of it against what one alone may take.
 
 use super::*;
-
-struct Rng(u64);
-
-impl Rng {
-    fn below(&mut self, n: u64) -> u64 {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005);
-        self.0 = self.0.wrapping_add(1_442_695_040_888_963_407);
-        (self.0 >> 33) % n
-    }
-}
+use crate::rng::Rng;
 
 /// Tokens in millionths, so that a microsecond brings a whole number.
 struct Naive {
@@ -66,8 +57,8 @@ fn a_bucket_is_a_token_bucket() {
         let slack = i128::from(2000 * per_second / (SECOND as u64) + 1);
         let (mut now, mut passed, mut refused) = (0, 0, 0);
         for step in 0..2000 {
-            now += rng.below(1 + 2_000_000 / per_second.clamp(400, 2_000_000));
-            let cost = 1 + rng.below(burst + 2);
+            now += rng.number(1 + 2_000_000 / per_second.clamp(400, 2_000_000));
+            let cost = 1 + rng.number(burst + 2);
             let price = i128::from(cost.min(burst));
             naive.refill(&rate, now);
             if bucket.draw(&rate, cost, now) {
@@ -121,17 +112,17 @@ fn shared(rate: &Rate, workers: u32, load: u64, seed: u64) -> (u64, u64) {
     let mut heavy = 0;
     for step in 0..20_000 {
         if step % 500 == 0 {
-            heavy = rng.below(u64::from(workers)) as usize;
+            heavy = rng.number(u64::from(workers)) as usize;
         }
-        let cost = 1 + rng.below(most);
-        now += rng.below(2 * cost * 100 * 1_000_000 / rate.per_second / load + 1);
-        let me = if rng.below(4) > 0 {
+        let cost = 1 + rng.number(most);
+        now += rng.number(2 * cost * 100 * 1_000_000 / rate.per_second / load + 1);
+        let me = if rng.number(4) > 0 {
             heavy
         } else {
-            rng.below(u64::from(workers)) as usize
+            rng.number(u64::from(workers)) as usize
         };
         // Workers read the clock at different times.
-        let seen = now.saturating_sub(rng.below(20));
+        let seen = now.saturating_sub(rng.number(20));
         upper.refill(rate, now);
         lower.refill(rate, now);
         let batch = rate.batch(workers);

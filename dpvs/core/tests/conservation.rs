@@ -7,6 +7,8 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 mod pkt;
+#[path = "support/rng.rs"]
+mod rng;
 
 use dpvs_core::message::{Query, Reply};
 use dpvs_core::service::DestId;
@@ -14,6 +16,7 @@ use pkt::build;
 use pkt::lab::{Lab, Way};
 use pkt::packet::{MACS, Text};
 use pkt::vars::Vars;
+use rng::Rng;
 
 /// The director's configuration; no neighbour of 10.0.1.50 is known.
 const CONFIG: &str = "
@@ -292,24 +295,13 @@ const CHANGES: &[[&str; 2]] = &[
     ["delneigh 1 10.0.1.50", "set neigh-timeout 60"],
 ];
 
-struct Dice(u64);
-
-impl Dice {
-    fn below(&mut self, n: usize) -> usize {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        ((self.0 >> 11) % n as u64) as usize
-    }
-}
-
 fn config(lab: &mut Lab, line: &str) {
     let words: Vec<&str> = line.split_whitespace().collect();
     assert_eq!(lab.config(&words, &Vars::default()), Ok(true), "{line}");
 }
 
 /// The frames of a packet; local ports are some that are in use.
-fn frames(lab: &Lab, dice: &mut Dice, ports: &[u16], of: (u16, &str)) -> Vec<Vec<u8>> {
+fn frames(lab: &Lab, dice: &mut Rng, ports: &[u16], of: (u16, &str)) -> Vec<Vec<u8>> {
     let client = 1 + dice.below(12);
     let local = match ports.len() {
         0 => 1030,
@@ -339,7 +331,7 @@ fn frames(lab: &Lab, dice: &mut Dice, ports: &[u16], of: (u16, &str)) -> Vec<Vec
 }
 
 /// Breaks some of a frame, or all of it.
-fn mangle(dice: &mut Dice, frame: &mut Vec<u8>) {
+fn mangle(dice: &mut Rng, frame: &mut Vec<u8>) {
     match dice.below(8) {
         0 => frame.truncate(dice.below(frame.len() + 1)),
         1 => (0..1 + dice.below(60)).for_each(|_| frame.push(dice.below(256) as u8)),
@@ -370,7 +362,7 @@ fn learn(ports: &mut Vec<u16>, frame: &[u8]) {
 }
 
 /// A router's error about a frame that was sent by a port, if it can be about it.
-fn error_about(lab: &Lab, dice: &mut Dice, port: u16, sent: &[u8]) -> Option<Vec<u8>> {
+fn error_about(lab: &Lab, dice: &mut Rng, port: u16, sent: &[u8]) -> Option<Vec<u8>> {
     let quote = sent.get(14..)?;
     let quote = &quote[..quote.len().min(20 + dice.below(120))];
     let hex: String = quote.iter().map(|b| format!("{b:02x}")).collect();
@@ -404,7 +396,7 @@ fn run(workers: u8, rounds: usize, seed: u64) {
     config(&mut lab, "conns-max 60");
     let lines = CONFIG.lines().map(str::trim).filter(|l| !l.is_empty());
     lines.for_each(|line| config(&mut lab, line));
-    let mut dice = Dice(seed);
+    let mut dice = Rng(seed);
     let mut ports = Vec::new();
     let mut quotes: Vec<(u16, Vec<u8>)> = Vec::new();
     let mut changed: Vec<usize> = vec![0; CHANGES.len()];

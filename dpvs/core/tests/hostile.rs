@@ -387,17 +387,9 @@ fn apply(b: &mut Bench, m: &mut Master, frames: &[(u16, Vec<u8>)], step: &Step) 
             };
             let mut dests = m.services[*s].dests.to_vec();
             dests.push(Dest {
-                id: m.id(),
-                addr: ip(&addr),
-                port: 8080,
                 weight: *weight,
-                mode: dpvs_core::service::FwdMode::FullNat,
-                tunnel: dpvs_core::service::Tunnel::default(),
                 max_conn: u32::from(*host % 3),
-                min_conn: 0,
-                inhibited: false,
-                terms: 0,
-                returns: 0,
+                ..Dest::new(m.id(), ip(&addr), 8080)
             });
             m.services[*s].dests = dests.into();
             m.publish(b, Some(*s), vec![]);

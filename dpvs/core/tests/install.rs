@@ -5,9 +5,7 @@ use std::sync::Arc;
 
 use dpvs_core::frame::{HeapFrame, Io, Now, PortId, WorkerId};
 use dpvs_core::message::{FromWorker, ToWorker};
-use dpvs_core::service::{
-    Dest, DestId, FwdMode, Policy, SchedKind, Service, ServiceId, ServiceKey,
-};
+use dpvs_core::service::{Dest, DestId, Policy, SchedKind, Service, ServiceId, ServiceKey};
 use dpvs_core::snapshot::Snapshot;
 use dpvs_core::worker::{Worker, WorkerConf};
 
@@ -49,19 +47,7 @@ fn snapshot(epoch: u64, services: u32) -> Arc<Snapshot> {
         ..Snapshot::default()
     };
     for n in 0..services {
-        let dest = |m| Dest {
-            id: DestId(n * 10 + m),
-            addr: [10, 0, 0, 1].into(),
-            port: 80,
-            weight: 1,
-            mode: FwdMode::FullNat,
-            tunnel: dpvs_core::service::Tunnel::default(),
-            max_conn: 0,
-            min_conn: 0,
-            inhibited: false,
-            terms: 0,
-            returns: 0,
-        };
+        let dest = |m| Dest::new(DestId(n * 10 + m), [10, 0, 0, 1].into(), 80);
         snapshot.services.insert(Arc::new(Service {
             id: ServiceId(n),
             uid: n.into(),

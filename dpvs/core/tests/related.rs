@@ -3,42 +3,11 @@
 
 mod support;
 
-use support::{Bench, Packet, service, snapshot, tcp};
+use support::frames::frag_needed;
+use support::{Bench, Packet, fold, service, snapshot, sum, tcp};
 
 const SYN: u8 = 2;
 const ACK: u8 = 16;
-
-fn sum(b: &[u8]) -> u16 {
-    let mut s: u32 = b
-        .chunks(2)
-        .map(|c| u32::from(c[0]) << 8 | u32::from(*c.get(1).unwrap_or(&0)))
-        .sum();
-    while s > 0xffff {
-        s = (s & 0xffff) + (s >> 16);
-    }
-    s as u16
-}
-
-/// A frag-needed (1400) about `quote` (an IPv4 packet) from `router` to its source.
-fn frag_needed(about: &[u8], router: [u8; 4], macs: ([u8; 6], [u8; 6])) -> Vec<u8> {
-    let quote = &about[14..14 + 28];
-    let mut f = Vec::new();
-    f.extend(macs.0);
-    f.extend(macs.1);
-    f.extend([8, 0]);
-    let mut h = vec![0x45, 0, 0, 56, 0, 1, 0, 0, 60, 1, 0, 0];
-    h.extend(router);
-    h.extend(&quote[12..16]);
-    let c = !sum(&h);
-    h[10..12].copy_from_slice(&c.to_be_bytes());
-    f.extend(h);
-    let mut m = vec![3, 4, 0, 0, 0, 0, 5, 0x78];
-    m.extend(quote);
-    let c = !sum(&m);
-    m[2..4].copy_from_slice(&c.to_be_bytes());
-    f.extend(m);
-    f
-}
 
 #[test]
 fn frag_needed_both_ways() {
@@ -67,8 +36,8 @@ fn frag_needed_both_ways() {
     );
     let out = b.one(1, &error).unwrap();
     assert_eq!(out[..6], support::CLIENT_MAC);
-    assert_eq!(sum(&out[14..34]), 0xffff);
-    assert_eq!(sum(&out[34..]), 0xffff, "ICMP checksum");
+    assert_eq!(fold(sum(&out[14..34])), 0xffff);
+    assert_eq!(fold(sum(&out[34..])), 0xffff, "ICMP checksum");
     assert_eq!(
         (out[26..30].to_vec(), out[30..34].to_vec()),
         (vec![192, 0, 2, 10], vec![198, 51, 100, 7])
@@ -81,7 +50,7 @@ fn frag_needed_both_ways() {
         request[26..42],
         "addresses, ports, sequence number"
     );
-    assert_eq!(sum(&out[42..62]), 0xffff, "quoted header checksum");
+    assert_eq!(fold(sum(&out[42..62])), 0xffff, "quoted header checksum");
 
     // From the client's side, about the answer: to the server.
     let error = frag_needed(
@@ -91,8 +60,8 @@ fn frag_needed_both_ways() {
     );
     let out = b.one(0, &error).unwrap();
     assert_eq!(out[..6], support::RS_MAC);
-    assert_eq!(sum(&out[14..34]), 0xffff);
-    assert_eq!(sum(&out[34..]), 0xffff);
+    assert_eq!(fold(sum(&out[14..34])), 0xffff);
+    assert_eq!(fold(sum(&out[34..])), 0xffff);
     assert_eq!(out[30..34], answer[26..30], "to the server");
     assert_eq!(out[42 + 12..42 + 28], answer[26..42]);
 

@@ -7,6 +7,8 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::type_complexity)]
 
+#[path = "support/rng.rs"]
+mod rng;
 mod support;
 
 use std::collections::VecDeque;
@@ -14,6 +16,7 @@ use std::collections::VecDeque;
 use dpvs_core::frame::PortId;
 use dpvs_core::proto::tcp::State;
 use proptest::prelude::*;
+use rng::Rng;
 use support::{Bench, Packet, service, snapshot, tcp};
 
 const FIN: u8 = 1;
@@ -229,13 +232,8 @@ fn exchange(
     let [a, b] = data;
     let mut client = End::new(isns.0, a.clone(), mss[0], true);
     let mut server = End::new(isns.1, b.clone(), mss[1], false);
-    let mut state = luck | 1;
-    let mut dice = move |n: u64| {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        state % n
-    };
+    let mut rng = Rng(luck);
+    let mut dice = move |n: u64| rng.number(n);
     let mut steps = 0;
     while !(client.finished() && server.finished()) {
         steps += 1;

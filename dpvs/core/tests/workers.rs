@@ -12,7 +12,10 @@ use std::sync::Arc;
 use dpvs_core::frame::{HeapFrame, PortId, WorkerId, empty_burst};
 use dpvs_core::rss::{DEFAULT_KEY, Hashed, Nic, Returns, Toeplitz};
 use dpvs_core::snapshot::Snapshot;
-use support::{Bench, CLIENT_MAC, MAC0, MAC1, Packet, RS_MAC, ip, service, snapshot, tcp, udp};
+use support::frames::frag_needed;
+use support::{
+    Bench, CLIENT_MAC, MAC0, MAC1, Packet, RS_MAC, fold, ip, service, snapshot, sum, tcp, udp,
+};
 
 const SYN: u8 = 2;
 const ACK: u8 = 16;
@@ -280,30 +283,6 @@ fn what_lands_elsewhere_is_handed_over_and_right() {
     }
 }
 
-fn sum(b: &[u8]) -> u16 {
-    let mut s: u32 = b
-        .chunks(2)
-        .map(|c| u32::from(c[0]) << 8 | u32::from(*c.get(1).unwrap_or(&0)))
-        .sum();
-    while s > 0xffff {
-        s = (s & 0xffff) + (s >> 16);
-    }
-    s as u16
-}
-
-/// A router's frag-needed about an IPv4 frame as it left here, to its source.
-fn frag_needed(about: &[u8], router: [u8; 4], macs: ([u8; 6], [u8; 6])) -> Vec<u8> {
-    let quote = &about[14..42];
-    let mut ip = vec![0x45, 0, 0, 56, 0, 1, 0, 0, 60, 1, 0, 0];
-    ip.extend([&router[..], &quote[12..16]].concat());
-    let c = !sum(&ip);
-    ip[10..12].copy_from_slice(&c.to_be_bytes());
-    let mut icmp = [&[3, 4, 0, 0, 0, 0, 5, 0x78], quote].concat();
-    let c = !sum(&icmp);
-    icmp[2..4].copy_from_slice(&c.to_be_bytes());
-    [&macs.0[..], &macs.1, &[8, 0], &ip, &icmp].concat()
-}
-
 /// ICMP errors are spread by the router's address: they find the connection all
 /// the same, from either side, and come out once.
 #[test]
@@ -378,10 +357,10 @@ fn errors_about_tunnels_are_counted_in_their_own_family() {
         let mut header = vec![0x45, 0, 0, 0, 0, 1, 0, 0, 60, 1, 0, 0, 10, 9, 9, i as u8];
         header.extend(&quote[12..16]);
         header[3] = (28 + quote.len()) as u8;
-        let sum_of = !sum(&header);
+        let sum_of = !fold(sum(&header));
         header[10..12].copy_from_slice(&sum_of.to_be_bytes());
         let mut icmp = [&[3, 4, 0, 0, 0, 0, 5, 0x78], quote].concat();
-        let sum_of = !sum(&icmp);
+        let sum_of = !fold(sum(&icmp));
         icmp[2..4].copy_from_slice(&sum_of.to_be_bytes());
         let error = [&MAC1[..], &RS_MAC, &[8, 0], &header, &icmp].concat();
         let told = c.one(1, &error);

@@ -8,9 +8,7 @@ use std::sync::Arc;
 use dpvs_core::frame::{Io, Now, PortId, WorkerId};
 use dpvs_core::inet::route::{Fib, Route};
 use dpvs_core::message::ToWorker;
-use dpvs_core::service::{
-    Dest, DestId, FwdMode, Laddr, Policy, SchedKind, Service, ServiceId, ServiceKey,
-};
+use dpvs_core::service::{Dest, DestId, Laddr, Policy, SchedKind, Service, ServiceId, ServiceKey};
 use dpvs_core::snapshot::{Local, Mac, Port, PortAddr, Settings, Snapshot};
 use dpvs_core::worker::{Worker, WorkerConf};
 
@@ -187,19 +185,7 @@ impl World {
     }
 
     fn dest(self, i: u8) -> Dest {
-        Dest {
-            id: DestId(i.into()),
-            addr: self.ip(self.server(i)),
-            port: VPORT,
-            weight: 1,
-            mode: FwdMode::FullNat,
-            tunnel: dpvs_core::service::Tunnel::default(),
-            max_conn: 0,
-            min_conn: 0,
-            inhibited: false,
-            terms: 0,
-            returns: 0,
-        }
+        Dest::new(DestId(i.into()), self.ip(self.server(i)), VPORT)
     }
 }
 

@@ -4,24 +4,14 @@ use std::net::Ipv4Addr;
 use proptest::prelude::*;
 
 use super::*;
-use crate::service::FwdMode;
 
 fn dests(weights: &[u16]) -> Vec<Dest> {
     weights
         .iter()
         .zip(0u32..)
         .map(|(weight, n)| Dest {
-            id: DestId(n),
-            addr: Ipv4Addr::from_bits(n).into(),
-            port: 80,
             weight: *weight,
-            mode: FwdMode::FullNat,
-            tunnel: crate::service::Tunnel::default(),
-            max_conn: 0,
-            min_conn: 0,
-            inhibited: false,
-            terms: 0,
-            returns: 0,
+            ..Dest::new(DestId(n), Ipv4Addr::from_bits(n).into(), 80)
         })
         .collect()
 }

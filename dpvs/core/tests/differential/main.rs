@@ -13,6 +13,7 @@ mod chain;
 mod fast;
 #[path = "../reference/mod.rs"]
 mod reference;
+#[path = "../support/rng.rs"]
 mod rng;
 mod traffic;
 mod traffic_other;

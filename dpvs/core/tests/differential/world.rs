@@ -68,17 +68,8 @@ impl Numbers {
     pub fn dest(&mut self, addr: &str, port: u16, weight: u16) -> Dest {
         self.dest += 1;
         Dest {
-            id: DestId(self.dest),
-            addr: ip(addr),
-            port,
             weight,
-            mode: FwdMode::FullNat,
-            tunnel: dpvs_core::service::Tunnel::default(),
-            max_conn: 0,
-            min_conn: 0,
-            inhibited: false,
-            terms: 0,
-            returns: 0,
+            ..Dest::new(DestId(self.dest), ip(addr), port)
         }
     }
 

@@ -205,3 +205,16 @@ pub fn fix_ip4(f: &mut [u8]) {
     let sum = !fold(sum(&f[14..end]));
     f[24..26].copy_from_slice(&sum.to_be_bytes());
 }
+
+/// A router's frag-needed (1400) about an IPv4 frame as it left here, to its source.
+pub fn frag_needed(about: &[u8], router: [u8; 4], macs: ([u8; 6], [u8; 6])) -> Vec<u8> {
+    let quote = &about[14..42];
+    let mut ip = vec![0x45, 0, 0, 56, 0, 1, 0, 0, 60, 1, 0, 0];
+    ip.extend([&router[..], &quote[12..16]].concat());
+    let c = !fold(sum(&ip));
+    ip[10..12].copy_from_slice(&c.to_be_bytes());
+    let mut icmp = [&[3, 4, 0, 0, 0, 0, 5, 0x78], quote].concat();
+    let c = !fold(sum(&icmp));
+    icmp[2..4].copy_from_slice(&c.to_be_bytes());
+    [&macs.0[..], &macs.1, &[8, 0], &ip, &icmp].concat()
+}

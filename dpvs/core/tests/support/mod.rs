@@ -10,9 +10,7 @@ use std::sync::Arc;
 use dpvs_core::frame::{Frame, HeapFrame, Io, Now, PortId, WorkerId, empty_burst};
 use dpvs_core::inet::route::{Fib, Route};
 use dpvs_core::message::{FromWorker, Query, Reply, ToWorker};
-use dpvs_core::service::{
-    Dest, DestId, FwdMode, Laddr, Policy, SchedKind, Service, ServiceId, ServiceKey,
-};
+use dpvs_core::service::{Dest, DestId, Laddr, Policy, SchedKind, Service, ServiceId, ServiceKey};
 use dpvs_core::snapshot::{Local, Locals, Port, PortAddr, Settings, Snapshot};
 use dpvs_core::worker::{Worker, WorkerConf};
 
@@ -141,22 +139,16 @@ pub fn service(proto: u8, vip: &str, vport: u16, servers: u32, rport: u16) -> Se
     let vip = ip(vip);
     let v4 = vip.is_ipv4();
     let dests: Vec<Dest> = (0..servers)
-        .map(|i| Dest {
-            id: DestId(i),
-            addr: if v4 {
-                ip(&format!("10.0.1.{}", 11 + i))
-            } else {
-                ip(&format!("2001:db8:2::{:x}", 0x11 + i))
-            },
-            port: rport,
-            weight: 1,
-            mode: FwdMode::FullNat,
-            tunnel: dpvs_core::service::Tunnel::default(),
-            max_conn: 0,
-            min_conn: 0,
-            inhibited: false,
-            terms: 0,
-            returns: 0,
+        .map(|i| {
+            Dest::new(
+                DestId(i),
+                if v4 {
+                    ip(&format!("10.0.1.{}", 11 + i))
+                } else {
+                    ip(&format!("2001:db8:2::{:x}", 0x11 + i))
+                },
+                rport,
+            )
         })
         .collect();
     let laddr = if v4 {
@@ -309,14 +301,15 @@ pub struct Packet {
     pub df: bool,
 }
 
-fn sum(bytes: &[u8]) -> u32 {
+/// The 16-bit words of that, not folded.
+pub fn sum(bytes: &[u8]) -> u32 {
     bytes
         .chunks(2)
         .map(|c| u32::from(c[0]) << 8 | u32::from(*c.get(1).unwrap_or(&0)))
         .sum()
 }
 
-fn fold(mut s: u32) -> u16 {
+pub fn fold(mut s: u32) -> u16 {
     while s > 0xffff {
         s = (s & 0xffff) + (s >> 16);
     }

@@ -1,4 +1,11 @@
-//! Numbers that look random and are the same every time (SplitMix64).
+//! Numbers that look random and are the same every time (SplitMix64), for tests
+//! that hold something against a model: those of this folder and those inside the crate.
+#![allow(
+    dead_code,
+    missing_docs,
+    unreachable_pub,
+    clippy::should_implement_trait
+)]
 
 /// A source of numbers.
 #[derive(Clone, Debug)]
@@ -16,6 +23,11 @@ impl Rng {
     /// Below `n`.
     pub fn below(&mut self, n: usize) -> usize {
         (self.next() >> 11) as usize % n.max(1)
+    }
+
+    /// The same of 64 bits.
+    pub fn number(&mut self, n: u64) -> u64 {
+        (self.next() >> 11) % n.max(1)
     }
 
     pub fn range(&mut self, from: usize, to: usize) -> usize {
