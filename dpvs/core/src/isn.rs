@@ -108,7 +108,8 @@ pub(crate) fn edit_options<A: Net>(entry: &Entry<A>, dir: Dir, data: &mut [u8], 
     fix_checksum(data, l4, delta);
 }
 
-fn fix_checksum(data: &mut [u8], l4: usize, delta: Delta) {
+/// Changes the checksum of a segment whose options have changed by `delta`.
+pub(crate) fn fix_checksum(data: &mut [u8], l4: usize, delta: Delta) {
     let sum = raw(delta).apply(ld16(data, l4 + 16));
     st16(data, l4 + 16, sum);
 }

@@ -14,7 +14,7 @@ use crate::conn::{Entry, Handle, flags};
 use crate::egress::{Way, decrement_ttl};
 use crate::frame::{BURST, Burst, Frame, Io, Now, PortId, WorkerId};
 use crate::hops::Egress;
-use crate::isn::edit_options;
+use crate::isn::{edit_options, fix_checksum};
 use crate::others;
 use crate::parse::{Head, Kind, parse};
 use crate::prefetch::prefetch;
@@ -28,7 +28,7 @@ use crate::steady::{Tally, Turn};
 use crate::synproxy::Step;
 use crate::worker::Worker;
 use crate::xmit::fullnat::{self, ACK, FIN, RST, SYN, Segment};
-use crate::xmit::{echo, nat64, toa};
+use crate::xmit::{echo, nat64, tcpopt, toa};
 
 /// What became of a flow's packet that had no connection.
 #[derive(Clone, Copy, Debug)]
@@ -583,6 +583,8 @@ impl<F: Frame> Worker<F> {
             let client = (client, u16::from_be(entry.cport()));
             let room = room_for_toa(head, room);
             insert_toa(&mut self.stats, &mut frame, l4, client, room);
+        } else if toa {
+            keep_no_toa(frame.data_mut(), l4);
         }
         if A::V6 {
             self.send_conn(snap, frame, &way, now, io);
@@ -660,6 +662,18 @@ fn insert_toa<F: Frame>(
 ) {
     match toa::insert_toa(frame, L3, l4, client, mtu) {
         Ok(()) => stats.toa_ok += 1,
-        Err(_) => stats.toa_failed += 1,
+        Err(_) => {
+            stats.toa_failed += 1;
+            keep_no_toa(frame.data_mut(), l4);
+        }
     }
+}
+
+/// A segment that should have the client's address, but has no room, has none at all.
+///
+/// DIFFERS: DPVS lets the client's own option pass then, which the server believes.
+#[cold]
+fn keep_no_toa(data: &mut [u8], l4: usize) {
+    let delta = tcpopt::blank_client_address(&mut data[l4..]);
+    fix_checksum(data, l4, delta);
 }

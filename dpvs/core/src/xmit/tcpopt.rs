@@ -21,22 +21,30 @@ pub fn blank_timestamp(segment: &mut [u8]) -> Delta {
 /// NOPs: the server then takes no data of a SYN, before which there is no place for a
 /// PROXY header.
 pub fn blank_fast_open(segment: &mut [u8]) -> Delta {
+    blank(segment, |o| match o.kind {
+        tcp::OPT_FASTOPEN => true,
+        // Shares its number with the client's address.
+        tcp::OPT_TOA => o.data.starts_with(&[0xf9, 0x89]),
+        _ => false,
+    })
+}
+
+/// Overwrites what a client says of its address with NOPs.
+pub fn blank_client_address(segment: &mut [u8]) -> Delta {
+    blank(segment, |o| o.kind == tcp::OPT_TOA)
+}
+
+fn blank(segment: &mut [u8], is: impl Fn(&tcp::Opt<'_>) -> bool) -> Delta {
     let mut delta = Delta::new();
-    while let Some((at, len)) = fast_open(segment) {
+    while let Some((at, len)) = place(segment, &is) {
         delta = delta.and(change(segment, at, len, |option| option.fill(tcp::OPT_NOP)));
     }
     delta
 }
 
-/// Where the first of them is, and its length.
-fn fast_open(segment: &[u8]) -> Option<(usize, usize)> {
+/// Where the first of such options is, and its length.
+fn place(segment: &[u8], is: impl Fn(&tcp::Opt<'_>) -> bool) -> Option<(usize, usize)> {
     let view = Tcp::new_checked(segment).ok()?;
-    let is = |o: &tcp::Opt<'_>| match o.kind {
-        tcp::OPT_FASTOPEN => true,
-        // Shares its number with the client's address.
-        tcp::OPT_TOA => o.data.starts_with(&[0xf9, 0x89]),
-        _ => false,
-    };
     let option = Options::new(view.options()).find(is)?;
     Some((tcp::HEADER_LEN + option.offset, option.wire_len()))
 }

@@ -72,6 +72,15 @@ fn fast_open() {
 }
 
 #[test]
+fn client_address() {
+    let mut bytes = segment(&[1, 254, 8, 0, 80, 1, 2, 3, 4, 2, 4, 5, 0xb4, 254, 3, 9]);
+    let delta = blank_client_address(&mut bytes);
+    assert_eq!(bytes[20..33], [1, 1, 1, 1, 1, 1, 1, 1, 1, 2, 4, 5, 0xb4]);
+    assert_eq!(bytes[33..36], [1; 3]);
+    settle(&mut bytes, delta);
+}
+
+#[test]
 fn mss() {
     for (lead, old, by, new) in [
         (0, 1460, 8, 1452u16),

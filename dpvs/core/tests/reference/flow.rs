@@ -309,6 +309,8 @@ impl Director {
             } else {
                 self.books.toa_failed += 1;
             }
+        } else if client_address {
+            tcp::no_client(&mut parts);
         }
         let shift = self.conns[&id].shift.filter(|_| parts.proto == TCP);
         let draft = Draft::parts(parts, shift, from_server);

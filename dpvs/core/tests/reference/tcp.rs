@@ -142,8 +142,27 @@ pub fn shift_out(l4: &mut [u8], by: u32) {
     }
 }
 
-/// Puts the client's address in (DPVS facts §14.1); false if there is no room.
+/// Puts the client's address in (DPVS facts §14.1); false if there is no room: then
+/// what the client says of it itself is taken out.
 pub fn add_client(parts: &mut Parts, client: (IpAddr, u16), mtu: usize) -> bool {
+    let done = insert_client(parts, client, mtu);
+    if !done {
+        no_client(parts);
+    }
+    done
+}
+
+/// Overwrites what the client says of its address.
+pub fn no_client(parts: &mut Parts) {
+    let end = options_end(&parts.l4);
+    for (kind, at, len) in split_options(&parts.l4[20..end].to_vec()) {
+        if kind == 254 {
+            parts.l4[20 + at..20 + at + len].fill(1);
+        }
+    }
+}
+
+fn insert_client(parts: &mut Parts, client: (IpAddr, u16), mtu: usize) -> bool {
     let addr = octets(client.0);
     let mut option = vec![254, addr.len() as u8 + 4];
     option.extend(client.1.to_be_bytes());
