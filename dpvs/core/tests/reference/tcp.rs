@@ -155,7 +155,7 @@ pub fn add_client(parts: &mut Parts, client: (IpAddr, u16), mtu: usize) -> bool 
 /// Overwrites what the client says of its address.
 pub fn no_client(parts: &mut Parts) {
     let end = options_end(&parts.l4);
-    for (kind, at, len) in split_options(&parts.l4[20..end].to_vec()) {
+    for (kind, at, len) in split_options(&parts.l4[20..end]) {
         if kind == 254 {
             parts.l4[20 + at..20 + at + len].fill(1);
         }
