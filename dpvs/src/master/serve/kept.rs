@@ -47,7 +47,11 @@ fn forwardable(ext: &ServiceExt) -> bool {
         && if s.addr.is_any(s.af) {
             !s.matched.is_empty() && matches!(s.proto, 1 | 6 | 17 | 58 | 132)
         } else {
-            matches!(s.proto, 6 | 17 | 132)
+            // An echo's has to be of its own family: see `service_add`.
+            matches!(
+                (s.proto, s.af),
+                (6 | 17 | 132, _) | (1, Af::INET) | (58, Af::INET6)
+            )
         }
         && SchedKind::from_name(&s.sched_name.text()).is_some()
 }
@@ -471,4 +475,20 @@ impl Master {
 
 fn listing<T: Wire>(entries: &[T]) -> Result<Answer> {
     Ok(Answer::Body(encode_counted(entries)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn echo_services_go_to_the_dataplane() {
+        let of = |proto: u8, addr: &str| {
+            let mut s = Service::at(proto, std::net::SocketAddr::new(addr.parse().unwrap(), 0));
+            s.sched_name = dpvs_ctl::Name::truncated("rr");
+            forwardable(&plain(s))
+        };
+        assert!(of(6, "192.0.2.10") && of(1, "192.0.2.10") && of(58, "2001:db8::10"));
+        assert!(!of(58, "192.0.2.10") && !of(1, "2001:db8::10") && !of(47, "192.0.2.10"));
+    }
 }
