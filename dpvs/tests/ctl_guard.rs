@@ -8,12 +8,14 @@ mod ctl_lab;
 use std::net::IpAddr;
 
 use ctl_lab::{Lab, code};
+use dpvs_core::frame::PortId;
 use dpvs_core::guard::Guard;
 use dpvs_core::limit::Meter;
 use dpvs_core::service::ServiceKey;
+use dpvs_core::tc::Rule;
 use dpvs_ctl::msg::{
     AclConf, FifoOpt, IpsetParam, Match, NicSet, RateLimit, Service, TcCls, TcClsIpset, TcClsMatch,
-    TcClsResult, TcConf, TcQsch, ipset_flag, ipset_op, nic_set, tc_handle, tc_obj, tc_op,
+    TcClsResult, TcConf, TcQsch, Vlan, ipset_flag, ipset_op, nic_set, tc_handle, tc_obj, tc_op,
 };
 use dpvs_ctl::types::Blob;
 use dpvs_ctl::{Af, Be16, CtlError, ErrCode, Ip16, Name, Wire, id};
@@ -332,6 +334,122 @@ fn fifo(handle: u32, parent: u32, limit: u32) -> TcQsch {
         qopt: Blob::of(&FifoOpt { limit }),
         ..TcQsch::default()
     }
+}
+
+/// The number of a removed device is another one's some day: nothing may be left that
+/// says something of it.
+#[test]
+fn a_removed_device_takes_its_rules_along() {
+    let lab = Lab::start();
+    let c = &lab.client;
+    let vlan = |name: &str, vlan_id| Vlan {
+        real_dev: Name::truncated("dpdk0"),
+        ifname: Name::truncated(name),
+        vlan_proto: 0x8100,
+        vlan_id,
+    };
+    let red = Match {
+        af: Af::INET,
+        oifname: Name::truncated("red"),
+        ..Match::default()
+    };
+    let service = Service {
+        af: Af::INET,
+        proto: 17,
+        sched_name: Name::truncated("rr"),
+        matched: red,
+        ..Service::default()
+    };
+    c.set(id::SO_SET_ADD, &service.encode()).unwrap();
+    let oif = || {
+        lab.snapshot(0).services.matches()[0]
+            .matching
+            .clone()
+            .unwrap()
+            .oif
+    };
+    // It is not there yet: no packet's service, not every packet's.
+    let nobody = Some(PortId(u16::MAX));
+    assert_eq!(oif(), nobody);
+    c.add_vlan(&vlan("red", 9)).unwrap();
+    assert_eq!(oif(), Some(PortId(2)));
+
+    let of = |name: &str, conf: TcConf| TcConf {
+        ifname: Name::truncated(name),
+        ..conf
+    };
+    let root = fifo(tc_handle::ROOT, 0, 10);
+    let qsch = of("red", tc(tc_obj::QSCH, &root));
+    c.set_tc(id::TC_ADD, &qsch).unwrap();
+    c.set_ipset(&create("slow", "hash:ip")).unwrap();
+    let by_set = TcCls {
+        sch_id: tc_handle::ROOT,
+        kind: Name::truncated("ipset"),
+        pkt_type: Be16::new(0x0800),
+        copt: Blob::of(&TcClsIpset {
+            setname: Name::truncated("slow"),
+            dst_match: 1,
+            result: TcClsResult { drop: 1, sch_id: 0 },
+        }),
+        ..TcCls::default()
+    };
+    c.set_tc(id::TC_ADD, &of("red", tc(tc_obj::CLS, &by_set)))
+        .unwrap();
+    let busy = c.set_ipset(&set("slow", ipset_op::DESTROY));
+    assert_eq!(refused(busy), ErrCode::BUSY);
+    // Named by another device's pattern, and by a set.
+    c.set_tc(id::TC_ADD, &tc(tc_obj::QSCH, &root)).unwrap();
+    let by_device = TcCls {
+        kind: Name::truncated("match"),
+        copt: Blob::of(&TcClsMatch {
+            matched: red,
+            result: TcClsResult { drop: 1, sch_id: 0 },
+            ..TcClsMatch::default()
+        }),
+        ..by_set
+    };
+    c.set_tc(id::TC_ADD, &tc(tc_obj::CLS, &by_device)).unwrap();
+    let on = |dev: &str| {
+        let on = NicSet {
+            pname: Name::truncated(dev),
+            flags: nic_set::TC_EGRESS_ON,
+            ..NicSet::default()
+        };
+        c.set(id::NETIF_SET_PORT, &on.encode()).unwrap();
+    };
+    on("dpdk0");
+    let named = || match &lab.snapshot(0).tc.ports[0][0][0].classes[0].rule {
+        Rule::Match { oif, .. } => *oif,
+        rule @ Rule::Set { .. } => panic!("{rule:?}"),
+    };
+    assert_eq!(named(), Some(PortId(2)));
+    c.set_ipset(&create("nets", "hash:net,port,iface")).unwrap();
+    let element = IpsetParam {
+        iface: Name::truncated("red"),
+        proto: 6,
+        min_port: 80,
+        max_port: 81,
+        ..entry("nets", ipset_op::ADD, "10.0.0.0", "10.0.0.255")
+    };
+    c.set_ipset(&element).unwrap();
+    let members = || {
+        let sets = lab.snapshot(0).guard.sets.clone();
+        sets.iter().flatten().map(|set| set.len()).sum::<usize>()
+    };
+    assert_eq!(members(), 2);
+
+    c.del_vlan(&vlan("red", 9)).unwrap();
+    assert_eq!((oif(), named(), members()), (nobody, nobody, 0));
+    c.set_ipset(&set("slow", ipset_op::DESTROY)).unwrap();
+    c.add_vlan(&vlan("blue", 10)).unwrap();
+    assert_eq!((oif(), named()), (nobody, nobody));
+    let shown = c.tc(&of("blue", tc(tc_obj::QSCH, &fifo(0, 0, 0)))).unwrap();
+    assert_eq!(shown.len(), 0);
+    c.add_vlan(&vlan("red", 9)).unwrap();
+    assert_eq!((oif(), named()), (Some(PortId(3)), Some(PortId(3))));
+    // What it receives its port has had.
+    let ingress = of("red", tc(tc_obj::QSCH, &fifo(tc_handle::INGRESS, 0, 10)));
+    assert_eq!(refused(c.set_tc(id::TC_ADD, &ingress)), ErrCode::NOTSUPP);
 }
 
 #[test]

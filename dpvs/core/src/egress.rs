@@ -340,14 +340,17 @@ impl<F: Frame> Worker<F> {
         }
     }
 
-    /// True while the rate limit lets another ICMP error out.
-    fn icmp_allowed(&mut self, now: Now) -> bool {
+    /// True while the rate limit lets another ICMP error out. Those that tell an MTU
+    /// have a limit of their own: who makes others come due must not end the discovery
+    /// of path MTUs.
+    fn icmp_allowed(&mut self, tells_mtu: bool, now: Now) -> bool {
         let second = now.millis() / 1000;
         if self.icmp_sent.0 != second {
-            self.icmp_sent = (second, 0);
+            self.icmp_sent = (second, [0; 2]);
         }
-        self.icmp_sent.1 += 1;
-        self.icmp_sent.1 <= ICMP_PER_SECOND
+        let sent = &mut self.icmp_sent.1[usize::from(tells_mtu)];
+        *sent += 1;
+        *sent <= ICMP_PER_SECOND
     }
 
     pub(crate) fn time_exceeded<I: Io<Frame = F>>(
@@ -401,7 +404,8 @@ impl<F: Frame> Worker<F> {
         now: Now,
         io: &mut I,
     ) {
-        if !self.icmp_allowed(now) {
+        let tells_mtu = types.0 == (icmp::UNREACHABLE, icmp::FRAG_NEEDED);
+        if !self.icmp_allowed(tells_mtu, now) {
             return self.drop(Reason::IcmpLimited);
         }
         self.drop(reason);

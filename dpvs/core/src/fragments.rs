@@ -320,7 +320,7 @@ impl<F: Frame> Worker<F> {
             let seen = place != Place::Meeting || self.is_again();
             let refused = self.refused::<A>(snap, from.port, &frame, &head, seen, now);
             if let Some(reason) = refused {
-                self.drop(reason);
+                self.stats.discarded(A::V6, reason);
                 return Verdict::Refused;
             }
         }
@@ -501,7 +501,7 @@ impl<F: Frame> Worker<F> {
         let (snap, from, head, now) = turn;
         let dir = conn.dir();
         if !snap.guard.limits.is_empty() && !self.fragment_passes(snap, conn, head.octets(), now) {
-            return self.drop(Reason::RateLimit);
+            return self.stats.discarded(A::V6, Reason::RateLimit);
         }
         if A::entry(&self.conns, conn).is_direct() {
             if dir == Dir::Out {

@@ -329,7 +329,7 @@ impl<F: Frame> Worker<F> {
         if !snap.guard.limits.is_empty() {
             let seen = self.handed || self.is_again();
             if let Some(reason) = self.refused::<A>(snap, from.port, &frame, &head, seen, now) {
-                self.drop(reason);
+                self.stats.discarded(A::V6, reason);
                 return None;
             }
         }

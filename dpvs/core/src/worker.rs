@@ -148,8 +148,9 @@ pub struct Worker<F: Frame> {
     pub(crate) stats: WorkerStats,
     pub(crate) isn: IsnMaker,
     pub(crate) synproxy: SynProxy<F>,
-    /// Milliseconds and errors sent within that second, for the ICMP rate limit.
-    pub(crate) icmp_sent: (u64, u32),
+    /// Milliseconds and errors sent within that second, for the ICMP rate limit:
+    /// those that tell no MTU, and those that do.
+    pub(crate) icmp_sent: (u64, [u32; 2]),
     /// Milliseconds and neighbours told of within that one.
     pub(crate) told: (u64, u32),
     /// Persistence.
@@ -224,7 +225,7 @@ impl<F: Frame> Worker<F> {
             limits: Limits::default(),
             held: Held::default(),
             isn: IsnMaker::new(a.rotate_left(23) ^ c, b.rotate_left(41) ^ d),
-            icmp_sent: (0, 0),
+            icmp_sent: (0, [0; 2]),
             told: (0, 0),
             heard: (0, 0),
             handed: false,

@@ -1,5 +1,7 @@
 //! VLAN devices (ids 81 to 83).
 
+use std::sync::Arc;
+
 use dpvs_core::frame::PortId;
 use dpvs_core::snapshot::Tag;
 use dpvs_ctl::Name;
@@ -10,6 +12,7 @@ use super::{Answer, prefix};
 use crate::master::Master;
 use crate::master::error::{Fault, Result};
 use crate::master::state::link::{Link, Over};
+use crate::master::state::service::NO_DEVICE;
 
 /// The one protocol there is (802.1Q).
 const PROTO: u16 = 0x8100;
@@ -96,6 +99,14 @@ impl Master {
             self.state.guards.sets.used(set, -1);
         }
         self.state.guards.sets.device_gone(port);
+        let ids: Vec<PortId> = self.state.links.ids().collect();
+        for id in ids {
+            if let Some((_, Over::Tunnel(tunnel))) = self.state.links.made_mut(id)
+                && tunnel.link == Some(port)
+            {
+                Arc::make_mut(tunnel).link = Some(NO_DEVICE);
+            }
+        }
         self.state.routes.flush(port, true);
         self.state.routes.flush(port, false);
         self.state.links.remove(port, self.publisher.next_epoch());

@@ -188,8 +188,10 @@ impl Entry {
     }
 }
 
-/// What a match says, as the workers ask it (DPVS facts §9): an unset bound is
-/// none, a device that is not there is any.
+/// The number of no device.
+pub(crate) const NO_DEVICE: PortId = PortId(u16::MAX);
+
+/// What a match says, as the workers ask it (DPVS facts §9): an unset bound is none.
 fn matching(m: &Match, v6: bool, find: &impl Fn(&Name<16>) -> Option<PortId>) -> Matching {
     let family = if v6 { Af::INET6 } else { Af::INET };
     let side = |r: &AddrRange| {
@@ -202,7 +204,9 @@ fn matching(m: &Match, v6: bool, find: &impl Fn(&Name<16>) -> Option<PortId>) ->
             ports: (r.max_port.get() != 0).then(|| r.min_port.get()..=r.max_port.get()),
         }
     };
-    let device = |name: &Name<16>| (!name.is_empty()).then(|| find(name)).flatten();
+    // DIFFERS: a device that is not there is no packet's; with DPVS such a service is for
+    // the packets of all devices, also when its own is removed.
+    let device = |name: &Name<16>| (!name.is_empty()).then(|| find(name).unwrap_or(NO_DEVICE));
     Matching {
         src: side(&m.srange),
         dst: side(&m.drange),

@@ -15,6 +15,7 @@ use dpvs_ctl::Name;
 use dpvs_ctl::msg::{TcCls, TcClsMatch};
 use dpvs_ctl::types::Blob;
 
+use super::service::NO_DEVICE;
 use crate::master::error::{Fault, Result};
 
 /// First handle the daemon gives by itself, and the way to the next.
@@ -297,8 +298,7 @@ impl Tcs {
 
     /// Devices came or went: patterns name them. One that is not there is no packet's.
     pub(crate) fn resolve(&mut self, find: impl Fn(&Name<16>) -> Option<PortId>) {
-        const NOBODY: PortId = PortId(u16::MAX);
-        let number = |name: &Name<16>| (!name.is_empty()).then(|| find(name).unwrap_or(NOBODY));
+        let number = |name: &Name<16>| (!name.is_empty()).then(|| find(name).unwrap_or(NO_DEVICE));
         for class in self.ports.values_mut().flat_map(|tc| &mut tc.classes) {
             let Rule::Match { iif, oif, .. } = &mut class.rule else {
                 continue;
