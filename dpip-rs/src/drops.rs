@@ -60,7 +60,7 @@ const REASONS: &[(&str, &str)] = &[
     ("ipv6-off", "IPv6 switched off"),
     (
         "fragment",
-        "Fragment that fits no datagram: overlaps, is cut before the ports, or belongs to a connection that is gone",
+        "Fragment that fits no datagram: overlaps, is cut before the ports, belongs to a connection that is gone, or is of a packet to a tunnel",
     ),
     (
         "bad-address",
