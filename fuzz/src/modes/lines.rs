@@ -191,6 +191,7 @@ fn guard(input: &mut Input<'_>) -> String {
                 "hash:ip,port,ip",
                 "hash:ip,port,net",
                 "hash:net,port,net",
+                "hash:net,port,net,port",
             ];
             let v6 = input.pick(&["", "", " v6"]);
             format!(
