@@ -229,16 +229,7 @@ impl Wheel {
                 }
                 self.spread = true;
             }
-            let list = (self.tick % NEAR) as usize;
-            while looked.len < BATCH {
-                let raw = self.pop(list);
-                let Some(handle) = Handle::from_raw(raw) else {
-                    break;
-                };
-                table.prefetch_all(handle);
-                looked.handles[looked.len] = raw;
-                looked.len += 1;
-            }
+            self.take(table, (self.tick % NEAR) as usize, &mut looked);
             if looked.len == BATCH {
                 break;
             }
@@ -260,11 +251,9 @@ impl Wheel {
         }
     }
 
-    /// Moves a part of the far list whose turn it is to the near lists; true once
-    /// it is empty.
-    fn spread_far(&mut self, table: &mut ConnTable) -> bool {
-        let list = (NEAR + (self.tick / NEAR) % FAR) as usize;
-        let mut looked = Due::EMPTY;
+    /// Takes connections out of a list until the batch is full, and asks for them.
+    #[inline]
+    fn take(&mut self, table: &ConnTable, list: usize, looked: &mut Due) {
         while looked.len < BATCH {
             let raw = self.pop(list);
             let Some(handle) = Handle::from_raw(raw) else {
@@ -274,6 +263,14 @@ impl Wheel {
             looked.handles[looked.len] = raw;
             looked.len += 1;
         }
+    }
+
+    /// Moves a part of the far list whose turn it is to the near lists; true once
+    /// it is empty.
+    fn spread_far(&mut self, table: &mut ConnTable) -> bool {
+        let list = (NEAR + (self.tick / NEAR) % FAR) as usize;
+        let mut looked = Due::EMPTY;
+        self.take(table, list, &mut looked);
         for handle in looked.iter() {
             let links = table.links(handle);
             *links.list = 0;
