@@ -28,7 +28,7 @@ use crate::steady::{Tally, Turn};
 use crate::synproxy::Step;
 use crate::worker::Worker;
 use crate::xmit::fullnat::{self, ACK, FIN, RST, SYN, Segment};
-use crate::xmit::{echo, nat64, tcpopt, toa};
+use crate::xmit::{echo, nat64, tcpopt, toa, uoa};
 
 /// What became of a flow's packet that had no connection.
 #[derive(Clone, Copy, Debug)]
@@ -460,7 +460,9 @@ impl<F: Frame> Worker<F> {
         }
         let entry = A::entry_mut(&mut self.conns, conn);
         entry.settle();
-        let slow = snap.settings.xmit_ttl || entry.flags & (flags::CLIENT | flags::LONG) != 0;
+        let slow = snap.settings.xmit_ttl
+            || entry.flags & (flags::CLIENT | flags::LONG) != 0
+            || l4 != A::L4;
         match self.neighs.hops.get(hop) {
             Some(hop) if head.ip_len <= hop.mtu && !slow => {
                 let entry = A::entry(&self.conns, conn);
@@ -564,6 +566,9 @@ impl<F: Frame> Worker<F> {
             return self.too_big(snap, from, frame, told, now, io);
         }
         let mut l4 = usize::from(head.l4);
+        if l4 != A::L4 && !A::V6 && dir == Dir::In && head.proto == UDP {
+            uoa::blank(frame.data_mut(), l4);
+        }
         if A::entry(&self.conns, conn).flags & flags::CLIENT != 0 {
             l4 = match self.introduce::<A, I>(snap, &mut frame, l4, conn, &way, now, io) {
                 Ok(l4) => l4,

@@ -91,6 +91,37 @@ pub(crate) fn insert<F: Frame, A: Net>(
     Some(l4 + form.len)
 }
 
+/// Overwrites what a client says of its address in the IPv4 options of a datagram, whose
+/// UDP header is at `l4`, with padding.
+///
+/// DIFFERS: DPVS lets that pass, and servers believe it.
+#[cold]
+pub(crate) fn blank(data: &mut [u8], l4: usize) {
+    let mut at = L3 + 20;
+    let mut found = false;
+    while at < l4 {
+        let len = match data[at] {
+            0 => break,
+            1 => 1,
+            _ if at + 1 < l4 => usize::from(data[at + 1]),
+            _ => break,
+        };
+        if len == 0 || at + len > l4 {
+            break;
+        }
+        if data[at] == KIND {
+            data[at..at + len].fill(1);
+            found = true;
+        }
+        at += len;
+    }
+    if found {
+        data[L3 + 10..L3 + 12].fill(0);
+        let sum = !checksum::sum(&data[L3..l4]);
+        data[L3 + 10..L3 + 12].copy_from_slice(&sum.to_be_bytes());
+    }
+}
+
 /// Length of a header of its own, before UDP.
 pub(crate) fn header_len(header: &[u8]) -> Option<u16> {
     let [version, next, high, low] = *header.first_chunk()?;
