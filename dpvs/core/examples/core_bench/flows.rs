@@ -5,7 +5,7 @@ use crate::frames::{ACK, Chosen, Packet, SERVER_ISN, SYN};
 use crate::rig::{FRAMES, Rig};
 
 /// Directions of measured packets.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Mix {
     In,
     Out,
@@ -147,7 +147,8 @@ impl Flows {
         );
         let handshake = handshake.into_iter().filter(|_| rig.world.tcp);
         let data = data.into_iter().filter(|_| !self.toa);
-        for packet in handshake.chain(data).collect::<Vec<_>>() {
+        let seen = |packet: &Packet| !packet.reply || rig.world.mode.two_ways();
+        for packet in handshake.chain(data).filter(seen).collect::<Vec<_>>() {
             rig.batch(n, |i| (opened[i].0, opened[i].1, packet));
             rig.io.recycle();
         }

@@ -8,7 +8,7 @@
 use dpvs_core::frame::{Frame, Io, PortId, WorkerId};
 use dpvs_core::message::FromWorker;
 
-use crate::world::{CLIENTS, INSIDE, SERVERS, VPORT, World};
+use crate::world::{CLIENTS, INSIDE, Mode, SERVERS, VPORT, World};
 
 const HEADROOM: usize = 128;
 const ROOM: usize = 2048;
@@ -121,6 +121,7 @@ pub(crate) struct Chosen {
 impl Chosen {
     /// From a frame on its way to a server.
     pub(crate) fn read(world: World, frame: &Slot) -> Self {
+        let world = world.inside();
         let (data, len) = (frame.data(), world.addr_len());
         let at = L3 + world.addr_at();
         let l4 = L3 + world.ip_len();
@@ -178,7 +179,8 @@ fn sum(bytes: &[u8]) -> u16 {
 /// Writes the packet of flow `n` into an empty frame: 60 bytes with IPv4, 66
 /// (UDP) or 80 (TCP) with IPv6.
 pub(crate) fn write(frame: &mut Slot, world: World, n: u32, chosen: Chosen, packet: &Packet) {
-    let World { v6, tcp } = world;
+    let side = if packet.reply { world.inside() } else { world };
+    let World { v6, tcp, mode, .. } = side;
     let options: &[u8] = if packet.flags & SYN != 0 && tcp {
         &[2, 4, 5, 0xb4]
     } else {
@@ -191,20 +193,28 @@ pub(crate) fn write(frame: &mut Slot, world: World, n: u32, chosen: Chosen, pack
         (true, false, true) => 4,
         (true, true, _) => 6,
     };
-    let l4 = L3 + world.ip_len();
+    let l4 = L3 + side.ip_len();
     let ip_end = l4 + header + data;
     frame.end = frame.start + ip_end.max(60);
     let b = frame.data_mut();
     b.fill(0);
-    let (port, [from, to], [sport, dport]) = if packet.reply {
-        (
+    let cport = 1024 + (n % CLIENTS) as u16;
+    let (port, [from, to], [sport, dport]) = match (packet.reply, mode) {
+        (true, Mode::Nat) => (
+            1,
+            [world.server(chosen.server), world.client(n)],
+            [VPORT, cport],
+        ),
+        (true, _) => (
             1,
             [world.server(chosen.server), world.laddr(chosen.laddr)],
             [VPORT, chosen.lport],
-        )
-    } else {
-        let sport = 1024 + (n % CLIENTS) as u16;
-        (0, [world.client(n), world.vip()], [sport, VPORT])
+        ),
+        (false, Mode::Snat) => {
+            let server = (n % u32::from(SERVERS)) as u8;
+            (0, [world.client(n), world.server(server)], [cport, VPORT])
+        }
+        (false, _) => (0, [world.client(n), world.vip()], [cport, VPORT]),
     };
     b[..6].copy_from_slice(&World::mac(port));
     b[6..12].copy_from_slice(&[2, 0, 0, 0, 1, port as u8]);
@@ -223,7 +233,7 @@ pub(crate) fn write(frame: &mut Slot, world: World, n: u32, chosen: Chosen, pack
         b[22] = 64;
         b[23] = protocol;
     }
-    let (at, len) = (L3 + world.addr_at(), world.addr_len());
+    let (at, len) = (L3 + side.addr_at(), side.addr_len());
     b[at..at + len].copy_from_slice(&from.to_be_bytes()[16 - len..]);
     b[at + len..at + 2 * len].copy_from_slice(&to.to_be_bytes()[16 - len..]);
     if !v6 {
@@ -248,15 +258,24 @@ pub(crate) fn write(frame: &mut Slot, world: World, n: u32, chosen: Chosen, pack
 
 /// Whether a frame that was sent is flow `n`'s, going where it should.
 pub(crate) fn is_of(world: World, frame: &Slot, n: u32, reply: bool) -> bool {
-    let (data, len) = (frame.data(), world.addr_len());
-    let (at, l4) = (L3 + world.addr_at(), L3 + world.ip_len());
+    let side = if reply { world } else { world.inside() };
+    let (data, len) = (frame.data(), side.addr_len());
+    let (at, l4) = (L3 + side.addr_at(), L3 + side.ip_len());
     let dst = data[at + len..at + 2 * len]
         .iter()
         .fold(0u128, |a, &b| a << 8 | u128::from(b));
     let dport = u16::from_be_bytes([data[l4 + 2], data[l4 + 3]]);
     if reply {
         dst == world.client(n) && dport == 1024 + (n % CLIENTS) as u16
+    } else if world.mode == Mode::Dr {
+        dst == world.vip() && dport == VPORT && data[..5] == [2, 0, 0, 0, 2]
     } else {
+        // In a tunnel the port is further in.
+        let dport = if world.mode == Mode::Tunnel {
+            VPORT
+        } else {
+            dport
+        };
         dst.wrapping_sub(world.server(0)) < u128::from(SERVERS) && dport == VPORT
     }
 }

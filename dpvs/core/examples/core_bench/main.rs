@@ -2,6 +2,7 @@
 //! `Worker::process`, without EAL, driver or generator.
 //!
 //!     core_bench forward proto=udp af=4 flows=100000 dir=both runs=5 seconds=1
+//!     core_bench forward mode=fullnat|nat|dr|tunnel|snat|nat64 flows=1000
 //!     core_bench setup   kind=udp|syn|life|expire|flood af=4 flows=1000000 runs=5
 //!     core_bench churn   flows=10000000 percent=1
 //!     core_bench memory  flows=10000000
@@ -95,10 +96,16 @@ mod tests {
             "forward proto=udp af=4 flows=1 dir=all packets=4096",
             "forward proto=tcp af=4 flows=5000 dir=all packets=4096",
             "forward proto=tcp af=6 flows=3000 dir=in toa=1 packets=4096",
+            "forward mode=nat proto=tcp flows=300 dir=all packets=4096",
+            "forward mode=dr proto=tcp af=6 flows=300 packets=4096",
+            "forward mode=tunnel flows=300 packets=4096",
+            "forward mode=snat proto=udp af=6 flows=300 dir=all packets=4096",
+            "forward mode=nat64 proto=tcp flows=300 dir=all packets=4096",
             "churn proto=udp flows=4000 percent=10 silence=1 mpps=0.05 packets=20000",
             "setup kind=udp af=6 flows=3000",
             "setup kind=syn af=4 flows=3000",
             "setup kind=flood af=6 flows=5000 runs=2",
+            "setup kind=flood af=4 asked=1 flows=5000",
             "setup kind=expire af=4 flows=20000",
             "setup kind=life af=4 flows=20000",
             "memory af=4 flows=5000",
@@ -108,7 +115,14 @@ mod tests {
         ] {
             run(&words(line)).unwrap_or_else(|error| panic!("{line}: {error}"));
         }
-        for line in ["forward dir=up", "setup kind=x", "forward flows", "nothing"] {
+        for line in [
+            "forward dir=up",
+            "forward mode=dr dir=out",
+            "forward mode=x",
+            "setup kind=x",
+            "forward flows",
+            "nothing",
+        ] {
             assert!(run(&words(line)).is_err(), "{line}");
         }
     }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::fmt::{Display, Write};
 use std::str::FromStr;
 
-use crate::world::World;
+use crate::world::{Mode, World};
 
 /// The words behind the measurement's name.
 pub(crate) struct Args(HashMap<String, String>);
@@ -34,6 +34,9 @@ impl Args {
     }
 
     pub(crate) fn world(&self) -> Result<World, String> {
+        let name = self.text("mode", "fullnat");
+        let found = Mode::ALL.iter().find(|m| m.0 == name);
+        let &(_, mode) = found.ok_or_else(|| format!("mode={name}: no such mode"))?;
         Ok(World {
             tcp: match self.text("proto", "udp") {
                 "udp" => false,
@@ -44,7 +47,9 @@ impl Args {
                 "4" => false,
                 "6" => true,
                 other => return Err(format!("af={other}: 4 or 6")),
-            },
+            } || mode == Mode::Nat64,
+            mode,
+            synproxy: false,
         })
     }
 }
@@ -57,7 +62,8 @@ impl Line {
     pub(crate) fn new(bench: &str, world: World) -> Self {
         let line = Self(String::new()).text("bench", bench);
         let line = line.text("proto", if world.tcp { "tcp" } else { "udp" });
-        line.number("af", if world.v6 { 6 } else { 4 })
+        let line = line.number("af", if world.v6 { 6 } else { 4 });
+        line.text("mode", world.mode.name())
     }
 
     fn put(mut self, key: &str, value: impl Display) -> Self {

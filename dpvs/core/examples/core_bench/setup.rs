@@ -111,7 +111,7 @@ pub(crate) fn run(args: &Args) -> Result<(), String> {
                     .print();
             }
         }
-        "flood" => flood(world, count, runs),
+        "flood" => flood(world, count, runs, args.number("asked", 0)? != 0),
         "expire" => steady(
             &mut Rig::new(world, (0, 1), 6 * count as usize, quick(1)),
             kind,
@@ -129,10 +129,12 @@ pub(crate) fn run(args: &Args) -> Result<(), String> {
     Ok(())
 }
 
-/// SYNs nobody means, answered by cookies: the service is proxied from the second on.
-fn flood(world: World, count: u32, runs: u64) {
+/// SYNs nobody means, answered by cookies: because the service `asked` for it, or
+/// because of their rate, from the second on.
+fn flood(mut world: World, count: u32, runs: u64, asked: bool) {
     let mut settings = Settings::default();
-    settings.synproxy.auto_syn_rate = 1;
+    settings.synproxy.auto_syn_rate = (!asked).into();
+    world.synproxy = asked;
     let mut rig = Rig::new(world, (0, 1), 1 << 16, settings);
     rig.begin_aside();
     fill(&mut rig, 0, FRAMES as u32);

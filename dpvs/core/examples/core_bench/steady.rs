@@ -71,6 +71,9 @@ pub(crate) fn forward(args: &Args) -> Result<(), String> {
     if mixes.is_empty() {
         return Err(format!("dir={wanted}: in, out, both or all"));
     }
+    if !world.mode.two_ways() && mixes != [Mix::In] {
+        return Err(format!("dir={wanted}: servers answer past the director"));
+    }
     let mut rig = Rig::new(world, (0, 1), count + 64, patient());
     let mut flows = Flows::open(&mut rig, count, toa);
     for run in 0..runs {

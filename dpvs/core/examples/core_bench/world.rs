@@ -1,5 +1,6 @@
-//! The installation under measurement: one FullNAT service, wrr, 16 servers
-//! with known neighbours, 32 local addresses; nothing else.
+//! The installation under measurement: one service, wrr, 16 servers with known
+//! neighbours, 32 local addresses; nothing else. With source NAT the clients are the
+//! hosts inside, the servers whom they speak to, and the local addresses the WAN's.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -7,8 +8,11 @@ use std::sync::Arc;
 
 use dpvs_core::frame::{Io, Now, PortId, WorkerId};
 use dpvs_core::inet::route::{Fib, Route};
+use dpvs_core::matching::Matching;
 use dpvs_core::message::ToWorker;
-use dpvs_core::service::{Dest, DestId, Laddr, Policy, SchedKind, Service, ServiceId, ServiceKey};
+use dpvs_core::service::{
+    Dest, DestId, FwdMode, Laddr, Policy, SchedKind, Service, ServiceId, ServiceKey,
+};
 use dpvs_core::snapshot::{Local, Mac, Port, PortAddr, Settings, Snapshot};
 use dpvs_core::worker::{Worker, WorkerConf};
 
@@ -24,14 +28,69 @@ const LADDRS: u8 = 32;
 /// Servers.
 pub(crate) const SERVERS: u8 = 16;
 
+/// How it is forwarded.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Mode {
+    FullNat,
+    Nat,
+    Dr,
+    /// IP in IP.
+    Tunnel,
+    Snat,
+    /// Clients speak IPv6, servers IPv4.
+    Nat64,
+}
+
+impl Mode {
+    pub(crate) const ALL: [(&str, Self); 6] = [
+        ("fullnat", Self::FullNat),
+        ("nat", Self::Nat),
+        ("dr", Self::Dr),
+        ("tunnel", Self::Tunnel),
+        ("snat", Self::Snat),
+        ("nat64", Self::Nat64),
+    ];
+
+    pub(crate) fn name(self) -> &'static str {
+        Self::ALL.iter().find(|m| m.1 == self).map_or("", |m| m.0)
+    }
+
+    /// Whether answers come back through the director.
+    pub(crate) fn two_ways(self) -> bool {
+        !matches!(self, Self::Dr | Self::Tunnel)
+    }
+
+    fn of_dest(self) -> FwdMode {
+        match self {
+            Self::FullNat | Self::Nat64 => FwdMode::FullNat,
+            Self::Nat => FwdMode::Masq,
+            Self::Dr => FwdMode::Dr,
+            Self::Tunnel => FwdMode::Tunnel,
+            Self::Snat => FwdMode::Snat,
+        }
+    }
+}
+
 /// What kind of traffic the service is for.
 #[derive(Clone, Copy)]
 pub(crate) struct World {
+    /// The clients' family.
     pub(crate) v6: bool,
     pub(crate) tcp: bool,
+    pub(crate) mode: Mode,
+    /// The service asks for the SYN proxy.
+    pub(crate) synproxy: bool,
 }
 
 impl World {
+    /// The same with the servers' family.
+    pub(crate) fn inside(self) -> Self {
+        Self {
+            v6: self.v6 && self.mode != Mode::Nat64,
+            ..self
+        }
+    }
+
     pub(crate) fn ip_len(self) -> usize {
         if self.v6 { 40 } else { 20 }
     }
@@ -71,11 +130,16 @@ impl World {
     }
 
     pub(crate) fn laddr(self, i: u8) -> u128 {
-        self.net([10, 0, 1, 0], 2) + u128::from(INSIDE.0 + i)
+        self.inside().net([10, 0, 1, 0], 2) + u128::from(INSIDE.0 + i)
     }
 
     pub(crate) fn server(self, i: u8) -> u128 {
-        self.net([10, 0, 1, 0], 2) + u128::from(INSIDE.1 + i)
+        self.inside().net([10, 0, 1, 0], 2) + u128::from(INSIDE.1 + i)
+    }
+
+    /// Whom clients are behind, where they are found by a route.
+    fn gateway(self) -> u128 {
+        self.net([192, 0, 2, 254], 3)
     }
 
     pub(crate) fn mac(port: u16) -> Mac {
@@ -94,17 +158,21 @@ impl World {
         let mut worker = Worker::new(conf, now);
         install(&mut worker, Arc::new(self.snapshot(1, settings)), now, io);
         for i in 0..SERVERS {
-            let (port, addr) = (PortId(1), self.ip(self.server(i)));
+            let (port, addr) = (PortId(1), self.inside().ip(self.server(i)));
             let mac = [2, 0, 0, 0, 2, i];
             worker.handle(ToWorker::NeighAdd { port, addr, mac }, now, io);
         }
+        let (port, addr) = (PortId(0), self.ip(self.gateway()));
+        let mac = [2, 0, 0, 0, 1, 0];
+        worker.handle(ToWorker::NeighAdd { port, addr, mac }, now, io);
         worker
     }
 
     /// Everything a worker forwards by.
     pub(crate) fn snapshot(self, epoch: u64, settings: Settings) -> Snapshot {
         let vip = self.ip(self.vip());
-        let laddrs: Vec<IpAddr> = (0..LADDRS).map(|i| self.ip(self.laddr(i))).collect();
+        let ends = self.inside();
+        let laddrs: Vec<IpAddr> = (0..LADDRS).map(|i| ends.ip(self.laddr(i))).collect();
         let port = |id: u16, addrs: &[IpAddr], sapool| Port {
             name: format!("dpdk{id}"),
             mac: Self::mac(id),
@@ -113,7 +181,7 @@ impl World {
                 .iter()
                 .map(|&addr| PortAddr {
                     addr,
-                    plen: if self.v6 { 128 } else { 32 },
+                    plen: if addr.is_ipv6() { 128 } else { 32 },
                     sapool,
                 })
                 .collect(),
@@ -127,18 +195,25 @@ impl World {
             laddrs.iter().map(|&laddr| (laddr, own(1, true))).collect();
         locals.insert(vip, own(0, false));
         let inside = Route {
-            dst: self.ip(self.net([10, 0, 1, 0], 2)),
-            plen: if self.v6 { 64 } else { 24 },
+            dst: ends.ip(ends.net([10, 0, 1, 0], 2)),
+            plen: if ends.v6 { 64 } else { 24 },
             gateway: None,
             src: None,
             port: PortId(1),
             mtu: 1500,
         };
+        let outside = Route {
+            dst: self.ip(self.net([11, 0, 0, 0], 0xc)),
+            plen: if self.v6 { 64 } else { 8 },
+            gateway: Some(self.ip(self.gateway())),
+            port: PortId(0),
+            ..inside
+        };
         let mut snapshot = Snapshot {
             epoch,
             ports: vec![port(0, &[vip], false), port(1, &laddrs, true)].into(),
             locals: locals.into_iter().collect(),
-            fib: Arc::new(Fib::new(&[inside])),
+            fib: Arc::new(Fib::new(&[inside, outside])),
             settings: Arc::new(settings),
             ..Snapshot::default()
         };
@@ -173,19 +248,29 @@ impl World {
             },
             sched: SchedKind::Wrr,
             proxy: None,
-            matching: None,
+            matching: (self.mode == Mode::Snat).then(|| Matching {
+                iif: Some(PortId(0)),
+                ..Matching::default()
+            }),
             conn_timeout: 0,
             expire_quiescent: false,
-            synproxy: false,
+            synproxy: self.synproxy,
             syns: Arc::default(),
-            dests: (0..SERVERS).map(|i| self.dest(i)).collect(),
+            dests: match self.mode {
+                Mode::Snat => (0..LADDRS).map(|i| self.dest(i, self.laddr(i))).collect(),
+                _ => (0..SERVERS).map(|i| self.dest(i, self.server(i))).collect(),
+            },
             laddrs: Arc::default(),
             policy: Policy::default(),
         }
     }
 
-    fn dest(self, i: u8) -> Dest {
-        Dest::new(DestId(i.into()), self.ip(self.server(i)), VPORT)
+    fn dest(self, i: u8, addr: u128) -> Dest {
+        let port = if self.mode == Mode::Snat { 0 } else { VPORT };
+        Dest {
+            mode: self.mode.of_dest(),
+            ..Dest::new(DestId(i.into()), self.inside().ip(addr), port)
+        }
     }
 }
 
