@@ -159,6 +159,7 @@ impl<F: Frame> Worker<F> {
             });
             self.stats.drops[Reason::NeighUnresolved as usize] += dropped as u64;
         }
+        self.outward.renew();
         self.hosts.prepare(next.ports.len());
         if !next.guard.limits.is_empty() {
             self.guards

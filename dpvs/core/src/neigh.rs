@@ -15,6 +15,7 @@ use crate::conn::index::{reserve, zeroed};
 use crate::frame::PortId;
 use crate::hops::{Egress, Hops, macs};
 use crate::message::{NeighInfo, NeighState};
+use crate::sharemap::{ENDS, hash_addr};
 use crate::snapshot::Mac;
 
 /// Most neighbours.
@@ -66,7 +67,7 @@ pub(crate) struct Neighbours<F> {
     /// Chains of slots by a keyed hash of port and address, counted from 1. Not a
     /// map of the library: those stop now and then to clear away what was removed.
     chains: Vec<u32>,
-    keys: RandomState,
+    keys: [u64; 2],
     used: usize,
     /// The hops, also those not owned by a neighbour.
     pub(crate) hops: Hops,
@@ -91,11 +92,12 @@ pub(crate) enum Queued {
 
 impl<F> Default for Neighbours<F> {
     fn default() -> Self {
+        let random = RandomState::new();
         Self {
             slots: reserve(MAX_NEIGHBOURS),
             free: reserve(MAX_NEIGHBOURS),
             chains: zeroed(MAX_NEIGHBOURS),
-            keys: RandomState::new(),
+            keys: [0u8, 1].map(|n| random.hash_one(n) | ENDS),
             used: 0,
             hops: Hops::new(),
             cursor: 0,
@@ -108,7 +110,7 @@ impl<F> Default for Neighbours<F> {
 
 impl<F> Neighbours<F> {
     fn chain_of(&self, port: PortId, addr: IpAddr) -> usize {
-        self.keys.hash_one((port, addr)) as usize % MAX_NEIGHBOURS
+        hash_addr(&addr, port.0.into(), self.keys) as usize % MAX_NEIGHBOURS
     }
 
     /// The slot of a neighbour.

@@ -49,7 +49,7 @@ const FULL: usize = 48;
 
 const MIX: u64 = 0xbf58_476d_1ce4_e5b9;
 /// Bits every key has, so that no address and no port cancels it.
-const ENDS: u64 = 1 << 63 | 1;
+pub(crate) const ENDS: u64 = 1 << 63 | 1;
 
 /// The page of a hash: its upper half, scaled.
 #[inline(always)]

@@ -31,10 +31,12 @@ use crate::paths::Paths;
 use crate::proto::Dir;
 use crate::sched::Load;
 use crate::service::{DESTS_MAX, DestId};
+use crate::sharemap::ENDS;
 use crate::snapshot::Snapshot;
 use crate::stats::{Reason, WorkerStats};
 use crate::synproxy::SynProxy;
 use crate::tc::TcState;
+use crate::xmit::outward::Outward;
 
 /// How a worker is made.
 #[derive(Clone, Debug)]
@@ -142,6 +144,7 @@ pub struct Worker<F: Frame> {
     pub(crate) wheel: Wheel,
     pub(crate) embryos: Embryos,
     pub(crate) neighs: Neighbours<F>,
+    pub(crate) outward: Outward,
     pub(crate) pools: PortPools,
     pub(crate) services: ServiceStates,
     pub(crate) dests: Vec<DestState>,
@@ -214,6 +217,7 @@ impl<F: Frame> Worker<F> {
             wheel: Wheel::new(conf.conns * 2, now.millis()),
             embryos: Embryos::default(),
             neighs: Neighbours::default(),
+            outward: Outward::new([b ^ d.rotate_left(29) | ENDS, c ^ a.rotate_left(37) | ENDS]),
             pools: PortPools::new(conf.id, conf.workers),
             services: service_states(),
             // Never moved: the system gives pages as they are used.

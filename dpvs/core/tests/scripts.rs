@@ -53,6 +53,7 @@ scripts! {
     modes
     one_arm
     ops
+    outward
     passive_check
     path_mtu
     persistence

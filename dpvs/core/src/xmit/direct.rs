@@ -11,7 +11,6 @@ use crate::hops::Egress;
 use crate::parse::Head;
 use crate::raw::{L3, Net};
 use crate::snapshot::Snapshot;
-use crate::stats::Reason;
 use crate::worker::Worker;
 
 impl<F: Frame> Worker<F> {
@@ -27,11 +26,7 @@ impl<F: Frame> Worker<F> {
         now: Now,
         io: &mut I,
     ) {
-        let way = match snap.fib.lookup(dst) {
-            Some(route) => self.way_by(snap, route, dst),
-            None => Err(Reason::NoRoute),
-        };
-        let way = match way {
+        let way = match self.way_out(snap, dst, false) {
             Ok((way, _)) => way,
             Err(reason) => return self.drop(reason),
         };

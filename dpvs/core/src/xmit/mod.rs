@@ -5,6 +5,7 @@ mod direct;
 pub(crate) mod echo;
 pub(crate) mod fullnat;
 pub(crate) mod nat64;
+pub(crate) mod outward;
 pub mod proxy;
 pub(crate) mod sctp;
 pub(crate) mod snat;

@@ -210,20 +210,10 @@ impl<F: Frame> Worker<F> {
         now: Now,
         io: &mut I,
     ) {
-        let Some(route) = snap.fib.lookup(dst) else {
-            return self.drop(Reason::NoRoute);
-        };
-        let way = match self.way_by(snap, route, route.gateway.unwrap_or(dst)) {
-            Ok((way, _)) => way.at_most(self.paths.mtu(dst)),
+        let (way, src) = match self.way_out(snap, dst, true) {
+            Ok((way, Some(src))) => (way.at_most(self.paths.mtu(dst)), src),
+            Ok(_) => return self.drop(Reason::NoRoute),
             Err(reason) => return self.drop(reason),
-        };
-        // DIFFERS: without a source in the route DPVS sends from 0.0.0.0; here an
-        // address of the port is chosen.
-        let named = route.src.filter(|s| s.is_ipv6() == dst.is_ipv6());
-        let port = snap.ports.get(usize::from(route.port.0));
-        let src = port.map_or(named, |port| port.source_or(named, dst));
-        let Some(src) = src else {
-            return self.drop(Reason::NoRoute);
         };
         let overhead = overhead(tunnel, dst.is_ipv6()) as u16;
         let mtu = way.mtu().saturating_sub(overhead);
