@@ -59,8 +59,8 @@ pub(crate) const OBJECT: Object = Object {
         (
             "N",
             "packets, bits or connections a second, with k, m or g: pps and bps of clients, \
-             out-pps and out-bps to clients, cps new connections, src- of each client address; \
-             percent: of a hundred packets so many pass",
+             out-pps and out-bps to clients, cps new connections, src- of each client (IPv4 \
+             address, IPv6 network of 64 bits); percent: of a hundred packets so many pass",
         ),
         (
             "MS",

@@ -139,6 +139,15 @@ pub struct Sources {
     seed: [u64; 2],
 }
 
+/// Whom a source address stands for: a host with IPv6 has as many addresses as it
+/// likes of a network of 64 bits (RFC 8981), so that network is one client.
+fn client(src: IpAddr) -> IpAddr {
+    match src {
+        IpAddr::V4(_) => src,
+        IpAddr::V6(a) => IpAddr::V6((a.to_bits() >> 64 << 64).into()),
+    }
+}
+
 impl Sources {
     /// Most clients.
     #[cfg(test)]
@@ -156,7 +165,7 @@ impl Sources {
     /// Takes `costs` (packets, bits, connections) from a client's buckets, all
     /// or none: false if one has not enough.
     pub(crate) fn take(&self, limit: &Limit, src: IpAddr, costs: [u64; 3], now: u64) -> bool {
-        let tag = hash_addr(&src, limit.uid, self.seed) | 1;
+        let tag = hash_addr(&client(src), limit.uid, self.seed) | 1;
         let row = &self.rows[(tag >> 40) as usize % ROWS];
         let known = row.iter().find(|s| s.tag.load(Ordering::Relaxed) == tag);
         let source = known.unwrap_or_else(|| {

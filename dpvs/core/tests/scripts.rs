@@ -39,6 +39,7 @@ scripts! {
     fragments_workers
     fragments_workers_late
     guard_fragments
+    guard_fragments_workers
     headers
     icmp_errors
     icmp_modes
