@@ -426,7 +426,7 @@ fn payload<'a>(frame: &'a impl Frame, head: &Head) -> &'a [u8] {
 }
 
 /// Sources no client can have (RFC 1122 §3.2.1.3, RFC 4291 §2.5, §2.7).
-pub(crate) fn bad_source(src: IpAddr) -> bool {
+fn bad_source(src: IpAddr) -> bool {
     match src {
         IpAddr::V4(a) => {
             a.is_unspecified() || a.is_loopback() || a.is_multicast() || a.is_broadcast()

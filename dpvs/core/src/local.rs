@@ -9,7 +9,6 @@ use std::net::{IpAddr, Ipv6Addr};
 
 use dpvs_wire::proto;
 
-use crate::admit::bad_source;
 use crate::fragment::fragment_header;
 use crate::frame::{Frame, Io, Now, PortId};
 use crate::hops::Egress;
@@ -433,10 +432,6 @@ impl<F: Frame> Worker<F> {
                 return self.give_stray(snap, from.port, frame, io);
             }
         };
-        if martian(frame.data(), dst) {
-            self.stats.no_way(&frame, Reason::BadAddress);
-            return self.drop(Reason::BadAddress);
-        }
         if !crate::egress::decrement_ttl(frame.data_mut()) {
             return self.time_exceeded(snap, from, frame, now, io);
         }
@@ -453,16 +448,6 @@ impl<F: Frame> Worker<F> {
         }
         self.send_way(snap, frame, &way, now, io);
     }
-}
-
-/// Whether a packet has an address that no router lets pass (RFC 1812 §5.3.7, RFC 4291
-/// §2.5): the sender's is nobody's, or either is a host's own.
-fn martian(data: &[u8], dst: IpAddr) -> bool {
-    let src = match dst {
-        IpAddr::V4(_) => <u32 as Net>::addrs(data).0.ip(),
-        IpAddr::V6(_) => <u128 as Net>::addrs(data).0.ip(),
-    };
-    bad_source(src) || dst.is_loopback() || dst.is_unspecified()
 }
 
 fn source_mac(data: &[u8]) -> Mac {
