@@ -73,7 +73,7 @@ pub(crate) mod flags {
     pub(crate) const MODE_SHIFT: u32 = 11;
     /// The forwarding mode.
     pub(crate) const MODE: u16 = 7 << MODE_SHIFT;
-    /// Has a record in [`super::side`].
+    /// Has a record in [`crate::conn::side`].
     pub(crate) const SIDE: u16 = 1 << 14;
     /// Every packet goes the long way, whatever its state.
     pub(crate) const LONG: u16 = 1 << 15;
