@@ -10,7 +10,7 @@ use compat_tests::{Context, Error, Result, bins};
 /// What has to be in the table: modes, client's and server's families, protocols
 /// (facts of DPVS's dataplane, and what Linux's IPVS has beside it). ICMP means
 /// ICMPv6 for IPv6 clients.
-const REQUIRED: [(&[&str], &[&str], &[&str]); 3] = [
+const REQUIRED: [(&[&str], &[&str], &[&str]); 4] = [
     (
         &["FullNAT", "NAT", "DR", "SNAT"],
         &["4-4", "6-6"],
@@ -25,6 +25,11 @@ const REQUIRED: [(&[&str], &[&str], &[&str]); 3] = [
         &["IPIP", "GRE", "GUE"],
         &["4-4", "6-6", "6-4", "4-6"],
         &["TCP", "UDP", "SCTP", "ICMP"],
+    ),
+    (
+        &["Local", "Bypass"],
+        &["4-4", "6-6"],
+        &["TCP", "UDP", "ICMP"],
     ),
 ];
 
@@ -51,7 +56,8 @@ fn servers(script: &str) -> BTreeSet<Combination> {
         };
         let has = |word| rest.contains(&word);
         let mode = match () {
-            () if has("local") => continue,
+            () if has("local") => "Local",
+            () if has("bypass") => "Bypass",
             () if has("nat") => "NAT",
             () if has("dr") => "DR",
             () if has("snat") => "SNAT",

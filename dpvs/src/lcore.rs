@@ -17,7 +17,7 @@ pub use crate::counters::{Counter, LcoreCounters};
 
 use crate::idle::{Backoff, Idle, Rest, exact_sleeps};
 use crate::isolated::Source;
-use crate::lcore_io::LcoreIo;
+use crate::lcore_io::{KERNELS, LcoreIo};
 use crate::port::{Batch, Clock, Mbuf, Pool, Receiver, SharedSender, TxQueue, mem};
 use crate::wake::{Napper, Peer, Reports};
 use crate::watch::{Sampler, Watch};
@@ -259,7 +259,7 @@ impl Lcore {
             }
             let mut work = self.receive(now, counters);
             work += self.take_handed(now);
-            work += self.take_from_host();
+            work += self.take_from_host(now);
             let mut left = MESSAGES;
             while left > 0
                 && let Ok(message) = inbox.try_recv()
@@ -386,32 +386,49 @@ impl Lcore {
                     n += 1;
                 }
             }
+            left -= n;
+            if mark & KERNELS != 0 {
+                let port = PortId(mark & !KERNELS);
+                for frame in self.group[..n].iter_mut().filter_map(Option::take) {
+                    let io = &mut self.io;
+                    self.worker.from_kernel_handed(port, frame, now, io);
+                }
+                continue;
+            }
             self.worker
                 .process_handed(PortId(mark), &mut self.group, n, now, &mut self.io);
-            left -= n;
         }
         total
     }
 
-    /// Frames of the kernel: out of the port as they are.
-    fn take_from_host(&mut self) -> usize {
+    /// Frames of the kernel: out of the port as they are, but for those of a server
+    /// that it is.
+    fn take_from_host(&mut self, now: Now) -> usize {
         let mut total = 0;
         for (port, ring) in &mut self.from_host {
             let n = ring.burst(&mut self.slots);
-            if n > 0 && !self.io.copied.is_empty() {
+            total += n;
+            let mut kept = 0;
+            for at in 0..n {
+                let Some(frame) = self.slots[at].take() else {
+                    continue;
+                };
+                self.slots[kept] = self.worker.from_kernel(*port, frame, now, &mut self.io);
+                kept += usize::from(self.slots[kept].is_some());
+            }
+            if kept > 0 && !self.io.copied.is_empty() {
                 // DIFFERS: what it sends itself the kernel knows already.
                 self.io.flush();
                 let copied = std::mem::take(&mut self.io.copied);
-                for frame in self.slots[..n].iter_mut().filter_map(Option::take) {
+                for frame in self.slots[..kept].iter_mut().filter_map(Option::take) {
                     self.io.send(*port, frame);
                 }
                 self.io.flush();
                 self.io.copied = copied;
             }
-            for frame in self.slots[..n].iter_mut().filter_map(Option::take) {
+            for frame in self.slots[..kept].iter_mut().filter_map(Option::take) {
                 self.io.send(*port, frame);
             }
-            total += n;
         }
         total
     }

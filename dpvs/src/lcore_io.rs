@@ -17,6 +17,9 @@ use crate::wake::{Peer, Reports};
 use crate::watch::{Sampler, Watch};
 use crate::wiring::{DeviceCounters, Seqs, Wiring};
 
+/// Set in the mark of a frame handed over, beside its port: the kernel sends it.
+pub(crate) const KERNELS: u16 = 1 << 15;
+
 /// A device made by command, as [`LcoreIo`] has it.
 pub(crate) struct Made {
     device: PortId,
@@ -155,6 +158,21 @@ impl LcoreIo {
         made.counters.opackets.add(1);
         made.counters.obytes.add(bytes);
         self.send(parent, frame);
+    }
+
+    /// Passes a frame to another worker, with a mark.
+    fn pass_over(&mut self, worker: WorkerId, mark: u16, mut frame: Mbuf) {
+        debug_assert_ne!(worker, self.id);
+        match self.peers.get_mut(usize::from(worker.0)) {
+            Some((Some(ring), batch)) => {
+                self.rings_wait = true;
+                frame.set_mark(mark);
+                queue(batch, frame, |batch| {
+                    pass(Some(ring), batch, &self.counters, Lost::WorkerRingFull);
+                });
+            }
+            _ => self.counters.lose(Lost::NoDevice, 1),
+        }
     }
 
     /// A device came or went; gives the ring from the kernel, if this lcore has it.
@@ -325,18 +343,12 @@ impl Io for LcoreIo {
         }
     }
 
-    fn hand_over(&mut self, worker: WorkerId, port: PortId, mut frame: Mbuf) {
-        debug_assert_ne!(worker, self.id);
-        match self.peers.get_mut(usize::from(worker.0)) {
-            Some((Some(ring), batch)) => {
-                self.rings_wait = true;
-                frame.set_mark(port.0);
-                queue(batch, frame, |batch| {
-                    pass(Some(ring), batch, &self.counters, Lost::WorkerRingFull);
-                });
-            }
-            _ => self.counters.lose(Lost::NoDevice, 1),
-        }
+    fn hand_over(&mut self, worker: WorkerId, port: PortId, frame: Mbuf) {
+        self.pass_over(worker, port.0, frame);
+    }
+
+    fn hand_over_kernels(&mut self, worker: WorkerId, port: PortId, frame: Mbuf) {
+        self.pass_over(worker, port.0 | KERNELS, frame);
     }
 
     fn tell(&mut self, worker: WorkerId, word: PeerMessage) -> bool {

@@ -113,7 +113,9 @@ impl<F: Frame> Worker<F> {
                     {
                         return Admitted::Drop(Reason::RateLimit);
                     }
-                    return match self.create_snat(snap, service, head, &tuple, now, io) {
+                    let made =
+                        self.create_matched::<A, I>(snap, from, service, frame, head, now, io);
+                    return match made {
                         Ok(conn) => Admitted::Conn(conn),
                         Err(Refusal::Drop(reason)) => Admitted::Drop(reason),
                         Err(Refusal::Hold(what)) => Admitted::Hold(what),
@@ -190,6 +192,19 @@ impl<F: Frame> Worker<F> {
         let conn = self
             .create::<A, I>(snap, from, service, dest, frame, head, now, io)
             .map_err(Refusal::Drop)?;
+        self.bind(conn, &dest, template, now, io);
+        Ok(conn)
+    }
+
+    /// A connection with its template (0 = none), and counted by its server.
+    pub(crate) fn bind<I: Io<Frame = F>>(
+        &mut self,
+        conn: Handle,
+        dest: &Dest,
+        template: u32,
+        now: Now,
+        io: &mut I,
+    ) {
         if template != 0 {
             if conn.is_v6() {
                 self.bind_template::<u128, I>(conn, template, now, io);
@@ -200,7 +215,6 @@ impl<F: Frame> Worker<F> {
         if dest.max_conn != 0 {
             self.count_limit(dest.id, io);
         }
-        Ok(conn)
     }
 
     /// DPVS's defences against packets that only look like a service's.
@@ -219,8 +233,9 @@ impl<F: Frame> Worker<F> {
         Admitted::Pass
     }
 
+    /// Makes the connection with the server that was chosen for it.
     #[allow(clippy::too_many_arguments)]
-    fn create<A: Net, I: Io<Frame = F>>(
+    pub(crate) fn create<A: Net, I: Io<Frame = F>>(
         &mut self,
         snap: &Snapshot,
         from: &Egress,
@@ -234,6 +249,10 @@ impl<F: Frame> Worker<F> {
         if dest.addr.is_ipv6() != A::V6 && dest.mode == FwdMode::FullNat {
             return self.create_cross::<A, I>(snap, from, service, &dest, frame, head, now, io);
         }
+        let dest = match dest.mode {
+            FwdMode::Dr | FwdMode::Tunnel => others::at_home(snap, dest),
+            _ => dest,
+        };
         let client = A::tuple(head, frame.data());
         let (server, pool) = match dest.mode {
             FwdMode::FullNat => {

@@ -40,6 +40,8 @@ pub(crate) enum Way {
     },
     /// Through a tunnel.
     Tunnel { port: PortId, mtu: u16 },
+    /// The destination is the kernel's, behind that port.
+    Host { port: PortId, mtu: u16 },
 }
 
 impl Way {
@@ -62,13 +64,17 @@ impl Way {
                 port,
                 mtu: mtu.min(limit),
             },
+            Self::Host { port, mtu } => Self::Host {
+                port,
+                mtu: mtu.min(limit),
+            },
         }
     }
 
     pub(crate) fn mtu(&self) -> u16 {
         match self {
             Self::Hop(hop) => hop.mtu,
-            Self::Ask { mtu, .. } | Self::Tunnel { mtu, .. } => *mtu,
+            Self::Ask { mtu, .. } | Self::Tunnel { mtu, .. } | Self::Host { mtu, .. } => *mtu,
         }
     }
 }
@@ -160,6 +166,15 @@ impl<F: Frame> Worker<F> {
         self.way_by(snap, route, route.gateway.unwrap_or(dst))
     }
 
+    /// As [`Self::way`], for a destination that may be the kernel's.
+    pub(crate) fn way_home(&mut self, snap: &Snapshot, dst: IpAddr) -> Result<(Way, u32), Reason> {
+        if let Some(Local::Host { port }) = snap.locals.get(&dst) {
+            let mtu = snap.ports.get(usize::from(port.0)).map_or(0, |p| p.mtu);
+            return Ok((Way::Host { port: *port, mtu }, 0));
+        }
+        self.way(snap, dst)
+    }
+
     /// The way by a route to this neighbour, see [`Self::way`].
     pub(crate) fn way_by(
         &mut self,
@@ -204,7 +219,9 @@ impl<F: Frame> Worker<F> {
         now: Now,
         io: &mut I,
     ) {
-        self.stats.leaves(&frame);
+        if !matches!(way, Way::Host { .. }) {
+            self.stats.leaves(&frame);
+        }
         match *way {
             Way::Hop(hop) => {
                 frame.data_mut()[..12].copy_from_slice(&hop.macs);
@@ -232,6 +249,7 @@ impl<F: Frame> Worker<F> {
                 }
             }
             Way::Tunnel { port, .. } => self.send_tunnel(snap, port, frame, now, io),
+            Way::Host { port, .. } => self.bring_host(snap, port, frame, io),
         }
     }
 
@@ -244,7 +262,7 @@ impl<F: Frame> Worker<F> {
         now: Now,
         io: &mut I,
     ) {
-        match self.way(snap, dst) {
+        match self.way_home(snap, dst) {
             Ok((way, _)) => self.send_way(snap, frame, &way, now, io),
             Err(reason) => self.drop(reason),
         }
@@ -262,7 +280,7 @@ impl<F: Frame> Worker<F> {
         now: Now,
         io: &mut I,
     ) {
-        match self.way(snap, dst) {
+        match self.way_home(snap, dst) {
             Ok((way, _)) => self.send_way(snap, frame, &way, now, io),
             Err(_) => {
                 let data = frame.data_mut();

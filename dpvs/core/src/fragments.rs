@@ -106,6 +106,16 @@ pub(crate) fn narrowed<A: Net>(t: &Tuple<A>) -> Option<Tuple<u32>> {
     })
 }
 
+/// What all fragments of a datagram have in common.
+fn key_of<A: Net>(src: A, dst: A, part: &Part) -> Key {
+    Key {
+        src: wide(src),
+        dst: wide(dst),
+        id: part.id,
+        proto: if A::V6 { 0 } else { part.proto },
+    }
+}
+
 impl<F: Frame> Worker<F> {
     /// A fragment to our MAC address.
     #[cold]
@@ -123,12 +133,7 @@ impl<F: Frame> Worker<F> {
             return self.drop(Reason::Fragment);
         };
         let (src, dst) = A::addrs(frame.data());
-        let key = Key {
-            src: wide(src),
-            dst: wide(dst),
-            id: part.id,
-            proto: if A::V6 { 0 } else { part.proto },
-        };
+        let key = key_of::<A>(src, dst, &part);
         let round = frame.data()[6] & ROUND != 0;
         if round && !self.handed {
             return self.drop(Reason::Malformed);
@@ -190,6 +195,36 @@ impl<F: Frame> Worker<F> {
         self.stats.drops[Reason::FragmentLost as usize] += std::mem::take(&mut tracker.lost);
         self.frags = Some(tracker);
         self.whole = 0;
+    }
+
+    /// Whether a fragment that the kernel sends is one of a connection's: the first by
+    /// its ports, later ones because the first was.
+    #[cold]
+    pub(crate) fn is_followed<A: Net>(&mut self, frame: &F, head: &Head) -> bool {
+        let data = frame.data();
+        let Some(part) = Part::read::<A>(data, head.ip_len.into()) else {
+            return false;
+        };
+        let (src, dst) = A::addrs(data);
+        if part.piece.at == 0
+            && let Ports::Are(sport, dport) = part.ports::<A>(data)
+        {
+            let proto = part.proto;
+            let tuple = Tuple {
+                src,
+                dst,
+                sport,
+                dport,
+                proto,
+            };
+            self.conns.settle();
+            return self
+                .flow_verdict(A::hash(&self.conns, &tuple), &tuple)
+                .is_some();
+        }
+        let key = key_of::<A>(src, dst, &part);
+        let tracker = self.frags.as_ref();
+        tracker.is_some_and(|t| t.slot(&key).is_some())
     }
 
     /// Notes how long the packet is whose first fragment goes now, of `end` bytes

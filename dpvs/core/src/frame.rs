@@ -130,6 +130,14 @@ pub trait Io {
     fn to_host(&mut self, port: PortId, frame: Self::Frame);
     /// Passes a received frame to the worker that owns its connection.
     fn hand_over(&mut self, worker: WorkerId, port: PortId, frame: Self::Frame);
+    /// Passes a frame that the kernel sends to the worker that may have its
+    /// connection, which takes it by [`from_kernel_handed`]. Where that is never asked
+    /// for it may be as any other frame.
+    ///
+    /// [`from_kernel_handed`]: crate::worker::Worker::from_kernel_handed
+    fn hand_over_kernels(&mut self, worker: WorkerId, port: PortId, frame: Self::Frame) {
+        self.hand_over(worker, port, frame);
+    }
     /// Says something to another worker; false if it takes nothing now. Called for
     /// few packets only.
     fn tell(&mut self, worker: WorkerId, word: PeerMessage) -> bool {

@@ -100,6 +100,29 @@ impl<F: Frame> Worker<F> {
         self.give(snap, (port, port), Whose::Stray, frame, io);
     }
 
+    /// As `give_host_of`, what is not as it came in: the kernel takes it for a frame
+    /// of that port, and has had no copy of it.
+    pub(crate) fn bring_host<I: Io<Frame = F>>(
+        &mut self,
+        snap: &Snapshot,
+        port: PortId,
+        mut frame: F,
+        io: &mut I,
+    ) {
+        match snap.ports.get(usize::from(port.0)) {
+            Some(p) if p.has_host && !self.hosts.lets(port, Whose::Kernel) => {
+                self.drop(Reason::HostLimit);
+            }
+            Some(p) if p.has_host => {
+                frame.data_mut()[..6].copy_from_slice(&p.mac);
+                frame.data_mut()[6..12].copy_from_slice(&p.mac);
+                self.stats.delivered(&frame);
+                io.to_host(port, frame);
+            }
+            _ => self.drop(Reason::NoHostPort),
+        }
+    }
+
     fn give<I: Io<Frame = F>>(
         &mut self,
         snap: &Snapshot,

@@ -141,7 +141,9 @@ impl<F: Frame> Worker<F> {
             Some(old) => (
                 Arc::ptr_eq(old.locals.sapools(), next.locals.sapools())
                     && old.returns.same(&next.returns),
-                Arc::ptr_eq(&old.fib, &next.fib) && same_egress(&old.ports, &next.ports),
+                Arc::ptr_eq(&old.fib, &next.fib)
+                    && Arc::ptr_eq(old.locals.hosts(), next.locals.hosts())
+                    && same_egress(&old.ports, &next.ports),
             ),
             None => (false, false),
         };

@@ -21,6 +21,7 @@ mod inbox;
 pub mod inet;
 pub mod ipset;
 mod isn;
+mod kernel;
 mod laddr;
 mod lanes;
 #[cfg(test)]

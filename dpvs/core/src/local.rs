@@ -412,7 +412,7 @@ impl<F: Frame> Worker<F> {
 
     /// Plain routing of what is neither a service's nor local.
     #[allow(clippy::too_many_arguments)]
-    fn forward<I: Io<Frame = F>>(
+    pub(crate) fn forward<I: Io<Frame = F>>(
         &mut self,
         snap: &Snapshot,
         from: &Egress,

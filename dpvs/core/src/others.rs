@@ -1,8 +1,8 @@
 //! The way of packets whose connection is not TCP or UDP with replaced addresses:
-//! direct routing, tunnels, SCTP, echo requests.
+//! direct routing, tunnels, the director itself and bypass, SCTP, echo requests.
 //!
-//! As `pipeline::transit` does for the others: state, counters, out. Direct routing
-//! and tunnels send a packet as it came and never see the server's (facts §12);
+//! As `pipeline::transit` does for the others: state, counters, out. Most of them
+//! send a packet as it came and never see the server's (facts §12);
 //! SCTP and ICMP are rewritten by their own functions. None of it is ever on the
 //! short way.
 
@@ -51,6 +51,8 @@ pub(crate) fn server_side<A: Net>(dest: &Dest, client: &Tuple<A>) -> Result<Tupl
             (A::from_ip(dest.addr), port)
         }
         FwdMode::Dr => (A::from_ip(dest.addr), client.dport),
+        FwdMode::Local => (A::from_ip(dest.addr).or(Some(client.dst)), client.dport),
+        FwdMode::Bypass => (Some(client.dst), client.dport),
         // A server of the other family is kept mapped, or apart.
         FwdMode::Tunnel => (
             A::from_ip(dest.addr).or_else(|| A::mapped(dest.addr)),
@@ -66,6 +68,19 @@ pub(crate) fn server_side<A: Net>(dest: &Dest, client: &Tuple<A>) -> Result<Tupl
         dport: client.sport,
         proto: client.proto,
     })
+}
+
+/// A server that gets packets as they came, as what it is at present: at an address
+/// of the director's own it is the kernel, whatever its mode (Linux: "local node").
+///
+/// DIFFERS: DPVS asks for such an address on the wire, where nobody has it.
+#[cold]
+pub(crate) fn at_home(snap: &Snapshot, dest: Dest) -> Dest {
+    let mode = match snap.locals.get(&dest.addr) {
+        Some(_) => FwdMode::Local,
+        None => dest.mode,
+    };
+    Dest { mode, ..dest }
 }
 
 /// Keeps with a connection in a tunnel how it is wrapped, and where to.
@@ -178,8 +193,8 @@ impl<F: Frame> Worker<F> {
         }
     }
 
-    /// Sends a packet of a connection with direct routing or a tunnel, whole or a
-    /// fragment; its transport header is not looked at.
+    /// Sends a packet of a connection that leaves it as it is, whole or a fragment; its
+    /// transport header is not looked at.
     #[allow(clippy::too_many_arguments)]
     pub(crate) fn xmit_whole<A: Net, I: Io<Frame = F>>(
         &mut self,
@@ -196,6 +211,14 @@ impl<F: Frame> Worker<F> {
             FwdMode::Tunnel => {
                 let (dst, tunnel) = entry.outer();
                 self.xmit_tunnel::<A, I>(snap, from, frame, head, dst, tunnel, now, io);
+            }
+            FwdMode::Local => {
+                let server = entry.daddr().ip();
+                self.xmit_local(snap, from, frame, server, io);
+            }
+            FwdMode::Bypass => {
+                let dst = entry.vaddr().ip();
+                self.xmit_bypass(snap, from, frame, head, dst, now, io);
             }
             _ => {
                 let dst = entry.daddr().ip();

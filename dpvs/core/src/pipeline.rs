@@ -518,7 +518,7 @@ impl<F: Frame> Worker<F> {
         if let Some(hop) = self.neighs.hops.get(raw) {
             return Ok(Way::Hop(*hop));
         }
-        let (way, raw) = self.way(snap, dst.to_canonical())?;
+        let (way, raw) = self.way_home(snap, dst.to_canonical())?;
         let entry = A::entry_mut(&mut self.conns, conn);
         match dir {
             Dir::In if !shared => {}

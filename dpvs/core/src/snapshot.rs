@@ -126,6 +126,8 @@ pub struct Locals {
     map: ShareMap<IpAddr, Local>,
     /// Those that feed a local-port pool, in the order they came.
     sapools: Arc<Vec<IpAddr>>,
+    /// Those of the kernel, in the order they came.
+    hosts: Arc<Vec<IpAddr>>,
 }
 
 impl Locals {
@@ -135,6 +137,7 @@ impl Locals {
         Self {
             map: ShareMap::keyed(seed),
             sapools: Arc::default(),
+            hosts: Arc::default(),
         }
     }
 
@@ -148,26 +151,42 @@ impl Locals {
     /// Adds or replaces; returns what was there.
     pub fn insert(&mut self, addr: IpAddr, local: Local) -> Option<Local> {
         let old = self.map.insert(addr, local);
-        let pool = |l: Local| matches!(l, Local::Own { sapool: true, .. });
-        match (old.is_some_and(pool), pool(local)) {
-            (false, true) => Arc::make_mut(&mut self.sapools).push(addr),
-            (true, false) => self.drop_pool(&addr),
-            _ => {}
-        }
+        self.note(addr, old, Some(local));
         old
     }
 
     /// Removes an address.
     pub fn remove(&mut self, addr: &IpAddr) -> Option<Local> {
         let old = self.map.remove(addr)?;
-        if let Local::Own { sapool: true, .. } = old {
-            self.drop_pool(addr);
-        }
+        self.note(*addr, Some(old), None);
         Some(old)
     }
 
-    fn drop_pool(&mut self, addr: &IpAddr) {
-        Arc::make_mut(&mut self.sapools).retain(|a| a != addr);
+    /// Keeps the lists of some of them.
+    fn note(&mut self, addr: IpAddr, old: Option<Local>, new: Option<Local>) {
+        let pool = |l: Local| matches!(l, Local::Own { sapool: true, .. });
+        let host = |l: Local| matches!(l, Local::Host { .. });
+        for (list, was, is) in [
+            (
+                &mut self.sapools,
+                old.is_some_and(pool),
+                new.is_some_and(pool),
+            ),
+            (
+                &mut self.hosts,
+                old.is_some_and(host),
+                new.is_some_and(host),
+            ),
+        ] {
+            // One of the kernel's that moves to another port is another one.
+            let moved = was && is && old != new && new.is_some_and(host);
+            if was && (!is || moved) {
+                Arc::make_mut(list).retain(|a| *a != addr);
+            }
+            if is && (!was || moved) {
+                Arc::make_mut(list).push(addr);
+            }
+        }
     }
 
     /// Addresses that feed a local-port pool. The same `Arc` while the set of
@@ -175,6 +194,12 @@ impl Locals {
     #[must_use]
     pub fn sapools(&self) -> &Arc<Vec<IpAddr>> {
         &self.sapools
+    }
+
+    /// Addresses of the kernel. The same `Arc` while none comes, goes or moves.
+    #[must_use]
+    pub fn hosts(&self) -> &Arc<Vec<IpAddr>> {
+        &self.hosts
     }
 
     /// All addresses, in no order.

@@ -141,7 +141,7 @@ impl<F: Frame> Worker<F> {
         }
         let port = match way {
             Way::Hop(hop) => hop.port,
-            Way::Ask { port, .. } | Way::Tunnel { port, .. } => *port,
+            Way::Ask { port, .. } | Way::Tunnel { port, .. } | Way::Host { port, .. } => *port,
         };
         let port: Option<&Port> = snap.ports.get(usize::from(port.0));
         match port.and_then(|p| p.source_for(IpAddr::V4(tunnel.remote))) {

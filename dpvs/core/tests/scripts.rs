@@ -21,6 +21,7 @@ scripts! {
     all_ports
     all_ports_workers
     arp
+    bypass
     conn_timeout
     counters
     defence
@@ -46,6 +47,8 @@ scripts! {
     kernel
     kernel_flood
     kernel_workers
+    local_node
+    local_node_workers
     lower_threshold
     max_conn
     lower_threshold_workers
@@ -60,6 +63,7 @@ scripts! {
     persistence
     persistence_workers
     sip
+    kernel_servers
     limits
     limits_snat
     limits_workers

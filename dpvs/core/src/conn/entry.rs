@@ -200,8 +200,10 @@ impl<A> Entry<A> {
     }
 }
 
-const FULLNAT: u16 = FwdMode::FullNat as u16;
-const DIRECT: u16 = 6 << flags::MODE_SHIFT;
+/// Added to a mode's number, modulo 8, before it is stored: FullNAT is then 0, and
+/// the modes that leave packets alone are those with the upper bit.
+const TURN: u16 = 8 - FwdMode::FullNat as u16;
+const DIRECT: u16 = 4 << flags::MODE_SHIFT;
 
 /// Four words, the highest first.
 fn split(bits: u128) -> [u32; 4] {
@@ -217,18 +219,16 @@ impl<A: Addr> Entry<A> {
     #[inline]
     #[must_use]
     pub(crate) fn mode(&self) -> FwdMode {
-        // Stored turned by the number of FullNAT, which is so 0.
-        FwdMode::from_number((self.flags & flags::MODE) >> flags::MODE_SHIFT ^ FULLNAT)
-            .unwrap_or(FwdMode::FullNat)
+        let code = (self.flags & flags::MODE) >> flags::MODE_SHIFT;
+        FwdMode::from_number((code + 8 - TURN) & 7).unwrap_or(FwdMode::FullNat)
     }
 
-    /// Direct routing or tunnel: packets go as they came, those of the server are
-    /// not seen.
+    /// Direct routing, tunnel, local or bypass: packets go as they came, those of the
+    /// server are not seen.
     #[inline(always)]
     #[must_use]
     pub(crate) fn is_direct(&self) -> bool {
-        // The two modes whose turned numbers are 6 and 7.
-        self.flags & DIRECT == DIRECT
+        self.flags & DIRECT != 0
     }
 
     /// Not one whose addresses and ports are replaced in TCP or UDP.
@@ -267,7 +267,7 @@ impl<A: Addr> Entry<A> {
     /// Sets the forwarding mode of a connection in the making.
     pub(crate) fn set_mode(&mut self, mode: FwdMode) {
         self.flags &= !flags::MODE;
-        self.flags |= (mode as u16 ^ FULLNAT) << flags::MODE_SHIFT;
+        self.flags |= (((mode as u16) + TURN) & 7) << flags::MODE_SHIFT;
     }
 
     /// Sets the established time-out of a connection in the making, seconds.
@@ -360,8 +360,8 @@ mod tests {
             e.set_mode(mode);
             assert_eq!(e.mode(), mode);
             assert_eq!(e.flags | flags::MODE, u16::MAX);
-            let direct = matches!(mode, FwdMode::Dr | FwdMode::Tunnel);
-            assert_eq!(e.is_direct(), direct);
+            let rewritten = matches!(mode, FwdMode::FullNat | FwdMode::Masq | FwdMode::Snat);
+            assert_eq!(e.is_direct(), !rewritten);
         }
         assert_eq!(FwdMode::from_number(7), None);
     }

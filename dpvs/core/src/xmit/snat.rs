@@ -67,18 +67,23 @@ impl<F: Frame> Worker<F> {
         })
     }
 
-    /// A connection of a host inside, by its first packet.
+    /// A connection of a match service, by its first packet: source NAT for a host
+    /// inside, or one that leaves packets alone (transparent caches, bypass; what Linux
+    /// has firewall marks for).
     #[cold]
     #[inline(never)]
-    pub(crate) fn create_snat<A: Net, I: Io<Frame = F>>(
+    #[allow(clippy::too_many_arguments)]
+    pub(crate) fn create_matched<A: Net, I: Io<Frame = F>>(
         &mut self,
         snap: &Snapshot,
+        from: &Egress,
         service: &Arc<Service>,
+        frame: &F,
         head: &Head,
-        inside: &Tuple<A>,
         now: Now,
         io: &mut I,
     ) -> Result<Handle, Refusal> {
+        let inside = &A::tuple(head, frame.data());
         let remote = (inside.dst.ip(), u16::from_be(inside.dport));
         let flow = Flow {
             client: inside.src.ip(),
@@ -93,8 +98,18 @@ impl<F: Frame> Worker<F> {
         let mut reason = Reason::NoLaddr;
         let (wan, pool, port) = loop {
             let dest = &chosen.dest;
-            if dest.mode != FwdMode::Snat {
-                return Err(Refusal::Drop(Reason::ModeUnsupported));
+            match dest.mode {
+                FwdMode::Snat => {}
+                FwdMode::Masq | FwdMode::FullNat => {
+                    return Err(Refusal::Drop(Reason::ModeUnsupported));
+                }
+                _ => {
+                    let Chosen { dest, template } = chosen;
+                    let conn = self.create::<A, I>(snap, from, service, dest, frame, head, now, io);
+                    let conn = conn.map_err(Refusal::Drop)?;
+                    self.bind(conn, &dest, template, now, io);
+                    return Ok(conn);
+                }
             }
             if let (Some(wan), Some(pool)) = (A::from_ip(dest.addr), self.pools.number(dest.addr)) {
                 // DIFFERS: an echo's identifier is given like a port, so that two hosts
@@ -130,12 +145,7 @@ impl<F: Frame> Worker<F> {
         let conn = self
             .keep(snap, service, &dest, entry, hash, now, io)
             .map_err(Refusal::Drop)?;
-        if template != 0 {
-            self.bind_template::<A, I>(conn, template, now, io);
-        }
-        if dest.max_conn != 0 {
-            self.count_limit(dest.id, io);
-        }
+        self.bind(conn, &dest, template, now, io);
         Ok(conn.turned())
     }
 }

@@ -179,7 +179,7 @@ impl Numbers {
                 s.conn_timeout = 9;
                 dests[1].max_conn = 2;
             }
-            7 => dests[0].mode = FwdMode::Bypass,
+            7 => dests[0].mode = FwdMode::Snat,
             8 => s.laddrs = Arc::new([]),
             10 => s.expire_quiescent = true,
             _ => {}

@@ -398,6 +398,7 @@ impl Lab {
             ("nat", FwdMode::Masq),
             ("tunnel", FwdMode::Tunnel),
             ("local", FwdMode::Local),
+            ("bypass", FwdMode::Bypass),
         ] {
             if rest.contains(&word) {
                 dest.mode = mode;

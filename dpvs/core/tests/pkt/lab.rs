@@ -31,6 +31,9 @@ pub enum Way {
     Hand(u8, u16),
 }
 
+/// Set in a port handed over: the frame is the kernel's.
+const KERNELS: u16 = 1 << 15;
+
 /// What was done to a director, for doing it again (by the fuzz target `modes`).
 #[allow(dead_code)]
 #[derive(Clone, Debug)]
@@ -95,6 +98,9 @@ impl Io for Sink {
         self.books.now().handed += 1;
         self.out
             .push_back((Way::Hand(worker.0, port.0), whole(&frame)));
+    }
+    fn hand_over_kernels(&mut self, worker: WorkerId, port: PortId, frame: Tracked) {
+        self.hand_over(worker, PortId(port.0 | KERNELS), frame);
     }
     fn tell(&mut self, worker: WorkerId, word: PeerMessage) -> bool {
         if !self.deaf {
@@ -318,6 +324,22 @@ impl Lab {
         Ok(())
     }
 
+    /// A frame that the kernel sends on a port: what nobody wants leaves by it.
+    pub fn kernel(&mut self, worker: u8, port: u16, frame: &[u8]) -> Result<(), String> {
+        let at = usize::from(worker);
+        let worker = self.workers.get_mut(at).ok_or("no such worker")?;
+        self.sink.books.open(worker.id());
+        let frame = self.sink.books.frame(frame);
+        let since = self.sink.out.len();
+        match worker.from_kernel(PortId(port), frame, self.now, &mut self.sink) {
+            Some(frame) => self.sink.out.push_back((Way::Out(port), whole(&frame))),
+            None => self.sink.books.now().received += 1,
+        }
+        self.schedule_out(at, None, since);
+        self.events();
+        Ok(())
+    }
+
     /// A frame that was handed over reaches its worker.
     pub fn handed(&mut self, worker: u8, port: u16, frame: &[u8]) -> Result<(), String> {
         let at = usize::from(worker);
@@ -327,7 +349,14 @@ impl Lab {
         self.sink.books.now().taken += 1;
         burst[0] = Some(self.sink.books.frame(frame));
         let since = self.sink.out.len();
-        worker.process_handed(PortId(port), &mut burst, 1, self.now, &mut self.sink);
+        if port & KERNELS != 0 {
+            let port = PortId(port & !KERNELS);
+            if let Some(frame) = burst[0].take() {
+                worker.from_kernel_handed(port, frame, self.now, &mut self.sink);
+            }
+        } else {
+            worker.process_handed(PortId(port), &mut burst, 1, self.now, &mut self.sink);
+        }
         self.schedule_out(at, None, since);
         self.events();
         Ok(())

@@ -121,7 +121,11 @@ impl Run {
         match word {
             "in" => {
                 self.last_input = no;
-                return self.input(worker, rest);
+                return self.input(worker, rest, false);
+            }
+            "kernel" => {
+                self.last_input = no;
+                return self.input(worker, rest, true);
             }
             "burst" => {
                 self.settled()?;
@@ -239,7 +243,7 @@ impl Run {
         Ok(())
     }
 
-    fn input(&mut self, worker: u8, rest: &str) -> Result<(), String> {
+    fn input(&mut self, worker: u8, rest: &str, kernels: bool) -> Result<(), String> {
         self.settled()?;
         let (port, packet) = rest.split_once(' ').ok_or("`in PORT PACKET`")?;
         let port = self.vars.field(port, 16)? as u16;
@@ -254,7 +258,11 @@ impl Run {
         }
         let peer = if port == 0 { "client" } else { "rs" };
         let peer = MACS.iter().find(|m| m.0 == peer).map_or([0; 6], |m| m.1);
-        let frame = build::frame(&packet, &self.vars, self.lab.mac(port)?, peer)?;
+        let mut ends = (self.lab.mac(port)?, peer);
+        if kernels {
+            ends = (ends.1, ends.0);
+        }
+        let frame = build::frame(&packet, &self.vars, ends.0, ends.1)?;
         let mut frames = vec![frame];
         if let Some(room) = packet.get("pieces") {
             let id = packet
@@ -276,7 +284,11 @@ impl Run {
         }
         self.lab.publish();
         for frame in frames {
-            self.lab.input(worker, port, &[frame])?;
+            if kernels {
+                self.lab.kernel(worker, port, &frame)?;
+            } else {
+                self.lab.input(worker, port, &[frame])?;
+            }
             if self.gather && !self.late {
                 self.lab.gather()?;
             }
@@ -328,6 +340,8 @@ impl Run {
             if got.get("smac") != Some(&own) {
                 return Err(format!("sent with a foreign MAC address: {got}"));
             }
+        }
+        if matches!(way, Way::Out(_) | Way::Host(_)) {
             self.last_out.clone_from(&bytes);
         }
         if let Way::Hand(worker, port) = way {

@@ -129,9 +129,6 @@ impl Master {
         let key = key(&self.state.services, &both.service)?;
         let server = server(&both.dest)?;
         match server.mode {
-            FwdMode::Local | FwdMode::Bypass => {
-                self.inert("local servers and those that are passed by");
-            }
             FwdMode::Snat => self.check_snat(&key, &server)?,
             FwdMode::Masq | FwdMode::Dr if server.addr.is_ipv6() != key.addr.is_ipv6() => {
                 return Err(Fault::Invalid(

@@ -83,6 +83,18 @@ pub(crate) struct Entry {
     syns: Arc<Gauge>,
 }
 
+impl Server {
+    /// How packets go to it. What is at a loopback address can only be the director's
+    /// own kernel, in any mode ("local node" of Linux; `sorry_server 127.0.0.1`).
+    pub(crate) fn forwarded(&self) -> FwdMode {
+        if self.addr.is_loopback() && self.mode != FwdMode::Snat {
+            FwdMode::Local
+        } else {
+            self.mode
+        }
+    }
+}
+
 impl Entry {
     pub(crate) fn dest(&mut self, addr: IpAddr, port: u16) -> Option<&mut Server> {
         self.dests
@@ -93,7 +105,7 @@ impl Entry {
     /// The SYN proxy translates numbers in both directions.
     /// DIFFERS: DPVS takes other forwarding modes, whose connections then fail.
     pub(crate) fn may_proxy(&self, server: &Server) -> Result<()> {
-        if self.options.flags & svc_flag::SYNPROXY == 0 || server.mode == FwdMode::FullNat {
+        if self.options.flags & svc_flag::SYNPROXY == 0 || server.forwarded() == FwdMode::FullNat {
             return Ok(());
         }
         let why = "SYN proxy with servers in another mode than FullNAT: it sees one direction only";
@@ -222,7 +234,7 @@ fn published(d: &Server) -> Option<Dest> {
         addr: d.addr,
         port: d.port,
         weight: d.weight,
-        mode: d.mode,
+        mode: d.forwarded(),
         tunnel: d.tunnel,
         max_conn: d.max_conn,
         min_conn: d.min_conn,
