@@ -15,13 +15,14 @@ const VIPS: [&str; 6] = [
 ];
 const PROTOS: [&str; 4] = ["tcp", "udp", "sctp", "tcp"];
 const PORTS: [&str; 5] = ["80", "53", "5060", "443", "6080"];
-const SERVERS: [&str; 8] = [
+const SERVERS: [&str; 9] = [
     "10.0.1.11",
     "10.0.1.12",
     "[2001:db8:2::11]",
     "[2001:db8:2::12]",
     "192.0.2.99",
     "10.0.1.1",
+    "127.0.0.1",
     "192.0.2.1",
     "192.0.2.10",
 ];
@@ -120,6 +121,7 @@ fn dest(input: &mut Input<'_>, gone: bool) -> String {
         " tunnel gue 6080 csum full",
         " tunnel gue 6080 csum remote",
         " local",
+        " bypass",
         " snat",
         " tunnel gre csum full",
     ]);

@@ -206,5 +206,11 @@ fn receive(
         0x20 => 1,
         _ => 0,
     });
+    if how & 7 == 6 {
+        for frame in &all {
+            world.kernel(worker, device, frame);
+        }
+        return;
+    }
     world.arrive(worker, device, all);
 }

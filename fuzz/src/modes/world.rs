@@ -158,6 +158,12 @@ impl World {
                 let workers = self.workers();
                 self.burst(worker % workers, *port, &frames);
             }
+            Step::Kernel(worker, port, frame) => {
+                let mut frame = frame.clone();
+                self.sound &= change(&mut frame);
+                let workers = self.workers();
+                self.kernel(worker % workers, *port, &frame);
+            }
             Step::Wait(micros) => self.pass((*micros).min(1_000_000_000), 8),
         }
     }
@@ -193,6 +199,17 @@ impl World {
             self.after();
         }
         (self.error, self.pieces) = (None, false);
+    }
+
+    /// The kernel sends a frame on a port.
+    pub(super) fn kernel(&mut self, worker: u8, port: u16, frame: &[u8]) {
+        self.lab.publish();
+        let ports = self.lab.snap.ports.len();
+        let port = if usize::from(port) < ports { port } else { 0 };
+        if frame.len() >= 14 {
+            assert_eq!(self.lab.kernel(worker, port, frame), Ok(()));
+            self.after();
+        }
     }
 
     pub(super) fn pass(&mut self, micros: u64, ticks: u64) {

@@ -42,6 +42,8 @@ pub enum Step {
     Line(String),
     /// A burst into a worker by a port.
     In(u8, u16, Vec<Vec<u8>>),
+    /// A frame of the kernel's for a worker, by a port.
+    Kernel(u8, u16, Vec<u8>),
     /// Microseconds.
     Wait(u64),
 }
@@ -326,13 +328,20 @@ impl Lab {
 
     /// A frame that the kernel sends on a port: what nobody wants leaves by it.
     pub fn kernel(&mut self, worker: u8, port: u16, frame: &[u8]) -> Result<(), String> {
+        if let Some(log) = &mut self.log {
+            log.push(Step::Kernel(worker, port, frame.to_vec()));
+        }
         let at = usize::from(worker);
         let worker = self.workers.get_mut(at).ok_or("no such worker")?;
         self.sink.books.open(worker.id());
         let frame = self.sink.books.frame(frame);
         let since = self.sink.out.len();
         match worker.from_kernel(PortId(port), frame, self.now, &mut self.sink) {
-            Some(frame) => self.sink.out.push_back((Way::Out(port), whole(&frame))),
+            Some(frame) => {
+                // Counted by nobody but the schedulers of its port.
+                self.sink.books.now().sent += u64::from(worker.has_tc());
+                self.sink.out.push_back((Way::Out(port), whole(&frame)));
+            }
             None => self.sink.books.now().received += 1,
         }
         self.schedule_out(at, None, since);
