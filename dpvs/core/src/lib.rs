@@ -60,6 +60,7 @@ mod steady;
 mod synproxy;
 pub mod tc;
 pub mod tokens;
+mod transit;
 mod tunnel;
 mod vlan;
 mod watch;

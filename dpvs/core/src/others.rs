@@ -1,7 +1,7 @@
 //! The way of packets whose connection is not TCP or UDP with replaced addresses:
 //! direct routing, tunnels, the director itself and bypass, SCTP, echo requests.
 //!
-//! As `pipeline::transit` does for the others: state, counters, out. Most of them
+//! As `Worker::transit` does for the others: state, counters, out. Most of them
 //! send a packet as it came and never see the server's (facts §12);
 //! SCTP and ICMP are rewritten by their own functions. None of it is ever on the
 //! short way.
@@ -11,12 +11,12 @@ use crate::conn::{Entry, Handle, flags};
 use crate::frame::{Frame, Io, Now};
 use crate::hops::Egress;
 use crate::parse::Head;
-use crate::pipeline::begins_anew;
 use crate::proto::{Dir, icmp, sctp, tcp, udp};
 use crate::raw::{L3, Net};
 use crate::service::{Dest, DestId, FwdMode, ICMP, ICMPV6, SCTP, TCP, UDP};
 use crate::snapshot::Snapshot;
 use crate::stats::Reason;
+use crate::transit::begins_anew;
 use crate::worker::Worker;
 use crate::xmit;
 

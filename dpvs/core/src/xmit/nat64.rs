@@ -17,13 +17,13 @@ use crate::frame::{Frame, Io, Now};
 use crate::hops::Egress;
 use crate::inet::cross::{self, CrossError, GROWTH, MIN_MTU6};
 use crate::parse::{Head, Kind};
-use crate::pipeline::begins_anew;
 use crate::proto::Dir;
 use crate::raw::{L3, Net, be16, ld32, map4, unmap4};
 use crate::related::{mtu_for_client, tells_mtu};
 use crate::service::{Dest, FwdMode, ICMP, ICMPV6, SCTP, Service, TCP, UDP};
 use crate::snapshot::Snapshot;
 use crate::stats::Reason;
+use crate::transit::begins_anew;
 use crate::worker::Worker;
 use crate::xmit::echo;
 
