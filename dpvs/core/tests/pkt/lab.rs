@@ -336,15 +336,12 @@ impl Lab {
         self.sink.books.open(worker.id());
         let frame = self.sink.books.frame(frame);
         let since = self.sink.out.len();
-        match worker.from_kernel(PortId(port), frame, self.now, &mut self.sink) {
-            Some(frame) => {
-                // Counted by nobody but the schedulers of its port.
-                self.sink.books.now().sent += u64::from(worker.has_tc());
-                self.sink.out.push_back((Way::Out(port), whole(&frame)));
-            }
-            None => self.sink.books.now().received += 1,
-        }
+        let left = worker.from_kernel(PortId(port), frame, self.now, &mut self.sink);
+        self.sink.books.now().received += u64::from(left.is_none());
         self.schedule_out(at, None, since);
+        // Past the schedulers of its port: it is in nobody's books.
+        let left = left.map(|frame| (Way::Out(port), whole(&frame)));
+        self.sink.out.extend(left);
         self.events();
         Ok(())
     }
