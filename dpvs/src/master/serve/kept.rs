@@ -47,10 +47,10 @@ fn forwardable(ext: &ServiceExt) -> bool {
         && if s.addr.is_any(s.af) {
             !s.matched.is_empty() && matches!(s.proto, 1 | 6 | 17 | 58 | 132)
         } else {
-            // An echo's has to be of its own family: see `service_add`.
+            // Of ICMP echo requests of the service's family: see `service_add`.
             matches!(
-                (s.proto, s.af),
-                (6 | 17 | 132, _) | (1, Af::INET) | (58, Af::INET6)
+                (s.proto, s.af, s.port.get()),
+                (6 | 17 | 132, ..) | (1, Af::INET, 0 | 0x0800) | (58, Af::INET6, 0 | 0x8000)
             )
         }
         && SchedKind::from_name(&s.sched_name.text()).is_some()
@@ -483,12 +483,15 @@ mod tests {
 
     #[test]
     fn echo_services_go_to_the_dataplane() {
-        let of = |proto: u8, addr: &str| {
-            let mut s = Service::at(proto, std::net::SocketAddr::new(addr.parse().unwrap(), 0));
+        let of = |proto: u8, end: &str| {
+            let mut s = Service::at(proto, end.parse().unwrap());
             s.sched_name = dpvs_ctl::Name::truncated("rr");
             forwardable(&plain(s))
         };
-        assert!(of(6, "192.0.2.10") && of(1, "192.0.2.10") && of(58, "2001:db8::10"));
-        assert!(!of(58, "192.0.2.10") && !of(1, "2001:db8::10") && !of(47, "192.0.2.10"));
+        assert!(of(6, "192.0.2.10:0") && of(1, "192.0.2.10:0") && of(58, "[2001:db8::10]:0"));
+        assert!(of(1, "192.0.2.10:2048") && of(58, "[2001:db8::10]:32768"));
+        // What is only listed.
+        assert!(!of(58, "192.0.2.10:0") && !of(1, "[2001:db8::10]:0") && !of(47, "192.0.2.10:0"));
+        assert!(!of(1, "192.0.2.10:7") && !of(58, "[2001:db8::10]:7"));
     }
 }
