@@ -114,7 +114,7 @@ impl<F: Frame> Worker<F> {
             // ones come from replies to us only.
             let ours = packet.op == arp::REPLY && own(IpAddr::V4(packet.tpa));
             if ours || self.neighs.knows(from.port, spa) {
-                self.learn(snap, from, spa, packet.sha, now, io);
+                self.learn(snap, from, spa, packet.sha, ours, now, io);
             }
         }
         if packet.op == arp::REQUEST && own(IpAddr::V4(packet.tpa)) {
@@ -128,17 +128,21 @@ impl<F: Frame> Worker<F> {
         self.give_host(snap, from.port, frame, io);
     }
 
-    /// A neighbour told its MAC address: packets that waited leave.
+    /// A neighbour told its MAC address: packets that waited leave. The other workers
+    /// hear of it if it is news or, since one of them may have asked, an `answer`.
+    #[allow(clippy::too_many_arguments)]
     pub(crate) fn learn<I: Io<Frame = F>>(
         &mut self,
         snap: &Snapshot,
         egress: &Egress,
         addr: IpAddr,
         mac: Mac,
+        answer: bool,
         now: Now,
         io: &mut I,
     ) {
-        if self.learn_quietly(snap, egress, addr, mac, false, now, io) && self.may_tell(now) {
+        let news = self.learn_quietly(snap, egress, addr, mac, false, now, io);
+        if (news || answer) && self.may_tell(now) {
             io.report(crate::message::FromWorker::NeighLearned {
                 worker: self.id(),
                 port: egress.port,
@@ -310,7 +314,12 @@ impl<F: Frame> Worker<F> {
         if head.proto == proto::ICMPV6 && !head.fragment {
             match ndisc::parse(frame.data()) {
                 ndisc::Nd::Solicit(s) => return self.solicited(snap, from, frame, &s, now, io),
-                ndisc::Nd::Advert(a) => return self.advertised(snap, from, frame, &a, now, io),
+                ndisc::Nd::Advert(a) => {
+                    let asked =
+                        matches!(local, Some(Local::Own { port, .. }) if *port == from.port);
+                    let answer = a.solicited && asked;
+                    return self.advertised(snap, from, frame, &a, answer, now, io);
+                }
                 ndisc::Nd::Invalid => return self.drop(Reason::Malformed),
                 ndisc::Nd::Other => {}
             }
@@ -370,7 +379,7 @@ impl<F: Frame> Worker<F> {
             return self.give_host(snap, from.port, frame, io);
         }
         if let Some(mac) = ns.mac.filter(|m| good_mac(*m)) {
-            self.learn(snap, from, IpAddr::V6(ns.src), mac, now, io);
+            self.learn(snap, from, IpAddr::V6(ns.src), mac, false, now, io);
         }
         if ns.src.is_unspecified() {
             self.duplicate(from, target, &frame, now, io);
@@ -384,12 +393,16 @@ impl<F: Frame> Worker<F> {
         }
     }
 
+    /// An advertisement; an `answer` to one of us may be for another worker, whose
+    /// question it was.
+    #[allow(clippy::too_many_arguments)]
     fn advertised<I: Io<Frame = F>>(
         &mut self,
         snap: &Snapshot,
         from: &Egress,
         frame: F,
         na: &ndisc::Advert,
+        answer: bool,
         now: Now,
         io: &mut I,
     ) {
@@ -399,11 +412,11 @@ impl<F: Frame> Worker<F> {
             self.duplicate(from, target, &frame, now, io);
         }
         let own = matches!(own, Some(Local::Own { .. }));
-        if !own && self.neighs.knows(from.port, target) {
+        if !own && (answer || self.neighs.knows(from.port, target)) {
             // The override flag is ignored, as in DPVS.
             let mac = na.mac.unwrap_or(source_mac(frame.data()));
             if good_mac(mac) {
-                self.learn(snap, from, target, mac, now, io);
+                self.learn(snap, from, target, mac, answer, now, io);
             }
         }
         // The kernel has neighbours of its own on this wire.

@@ -77,6 +77,7 @@ scripts! {
     nat64
     nat64_workers
     nd
+    neighbours_workers
     no_dest
     ports_used_up
     quiescent_once

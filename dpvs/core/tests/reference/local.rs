@@ -30,7 +30,7 @@ impl Director {
         if good(sha) && !spa.is_unspecified() && !own(self, spa) {
             let to_us = op == 2 && own(self, tpa);
             if to_us || self.neighs.contains_key(&(port, spa)) {
-                self.hear(port, spa, sha, o);
+                self.hear(port, spa, sha, to_us, o);
             }
         }
         if op == 1 && own(self, tpa) {
@@ -201,7 +201,7 @@ impl Director {
                 return self.kernel(port, port, f, o);
             }
             if let Some(mac) = mac.filter(|m| good(*m)) {
-                self.hear(port, src.into(), mac, o);
+                self.hear(port, src.into(), mac, false, o);
             }
             if probe {
                 self.object(port, target.into(), mac_at(f, 6));
@@ -229,10 +229,14 @@ impl Director {
         if matches!(owner, Some(Owner::Us { port: p, .. }) if p == port) {
             self.object(port, target.into(), mac_at(f, 6));
         }
-        let known = self.neighs.contains_key(&(port, target.into()));
+        // An answer may be for another worker, whose question it was.
+        let to_us =
+            matches!(self.config.owner(dst.into()), Some(Owner::Us { port: p, .. }) if p == port);
+        let answer = m[4] & 0x40 != 0 && to_us;
+        let known = answer || self.neighs.contains_key(&(port, target.into()));
         let mac = mac.unwrap_or(mac_at(f, 6));
         if !matches!(owner, Some(Owner::Us { .. })) && known && good(mac) {
-            self.hear(port, target.into(), mac, o);
+            self.hear(port, target.into(), mac, answer, o);
         }
         self.kernel(port, port, f, o);
     }

@@ -149,10 +149,17 @@ impl Director {
         );
     }
 
-    /// As `learn`, from a packet: the master hears of news.
-    pub(super) fn hear(&mut self, port: u16, addr: IpAddr, mac: [u8; 6], o: &mut dyn Other) {
+    /// As `learn`, from a packet: the master hears of news and of answers.
+    pub(super) fn hear(
+        &mut self,
+        port: u16,
+        addr: IpAddr,
+        mac: [u8; 6],
+        answer: bool,
+        o: &mut dyn Other,
+    ) {
         let now = self.now / 1000;
-        if self.learn(port, addr, mac, false, o) {
+        if self.learn(port, addr, mac, false, o) || answer {
             if self.tellings.0 != now {
                 self.tellings = (now, 0);
             }
