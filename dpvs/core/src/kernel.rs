@@ -181,16 +181,6 @@ impl<F: Frame> Worker<F> {
         conn.dir() == Dir::Out && matches!(mode, FwdMode::FullNat | FwdMode::Masq)
     }
 
-    fn count_in<A: Net>(&mut self, head: &Head) {
-        let inet = if A::V6 {
-            &mut self.stats.ip6
-        } else {
-            &mut self.stats.ip4
-        };
-        inet.in_pkts += 1;
-        inet.in_octets += u64::from(head.ip_len);
-    }
-
     /// A packet with a tuple: TCP, UDP, SCTP, or an echo as one.
     fn look_flow<A: Net, I: Io<Frame = F>>(
         &mut self,
@@ -217,7 +207,7 @@ impl<F: Frame> Worker<F> {
         };
         match found {
             Some(conn) if self.is_served(conn) => {
-                self.count_in::<A>(head);
+                self.stats.arrives(A::V6, head.ip_len);
                 if conn.is_v6() == A::V6 {
                     self.transit::<A, I>(snap, from, frame, head, conn, now, io);
                 } else {
@@ -271,7 +261,7 @@ impl<F: Frame> Worker<F> {
             if !mine {
                 return Then::Leaves(frame);
             }
-            self.count_in::<A>(head);
+            self.stats.arrives(A::V6, head.ip_len);
             self.fragment::<A, I>(snap, from, frame, head, now, io);
             return Then::Done;
         }
@@ -297,19 +287,12 @@ impl<F: Frame> Worker<F> {
             };
             return self.look_flow::<A, I>(snap, from, frame, &head, now, io);
         }
-        self.count_in::<A>(head);
         match self.related::<A, I>(snap, from, frame, head, now, io) {
-            None => Then::Done,
-            Some(frame) => {
-                let inet = if A::V6 {
-                    &mut self.stats.ip6
-                } else {
-                    &mut self.stats.ip4
-                };
-                inet.in_pkts -= 1;
-                inet.in_octets -= u64::from(head.ip_len);
-                Then::Leaves(frame)
+            None => {
+                self.stats.arrives(A::V6, head.ip_len);
+                Then::Done
             }
+            Some(frame) => Then::Leaves(frame),
         }
     }
 }

@@ -197,8 +197,7 @@ impl<F: Frame> Worker<F> {
         io: &mut I,
     ) {
         if head.kind == Kind::Ip4 {
-            self.stats.ip4.in_pkts += 1;
-            self.stats.ip4.in_octets += u64::from(head.ip_len);
+            self.stats.arrives(false, head.ip_len);
         }
         if head.proto == OSPF {
             return self.give_host(snap, from.port, frame, io);
@@ -280,8 +279,7 @@ impl<F: Frame> Worker<F> {
         io: &mut I,
     ) {
         if head.kind == Kind::Ip6 {
-            self.stats.ip6.in_pkts += 1;
-            self.stats.ip6.in_octets += u64::from(head.ip_len);
+            self.stats.arrives(true, head.ip_len);
         }
         if snap.settings.ipv6_off {
             return self.drop(Reason::Ipv6Off);

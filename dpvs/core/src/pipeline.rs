@@ -173,8 +173,7 @@ impl<F: Frame> Worker<F> {
     ) {
         match head.kind {
             Kind::Flow4 => {
-                self.stats.ip4.in_pkts += 1;
-                self.stats.ip4.in_octets += u64::from(head.ip_len);
+                self.stats.arrives(false, head.ip_len);
                 match self.conns.find_from(head.conn, head.hash, &head.tuple4()) {
                     Some(conn) => self.transit::<u32, I>(snap, from, frame, head, conn, now, io),
                     None => {
@@ -184,8 +183,7 @@ impl<F: Frame> Worker<F> {
             }
             Kind::Flow6 if snap.settings.ipv6_off => self.drop(Reason::Ipv6Off),
             Kind::Flow6 => {
-                self.stats.ip6.in_pkts += 1;
-                self.stats.ip6.in_octets += u64::from(head.ip_len);
+                self.stats.arrives(true, head.ip_len);
                 match self
                     .conns
                     .find_from(head.conn, head.hash, &head.tuple6(frame.data()))

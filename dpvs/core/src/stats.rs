@@ -378,6 +378,14 @@ impl WorkerStats {
         }
     }
 
+    /// Counts a sound packet, of `len` bytes with its IP header.
+    #[inline(always)]
+    pub(crate) fn arrives(&mut self, v6: bool, len: u16) {
+        let inet = if v6 { &mut self.ip6 } else { &mut self.ip4 };
+        inet.in_pkts += 1;
+        inet.in_octets += u64::from(len);
+    }
+
     /// Counts a frame that is sent as it is now.
     pub(crate) fn leaves(&mut self, frame: &impl Frame) {
         if let Some(inet) = self.edge_of(frame) {
