@@ -100,19 +100,13 @@ impl<F: Frame> Worker<F> {
         let mut burst = empty_burst();
         // It is counted as received when it comes in again.
         let v6 = held.frame.data().get(12) == Some(&0x86);
-        let inet = if v6 {
-            &mut self.stats.ip6
-        } else {
-            &mut self.stats.ip4
-        };
         let data = held.frame.data();
-        let at = if v6 { 18 } else { 16 };
-        let len = match data.get(at..at + 2) {
-            Some([high, low]) => u64::from(*high) << 8 | u64::from(*low),
-            _ => 0,
-        };
-        inet.in_pkts -= 1;
-        inet.in_octets -= len + if v6 { 40 } else { 0 };
+        let (at, header) = if v6 { (18, 40) } else { (16, 0) };
+        let len = data
+            .get(at..at + 2)
+            .and_then(|b| b.try_into().ok())
+            .map_or(0, u16::from_be_bytes);
+        self.stats.arrives_later(v6, len + header);
         burst[0] = Some(held.frame);
         self.held.answered = true;
         if held.handed {

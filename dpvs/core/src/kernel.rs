@@ -287,12 +287,14 @@ impl<F: Frame> Worker<F> {
             };
             return self.look_flow::<A, I>(snap, from, frame, &head, now, io);
         }
+        // Before it may go to another worker, which takes that back here.
+        self.stats.arrives(A::V6, head.ip_len);
         match self.related::<A, I>(snap, from, frame, head, now, io) {
-            None => {
-                self.stats.arrives(A::V6, head.ip_len);
-                Then::Done
+            None => Then::Done,
+            Some(frame) => {
+                self.stats.arrives_later(A::V6, head.ip_len);
+                Then::Leaves(frame)
             }
-            Some(frame) => Then::Leaves(frame),
         }
     }
 }

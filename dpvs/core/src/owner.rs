@@ -106,13 +106,7 @@ impl<F: Frame> Worker<F> {
         io: &mut I,
     ) {
         // The owner counts it as received.
-        let inet = if A::V6 {
-            &mut self.stats.ip6
-        } else {
-            &mut self.stats.ip4
-        };
-        inet.in_pkts -= 1;
-        inet.in_octets -= u64::from(head.ip_len);
+        self.stats.arrives_later(A::V6, head.ip_len);
         self.stats.handed_over += 1;
         io.hand_over(owner, from.port, frame);
     }

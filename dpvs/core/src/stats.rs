@@ -386,6 +386,14 @@ impl WorkerStats {
         inet.in_octets += u64::from(len);
     }
 
+    /// Takes back [`arrives`](Self::arrives): it is counted again where, or when, it
+    /// is dealt with.
+    pub(crate) fn arrives_later(&mut self, v6: bool, len: u16) {
+        let inet = if v6 { &mut self.ip6 } else { &mut self.ip4 };
+        inet.in_pkts -= 1;
+        inet.in_octets -= u64::from(len);
+    }
+
     /// Counts a frame that is sent as it is now.
     pub(crate) fn leaves(&mut self, frame: &impl Frame) {
         if let Some(inet) = self.edge_of(frame) {
