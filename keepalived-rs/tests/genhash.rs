@@ -4,7 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::{Command, Output, Stdio};
 use std::thread;
 use std::time::Duration;
@@ -134,9 +134,12 @@ Global response time for [/] = ";
 #[test]
 fn servers_that_are_none() {
     // Said on standard output, and no error, as ever.
-    let gone = TcpListener::bind("127.0.0.1:0").unwrap();
-    let port = gone.local_addr().unwrap().port().to_string();
-    drop(gone);
+    // Held but not listened on: nobody else may get it meanwhile.
+    let gone = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    gone.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into())
+        .unwrap();
+    let port = gone.local_addr().unwrap().as_socket().unwrap().port();
+    let port = port.to_string();
     let refused = said(&["-s", "127.0.0.1", "-p", &port, "-u", "/"]);
     assert_eq!(
         refused,
@@ -214,11 +217,9 @@ fn nginx() {
     }
     let dir = tempfile::tempdir().unwrap();
     let at = dir.path().display().to_string();
-    let port = TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap()
-        .port();
+    // An address of its own, so that nobody else has the port.
+    let [.., high, low] = std::process::id().to_be_bytes();
+    let (own, port) = (format!("127.80.{high}.{low}"), 8080);
     let page: Vec<u8> = (0..1_000_000u32).map(|n| b'a' + (n % 26) as u8).collect();
     std::fs::write(dir.path().join("page"), &page).unwrap();
     let conf = format!(
@@ -226,7 +227,7 @@ fn nginx() {
          events {{}}\n\
          http {{ access_log off; client_body_temp_path {at}; proxy_temp_path {at};\n\
          fastcgi_temp_path {at}; uwsgi_temp_path {at}; scgi_temp_path {at};\n\
-         server {{ listen 127.0.0.1:{port}; root {at}; }} }}\n"
+         server {{ listen {own}:{port}; root {at}; }} }}\n"
     );
     std::fs::write(dir.path().join("conf"), conf).unwrap();
     let mut nginx = Command::new("nginx")
@@ -236,11 +237,11 @@ fn nginx() {
         .unwrap();
     let up = (0..100).any(|_| {
         thread::sleep(Duration::from_millis(50));
-        TcpStream::connect(("127.0.0.1", port)).is_ok()
+        TcpStream::connect((own.as_str(), port)).is_ok()
     });
     let port = port.to_string();
     let answers = ["1.0", "1.1"]
-        .map(|version| said(&["-s", "127.0.0.1", "-p", &port, "-u", "/page", "-P", version]));
+        .map(|version| said(&["-s", &own, "-p", &port, "-u", "/page", "-P", version]));
     let _ = nginx.kill();
     let _ = nginx.wait();
     assert!(up, "nginx does not listen");

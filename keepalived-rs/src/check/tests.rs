@@ -40,11 +40,20 @@ fn serve(bind: &str, answer: &'static [u8], keep_open: bool) -> SocketAddr {
     addr
 }
 
-fn closed_port() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap()
+/// A port nobody listens on. It is held, as nobody else may get it meanwhile.
+struct Closed(socket2::Socket);
+
+impl Closed {
+    fn new() -> Self {
+        let s = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+        s.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into())
+            .unwrap();
+        Self(s)
+    }
+
+    fn addr(&self) -> SocketAddr {
+        self.0.local_addr().unwrap().as_socket().unwrap()
+    }
 }
 
 fn runtime() -> tokio::runtime::Runtime {
@@ -69,14 +78,15 @@ fn http(more: &str) -> String {
 fn tcp() {
     let addr = serve("127.0.0.1:0", b"", false);
     assert!(verdict(&check(addr, TCP)).0);
-    let (ok, why) = verdict(&check(closed_port(), TCP));
+    let closed = Closed::new();
+    let (ok, why) = verdict(&check(closed.addr(), TCP));
     assert!(!ok && why.contains("refused"), "{why}");
     // Another address and port than the server's.
     let block = format!(
         "TCP_CHECK {{\n connect_ip 127.0.0.1\n connect_port {}\n bindto 127.0.0.5\n }}",
         addr.port()
     );
-    assert!(verdict(&check(closed_port(), &block)).0);
+    assert!(verdict(&check(closed.addr(), &block)).0);
 }
 
 #[test]
@@ -190,11 +200,12 @@ fn misc_exit_codes() {
 
 #[test]
 fn a_running_checker_reports_changes_only() {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    // An address of its own: its port is free for a while, and nobody else's.
+    let listener = TcpListener::bind("127.0.0.9:0").unwrap();
     let addr = listener.local_addr().unwrap();
     let c = check(
         addr,
-        "TCP_CHECK {\n retry 2\n delay_before_retry 0.02\n connect_timeout 1\n }",
+        "TCP_CHECK {\n connect_ip 127.0.0.9\n retry 2\n delay_before_retry 0.02\n connect_timeout 1\n }",
     );
     runtime().block_on(async {
         let (tx, mut rx) = unbounded_channel();
