@@ -128,7 +128,7 @@ impl<F: Frame> Worker<F> {
         snap: &Snapshot,
         (from, port): (PortId, PortId),
         whose: Whose,
-        frame: F,
+        mut frame: F,
         io: &mut I,
     ) {
         match snap.ports.get(usize::from(port.0)) {
@@ -137,6 +137,11 @@ impl<F: Frame> Worker<F> {
             // DIFFERS: DPVS gives the kernel as many as the ring has room for.
             Some(p) if p.has_host && !self.hosts.lets(port, whose) => self.drop(Reason::HostLimit),
             Some(p) if p.has_host => {
+                // What came to another port's MAC address the kernel would take for
+                // somebody else's.
+                if port != from && frame.data()[0] & 1 == 0 {
+                    frame.data_mut()[..6].copy_from_slice(&p.mac);
+                }
                 self.stats.delivered(&frame);
                 io.to_host(port, frame);
             }

@@ -223,8 +223,13 @@ impl Director {
         match self.config.ports.get(usize::from(port)) {
             Some(p) if p.forward2kni && port == from => self.books.drop(Reason::Consumed),
             Some(p) if p.has_host => {
+                let mut frame = frame.to_vec();
+                if port != from && frame[0] & 1 == 0 {
+                    // Linux drops what is to another MAC address than the device's.
+                    frame[..6].copy_from_slice(&p.mac);
+                }
                 self.books.to_host += 1;
-                self.expect(To::Kernel(port), frame, o);
+                self.expect(To::Kernel(port), &frame, o);
             }
             _ => self.books.drop(Reason::NoHostPort),
         }
