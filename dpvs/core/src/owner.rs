@@ -88,12 +88,16 @@ impl<F: Frame> Worker<F> {
         if self.conf.workers < 2 || self.handed {
             return None;
         }
+        self.meeting(snap, tuple)
+            .filter(|owner| *owner != self.conf.id)
+    }
+
+    /// The worker that the two ends of a NAT connection name.
+    fn meeting<A: Net>(&self, snap: &Snapshot, tuple: &Tuple<A>) -> Option<WorkerId> {
         let end = |addr: A, port| (addr.ip(), u16::from_be(port));
         let (src, dst) = (end(tuple.src, tuple.sport), end(tuple.dst, tuple.dport));
         let meetings = snap.services.meetings();
-        meetings
-            .owner(tuple.proto, src, dst, self.conf.workers)
-            .filter(|owner| *owner != self.conf.id)
+        meetings.owner(tuple.proto, src, dst, self.conf.workers)
     }
 
     /// Gives a frame to its owner.
@@ -126,9 +130,12 @@ impl<F: Frame> Worker<F> {
         io: &mut I,
     ) -> Option<F> {
         if self.handed {
-            // The first worker has answered for it where it is nobody's.
-            self.drop(Reason::Consumed);
-            return None;
+            // A copy is about nothing here; what was given to us alone is nobody's.
+            let meets = self.meeting(snap, tuple) == Some(self.conf.id);
+            if !meets {
+                self.drop(Reason::Consumed);
+            }
+            return meets.then_some(frame);
         }
         let owner = self
             .meets_elsewhere(snap, tuple)
