@@ -12,6 +12,7 @@ use crate::hops::Egress;
 use crate::parse::Head;
 use crate::raw::{L3, Net};
 use crate::snapshot::{Local, Snapshot};
+use crate::stats::Reason;
 use crate::worker::Worker;
 
 impl<F: Frame> Worker<F> {
@@ -29,7 +30,7 @@ impl<F: Frame> Worker<F> {
     ) {
         let way = match self.way_out(snap, dst, false) {
             Ok((way, _)) => way,
-            Err(reason) => return self.drop(reason),
+            Err(reason) => return self.no_way_out(snap, from, frame, dst, reason, io),
         };
         if head.ip_len <= way.mtu() {
             self.send_way(snap, frame, &way, now, io);
@@ -37,6 +38,25 @@ impl<F: Frame> Worker<F> {
             self.too_big(snap, from, frame, way.mtu(), now, io);
         } else {
             self.fragment4(&frame, &way, snap, now, io);
+        }
+    }
+
+    /// There is no way to a server: the kernel has its address now, or it is lost.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn no_way_out<I: Io<Frame = F>>(
+        &mut self,
+        snap: &Snapshot,
+        from: &Egress,
+        frame: F,
+        server: IpAddr,
+        reason: Reason,
+        io: &mut I,
+    ) {
+        if snap.locals.get(&server).is_some() {
+            self.xmit_local(snap, from, frame, server, io);
+        } else {
+            self.drop(reason);
         }
     }
 

@@ -63,7 +63,7 @@ impl Outward {
 
 impl<F: Frame> Worker<F> {
     /// The way to the server `dst`; for one who `wraps` packets also the address to
-    /// send from.
+    /// send from. To an address of our own there is none.
     #[inline]
     pub(crate) fn way_out(
         &mut self,
@@ -93,6 +93,10 @@ impl<F: Frame> Worker<F> {
         wraps: bool,
         at: usize,
     ) -> Result<(Way, Option<IpAddr>), Reason> {
+        if snap.locals.get(&dst).is_some() {
+            // It was on the link when its connections were made, and is the kernel now.
+            return Err(Reason::NoRoute);
+        }
         let route = snap.fib.lookup(dst).ok_or(Reason::NoRoute)?;
         let gateway = route.gateway.filter(|_| wraps);
         let (way, hop) = self.way_by(snap, route, gateway.unwrap_or(dst))?;

@@ -213,7 +213,7 @@ impl<F: Frame> Worker<F> {
         let (way, src) = match self.way_out(snap, dst, true) {
             Ok((way, Some(src))) => (way.at_most(self.paths.mtu(dst)), src),
             Ok(_) => return self.drop(Reason::NoRoute),
-            Err(reason) => return self.drop(reason),
+            Err(reason) => return self.no_way_out(snap, from, frame, dst, reason, io),
         };
         let overhead = overhead(tunnel, dst.is_ipv6()) as u16;
         let mtu = way.mtu().saturating_sub(overhead);
