@@ -120,6 +120,7 @@ scripts! {
     proxy_v2
     toa
     uoa
+    uoa_workers
     tunnel
     tunnel_device
     tunnel_gre
