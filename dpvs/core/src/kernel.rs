@@ -17,11 +17,11 @@ use crate::inet::{arp, ndisc};
 use crate::parse::{Head, Kind, parse};
 use crate::proto::Dir;
 use crate::raw::{L3, Net};
+use crate::related::about;
 use crate::service::{FwdMode, ICMP, ICMPV6};
 use crate::snapshot::{Local, Mac, Snapshot};
 use crate::stats::Reason;
 use crate::worker::Worker;
-use crate::xmit::echo;
 
 /// What becomes of a frame of the kernel's.
 enum Then<F> {
@@ -31,6 +31,16 @@ enum Then<F> {
     Leaves(F),
     /// That worker may have its connection.
     Hand(WorkerId, F),
+}
+
+/// Where a connection is.
+enum Seek {
+    /// In this worker's table, with a server that is the kernel.
+    Here(Handle),
+    /// That worker may have it.
+    At(WorkerId),
+    /// Nowhere, or it is not with the kernel.
+    Nowhere,
 }
 
 impl<F: Frame> Worker<F> {
@@ -181,6 +191,23 @@ impl<F: Frame> Worker<F> {
         conn.dir() == Dir::Out && matches!(mode, FwdMode::FullNat | FwdMode::Masq)
     }
 
+    /// Where the connection is that a packet of the kernel's belongs to.
+    fn seek<A: Net>(&mut self, snap: &Snapshot, hash: u64, tuple: &Tuple<A>) -> Seek {
+        self.conns.settle();
+        let found = match self.conns.find(hash, tuple) {
+            None if snap.services.crosses() => self.crossing(None, tuple),
+            found => found,
+        };
+        match found {
+            Some(conn) if self.is_served(conn) => Seek::Here(conn),
+            Some(_) => Seek::Nowhere,
+            None => self
+                .meets_elsewhere(snap, tuple)
+                .or_else(|| self.owner_elsewhere(snap, tuple))
+                .map_or(Seek::Nowhere, Seek::At),
+        }
+    }
+
     /// A packet with a tuple: TCP, UDP, SCTP, or an echo as one.
     fn look_flow<A: Net, I: Io<Frame = F>>(
         &mut self,
@@ -191,41 +218,22 @@ impl<F: Frame> Worker<F> {
         now: Now,
         io: &mut I,
     ) -> Then<F> {
-        let (src, dst) = A::addrs(frame.data());
-        let tuple = Tuple {
-            src,
-            dst,
-            sport: head.sport,
-            dport: head.dport,
-            proto: head.proto,
+        let conn = match self.seek(snap, head.hash, &A::tuple(head, frame.data())) {
+            Seek::Here(conn) => conn,
+            Seek::At(worker) => return Then::Hand(worker, frame),
+            Seek::Nowhere => return Then::Leaves(frame),
         };
-        self.conns.settle();
-        let found = self.conns.find(head.hash, &tuple);
-        let found = match found {
-            None if snap.services.crosses() => self.crossing(None, &tuple),
-            found => found,
-        };
-        match found {
-            Some(conn) if self.is_served(conn) => {
-                self.stats.arrives(A::V6, head.ip_len);
-                if conn.is_v6() == A::V6 {
-                    self.transit::<A, I>(snap, from, frame, head, conn, now, io);
-                } else {
-                    self.cross(snap, from, frame, head, conn, now, io);
-                }
-                Then::Done
-            }
-            Some(_) => Then::Leaves(frame),
-            None => {
-                let owner = self
-                    .meets_elsewhere(snap, &tuple)
-                    .or_else(|| self.owner_elsewhere(snap, &tuple));
-                match owner {
-                    Some(owner) => Then::Hand(owner, frame),
-                    None => Then::Leaves(frame),
-                }
-            }
+        self.stats.arrives(A::V6, head.ip_len);
+        if !snap.guard.limits.is_empty()
+            && let Some(reason) = self.refused::<A>(snap, from.port, &frame, head, true, now)
+        {
+            self.stats.discarded(A::V6, reason);
+        } else if conn.is_v6() == A::V6 {
+            self.transit::<A, I>(snap, from, frame, head, conn, now, io);
+        } else {
+            self.cross(snap, from, frame, head, conn, now, io);
         }
+        Then::Done
     }
 
     /// Echoes, errors about a connection's packets, fragments.
@@ -235,7 +243,7 @@ impl<F: Frame> Worker<F> {
         &mut self,
         snap: &Snapshot,
         from: &Egress,
-        frame: F,
+        mut frame: F,
         head: &Head,
         now: Now,
         io: &mut I,
@@ -266,35 +274,29 @@ impl<F: Frame> Worker<F> {
             return Then::Done;
         }
         if snap.services.wants_echo()
-            && l4 + 8 <= data.len().min(end)
-            && let Some((sport, dport)) = echo::ports(A::V6, data, l4)
+            && let Some(head) = self.echo_head::<A>(&frame, head)
         {
-            let (src, dst) = A::addrs(data);
-            let proto = head.proto;
-            let tuple = Tuple {
-                src,
-                dst,
-                sport,
-                dport,
-                proto,
-            };
-            let head = Head {
-                sport,
-                dport,
-                kind: if A::V6 { Kind::Flow6 } else { Kind::Flow4 },
-                hash: A::hash(&self.conns, &tuple),
-                ..*head
-            };
             return self.look_flow::<A, I>(snap, from, frame, &head, now, io);
         }
-        // Before it may go to another worker, which takes that back here.
-        self.stats.arrives(A::V6, head.ip_len);
-        match self.related::<A, I>(snap, from, frame, head, now, io) {
-            None => Then::Done,
-            Some(frame) => {
-                self.stats.arrives_later(A::V6, head.ip_len);
-                Then::Leaves(frame)
+        let _ = frame.pull_up(end);
+        // Only what is about a connection's packet: anything else it tells others is
+        // no business of ours.
+        let Some(tuple) = about::<A>(frame.data(), l4, end) else {
+            return Then::Leaves(frame);
+        };
+        match self.seek(snap, A::hash(&self.conns, &tuple), &tuple) {
+            Seek::Here(_) => {
+                self.stats.arrives(A::V6, head.ip_len);
+                match self.related::<A, I>(snap, from, frame, head, now, io) {
+                    None => Then::Done,
+                    Some(frame) => {
+                        self.stats.arrives_later(A::V6, head.ip_len);
+                        Then::Leaves(frame)
+                    }
+                }
             }
+            Seek::At(worker) => Then::Hand(worker, frame),
+            Seek::Nowhere => Then::Leaves(frame),
         }
     }
 }

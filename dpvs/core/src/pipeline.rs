@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use crate::admit::Admitted;
 use crate::conn::flags;
-use crate::conn::table::{Family, Tuple};
+use crate::conn::table::Family;
 use crate::frame::{BURST, Burst, Frame, Io, Now, PortId, WorkerId};
 use crate::hops::Egress;
 use crate::parse::{Head, Kind, parse};
@@ -280,8 +280,26 @@ impl<F: Frame> Worker<F> {
         }
     }
 
-    /// An echo request or reply, whose identifier stands for a port; any other
-    /// packet comes back.
+    /// What is known of an echo request or reply as a flow, whose identifier stands for a
+    /// port; `None` of any other packet.
+    #[cold]
+    pub(crate) fn echo_head<A: Net>(&self, frame: &F, head: &Head) -> Option<Head> {
+        let (data, l4) = (frame.data(), usize::from(head.l4));
+        let end = data.len().min(L3 + usize::from(head.ip_len));
+        let ports = (l4 + 8 <= end).then(|| echo::ports(A::V6, data, l4));
+        let (sport, dport) = ports.flatten()?;
+        let kind = if A::V6 { Kind::Flow6 } else { Kind::Flow4 };
+        let head = Head {
+            sport,
+            dport,
+            kind,
+            ..*head
+        };
+        let hash = A::hash(&self.conns, &A::tuple(&head, data));
+        Some(Head { hash, ..head })
+    }
+
+    /// An echo request or reply; any other packet comes back.
     #[cold]
     #[inline(never)]
     pub(crate) fn echo_flow<A: Net, I: Io<Frame = F>>(
@@ -293,27 +311,8 @@ impl<F: Frame> Worker<F> {
         now: Now,
         io: &mut I,
     ) -> Option<F> {
-        let (data, l4) = (frame.data(), usize::from(head.l4));
-        let end = data.len().min(L3 + usize::from(head.ip_len));
-        let ports = (l4 + 8 <= end).then(|| echo::ports(A::V6, data, l4));
-        let Some((sport, dport)) = ports.flatten() else {
+        let Some(head) = self.echo_head::<A>(&frame, head) else {
             return Some(frame);
-        };
-        let (src, dst) = A::addrs(data);
-        let kind = if A::V6 { Kind::Flow6 } else { Kind::Flow4 };
-        let tuple = Tuple {
-            src,
-            dst,
-            sport,
-            dport,
-            proto: head.proto,
-        };
-        let head = Head {
-            sport,
-            dport,
-            kind,
-            hash: A::hash(&self.conns, &tuple),
-            ..*head
         };
         self.conns.settle();
         if !snap.guard.limits.is_empty() {
@@ -323,6 +322,7 @@ impl<F: Frame> Worker<F> {
                 return None;
             }
         }
+        let tuple = A::tuple(&head, frame.data());
         match self.conns.find(head.hash, &tuple) {
             Some(conn) => self.transit::<A, I>(snap, from, frame, &head, conn, now, io),
             None => {

@@ -104,6 +104,28 @@ pub(crate) fn quoted(v6: bool, data: &[u8], at: usize) -> Option<Quote> {
     (l4 + 8 <= data.len()).then_some(Quote { proto, l4 })
 }
 
+/// The packet of a connection that an ICMP error is about, turned round: as the error's
+/// sender would have answered it. `None` if it is no such error.
+pub(crate) fn about<A: Net>(data: &[u8], l4: usize, end: usize) -> Option<Tuple<A>> {
+    let data = data.get(..end)?;
+    if !is_translated(A::V6, *data.get(l4)?) {
+        return None;
+    }
+    let inner = l4 + HEADER;
+    let mut quote = quoted(A::V6, data, inner)?;
+    if quote.proto == uoa::OPP {
+        let len = uoa::header_len(data.get(quote.l4..)?)?;
+        quote = Quote {
+            proto: UDP,
+            l4: quote.l4 + usize::from(len),
+        };
+    }
+    data.get(quote.l4..quote.l4 + 8)?;
+    // An error goes to who sent the packet; anything else is made up.
+    let tuple: Tuple<A> = quote.turned(data, inner)?;
+    (tuple.dst == A::addrs(data).1).then_some(tuple)
+}
+
 /// Length of the UOA header in a sound error about a datagram that had one.
 fn uoa_quoted<A: Net, F: Frame>(frame: &F, l4: usize, end: usize) -> Option<u16> {
     let data = frame.data().get(..end)?;
@@ -178,6 +200,20 @@ impl Quote {
         }
     }
 
+    /// The packet quoted at `at`, turned round.
+    fn turned<A: Net>(self, data: &[u8], at: usize) -> Option<Tuple<A>> {
+        let (sport, dport) = self.ports(data)?;
+        // Its addresses are found as if its header stood at L3.
+        let (src, dst) = A::addrs(&data[at - L3..]);
+        Some(Tuple {
+            src: dst,
+            dst: src,
+            sport: dport,
+            dport: sport,
+            proto: self.proto,
+        })
+    }
+
     /// Puts other ports in, as [`Quote::ports`] has them.
     fn set_ports(self, data: &mut [u8], (sport, dport): (u16, u16)) {
         if matches!(self.proto, ICMP | ICMPV6) {
@@ -244,26 +280,17 @@ impl<F: Frame> Worker<F> {
         let Some(quote) = quoted(A::V6, &data[..end], inner) else {
             return Some(frame);
         };
-        // The quoted packet's addresses, found as if its header stood at L3.
-        let (src, dst) = A::addrs(&data[inner - L3..]);
         // An error goes to who sent the packet; anything else is made up.
-        if A::addrs(data).1 != src {
+        if A::addrs(data).1 != A::addrs(&data[inner - L3..]).0 {
             return Some(frame);
         }
-        let Some((sport, dport)) = quote.ports(data) else {
+        let Some(tuple) = quote.turned::<A>(data, inner) else {
             let quote = (quote.proto, quote.l4);
             let frame = self.tunnel_error::<A, I>(snap, from, frame, head, quote, now, io)?;
             self.tell_of_path::<A, I>(snap, from, &frame, head, quote, now, io);
             return Some(frame);
         };
         let proto = quote.proto;
-        let tuple = Tuple {
-            src: dst,
-            dst: src,
-            sport: dport,
-            dport: sport,
-            proto,
-        };
         let hash = A::hash(&self.conns, &tuple);
         self.conns.settle();
         let found = self.conns.find(hash, &tuple);

@@ -64,7 +64,7 @@ impl<F: Frame> Worker<F> {
             // DIFFERS: DPVS passes it to the client.
             let ttl = snap.settings.synproxy.ttl;
             answer::reset::<A, F>(&mut frame, l4, end, &from.mac, ttl);
-            self.send_back(from, frame, head, io);
+            self.send_back_server::<A, I>(snap, from, frame, head, conn, io);
             return None;
         }
         p.delta = p.cookie.wrapping_sub(seg.seq);

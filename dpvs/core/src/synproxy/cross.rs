@@ -12,7 +12,7 @@ use crate::hops::Egress;
 use crate::parse::{Head, Kind, parse};
 use crate::raw::{Net, unmap4};
 use crate::service::{FwdMode, Service, ServiceKey, TCP};
-use crate::snapshot::Snapshot;
+use crate::snapshot::{Local, Snapshot};
 use crate::stats::Reason;
 use crate::worker::Worker;
 use crate::xmit::toa;
@@ -83,6 +83,29 @@ impl<F: Frame> Worker<F> {
         }
         self.stats.leaves(&frame);
         io.send(from.port, frame);
+    }
+
+    /// The same of a server's packet, which may have come from the kernel.
+    #[cold]
+    pub(super) fn send_back_server<A: Net, I: Io<Frame = F>>(
+        &mut self,
+        snap: &Snapshot,
+        from: &Egress,
+        mut frame: F,
+        head: &Head,
+        conn: Handle,
+        io: &mut I,
+    ) {
+        let server = A::entry(&self.conns, conn).daddr().ip().to_canonical();
+        let Some(Local::Host { port }) = snap.locals.get(&server) else {
+            return self.send_back(from, frame, head, io);
+        };
+        if head.turned
+            && let Err(e) = self.leave(&mut frame)
+        {
+            return self.drop(e.into());
+        }
+        self.bring_host(snap, *port, frame, io);
     }
 
     /// A connection of an IPv4 client with an IPv6 server, just made for an ACK with
