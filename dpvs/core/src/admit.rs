@@ -444,12 +444,16 @@ fn payload<'a>(frame: &'a impl Frame, head: &Head) -> &'a [u8] {
     }
 }
 
-/// Sources no client can have (RFC 1122 §3.2.1.3, RFC 4291 §2.5, §2.7).
-fn bad_source(src: IpAddr) -> bool {
+/// Sources no client can have (RFC 1122 §3.2.1.3, RFC 4291 §2.5, §2.7). An IPv4 address
+/// mapped to IPv6 is one of ours for a client of the other family.
+pub(crate) fn bad_source(src: IpAddr) -> bool {
     match src {
         IpAddr::V4(a) => {
             a.is_unspecified() || a.is_loopback() || a.is_multicast() || a.is_broadcast()
         }
-        IpAddr::V6(a) => a.is_unspecified() || a.is_loopback() || a.is_multicast(),
+        IpAddr::V6(a) => {
+            let mapped = a.to_ipv4_mapped().is_some();
+            a.is_unspecified() || a.is_loopback() || a.is_multicast() || mapped
+        }
     }
 }

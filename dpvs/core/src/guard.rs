@@ -349,6 +349,23 @@ impl<F: Frame> Worker<F> {
             own && state.take(limit, &[(Meter::Conns, 1)], now.0)
         })
     }
+
+    /// The same where one begins on the ports of another that is over: it is as new as
+    /// any, or a client would open as many as it likes on the ports it has.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn may_reopen(&mut self, snap: &Snapshot, conn: Handle, now: Now) -> bool {
+        if snap.guard.limits.is_empty() {
+            return true;
+        }
+        let (client, mut key, of_match) = if conn.is_v6() {
+            ends(u128::entry(&self.conns, conn))
+        } else {
+            ends(u32::entry(&self.conns, conn))
+        };
+        narrow(snap, &mut key);
+        of_match.is_some() || self.may_connect(snap, &key, client, now)
+    }
 }
 
 /// The client of a connection, the key of its service, and of a source NAT the

@@ -16,7 +16,7 @@ use crate::raw::{L3, Net};
 use crate::service::{Dest, DestId, FwdMode, ICMP, ICMPV6, SCTP, TCP, UDP};
 use crate::snapshot::Snapshot;
 use crate::stats::Reason;
-use crate::transit::begins_anew;
+use crate::transit::{begins_anew, opens_again};
 use crate::worker::Worker;
 use crate::xmit;
 
@@ -160,6 +160,12 @@ impl<F: Frame> Worker<F> {
             }
             _ => icmp::NORMAL,
         };
+        let again = state != old && dir == Dir::In && opens_again(head.proto, old, state);
+        if again && !self.may_reopen(snap, conn, now) {
+            let v6 = A::V6 && !head.turned;
+            return self.stats.discarded(v6, Reason::RateLimit);
+        }
+        let entry = A::entry_mut(&mut self.conns, conn);
         entry.seen = now.millis() as u32;
         let back = match entry.mode() {
             FwdMode::Snat => Dir::In,

@@ -12,10 +12,10 @@ use crate::hops::Egress;
 use crate::isn::{edit_options, fix_checksum};
 use crate::others;
 use crate::parse::Head;
-use crate::proto::{Dir, tcp, udp};
+use crate::proto::{Dir, sctp, tcp, udp};
 use crate::raw::{L3, Net};
 use crate::related::mtu_for_client;
-use crate::service::{Dest, DestId, FwdMode, ServiceKey, TCP, UDP};
+use crate::service::{Dest, DestId, FwdMode, SCTP, ServiceKey, TCP, UDP};
 use crate::snapshot::Snapshot;
 use crate::stats::{Reason, WorkerStats};
 use crate::worker::Worker;
@@ -82,8 +82,8 @@ impl<F: Frame> Worker<F> {
     ) {
         let dir = conn.dir();
         let l4 = usize::from(head.l4);
-        let entry = A::entry_mut(&mut self.conns, conn);
-        let dest = &mut self.dests[entry.dest as usize];
+        let mut entry = A::entry_mut(&mut self.conns, conn);
+        let mut dest = &mut self.dests[entry.dest as usize];
         if entry.flags & flags::QUIESCENT != 0 && snap.services.is_quiescent(DestId(entry.dest)) {
             self.end(snap, conn, now, io);
             return self.drop(Reason::Quiescent);
@@ -102,6 +102,17 @@ impl<F: Frame> Worker<F> {
                 if seg.flags & SYN != 0 {
                     if begins_anew(snap, entry, dir, seg.flags) && !head.turned {
                         return self.anew::<A, I>(snap, from, frame, head, conn, now, io);
+                    }
+                    if !snap.guard.limits.is_empty()
+                        && dir == Dir::In
+                        && opens_again(TCP, entry.state, state)
+                    {
+                        if !self.may_reopen(snap, conn, now) {
+                            let v6 = A::V6 && !head.turned;
+                            return self.stats.discarded(v6, Reason::RateLimit);
+                        }
+                        entry = A::entry_mut(&mut self.conns, conn);
+                        dest = &mut self.dests[entry.dest as usize];
                     }
                     if entry.flags & flags::MODE == 0 {
                         syn = true;
@@ -295,6 +306,23 @@ pub(crate) fn begins_anew<A: Net>(snap: &Snapshot, e: &Entry<A>, dir: Dir, flags
         _ => false,
     };
     left && dir == Dir::In && tcp::is_pure_syn(flags) && has_another_server(snap, e)
+}
+
+/// Whether a client's packet that leads to that state opens a connection on the ports
+/// of one that is over.
+#[cold]
+pub(crate) fn opens_again(proto: u8, old: u8, new: u8) -> bool {
+    match proto {
+        TCP => {
+            let first = [tcp::State::None, tcp::State::SynRecv];
+            new == tcp::State::SynRecv as u8 && !first.contains(&tcp::State::from_u8(old))
+        }
+        SCTP => {
+            let over = [sctp::State::Closed, sctp::State::Rejected];
+            new == sctp::State::Init as u8 && over.contains(&sctp::State::from_u8(old))
+        }
+        _ => false,
+    }
 }
 
 #[cold]

@@ -65,6 +65,7 @@ scripts! {
     sip
     kernel_servers
     limits
+    limits_again
     limits_snat
     limits_workers
     lists

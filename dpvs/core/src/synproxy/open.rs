@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use dpvs_wire::tcp as wire;
 
+use crate::admit::bad_source;
 use crate::choose::Refusal;
 use crate::conn::table::Tuple;
 use crate::conn::{Handle, flags};
@@ -127,6 +128,10 @@ impl<F: Frame> Worker<F> {
             if !proxied {
                 return None;
             }
+            if bad_source(tuple.src.ip()) {
+                // DIFFERS: a reset would go to a group or to everybody.
+                return Some(Err(Reason::BadAddress));
+            }
             self.stats.synproxy.bad_ack += 1;
             return Some(Ok(Step::Reset));
         };
@@ -134,9 +139,11 @@ impl<F: Frame> Worker<F> {
             self.stats.synproxy.null_ack += 1;
             return Some(Err(Reason::SynproxyNullAck));
         }
-        self.stats.synproxy.ok_ack += 1;
+        // One that has waited has been counted.
+        let again = self.is_again();
+        self.stats.synproxy.ok_ack += u64::from(!again);
         if !snap.guard.limits.is_empty()
-            && !self.is_again()
+            && !again
             && !self.may_connect(snap, &service.key, tuple.src.ip(), now)
         {
             return Some(Err(Reason::RateLimit));
@@ -475,6 +482,11 @@ impl<F: Frame> Worker<F> {
             return None;
         }
         self.stats.synproxy.ok_ack += 1;
+        if !self.may_reopen(snap, conn, now) {
+            self.stats
+                .discarded(A::V6 && !head.turned, Reason::RateLimit);
+            return None;
+        }
         self.stats.synproxy.reused[usize::from(state)] += 1;
         self.dests[dest.0 as usize].counters.conns += 1;
         self.forget::<A>(conn);
