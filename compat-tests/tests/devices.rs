@@ -5,10 +5,13 @@
 use std::process::Command;
 use std::time::Duration;
 
+use compat_tests::error::Context;
 use compat_tests::lab::{Lab, addr, url};
 use compat_tests::privilege::root_or_skip;
 use compat_tests::spawn::{Lifetime, Process};
 use compat_tests::{Result, bins, wait};
+use dpvs_ctl::msg::Vlan;
+use dpvs_ctl::{Client, Kind, Name, Wire, id};
 
 const SOON: Duration = Duration::from_secs(10);
 
@@ -113,7 +116,28 @@ fn a_tagged_client_is_served_on_its_vlan() -> Result<()> {
             let links = lab.director.ip(&["-br", "link"])?;
             Ok(!links.contains("dpdk0.100.kni"))
         })?;
+        // However soon: the kernel's old interface is not in the way of the new one.
         dpip(lab, "vlan add link dpdk0 id 100")?;
+        let vlan = Vlan {
+            real_dev: Name::truncated("dpdk0"),
+            vlan_proto: 0x8100,
+            vlan_id: 100,
+            ..Vlan::default()
+        };
+        let mut pipe = Client::at(lab.file("dpvs.ipc")).session();
+        for together in [false, true, false, true] {
+            for id in [id::SET_VLAN_DEL, id::SET_VLAN_ADD] {
+                pipe.send(id, Kind::Set, &vlan.encode());
+                if !together {
+                    pipe.recv().what(|| "one after the other")?;
+                }
+            }
+            while pipe.pending() > 0 {
+                pipe.recv().what(|| "both at once")?;
+            }
+            let links = lab.director.ip(&["-br", "link"])?;
+            assert!(links.contains("dpdk0.100.kni"), "{together}: {links}");
+        }
         dpip(lab, "addr add 203.0.113.1/24 dev dpdk0.100")?;
         dpip(lab, "addr add 203.0.113.10/32 dev dpdk0.100")?;
         lab.client.ip(&["neigh", "flush", "dev", "v100"])?;

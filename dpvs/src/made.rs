@@ -6,7 +6,8 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::mpsc::Sender;
+use std::sync::mpsc::{Receiver as Hearing, RecvTimeoutError, Sender, TryRecvError, channel};
+use std::time::Duration;
 
 use dpvs_core::frame::PortId;
 use dpvs_core::snapshot::Tag;
@@ -21,6 +22,9 @@ use crate::wiring::{DeviceCounters, Seqs, Wiring};
 
 /// Entries of a ring between a worker and a host port, as in DPVS.
 pub const HOST_RING: u32 = 2048;
+
+/// How long a new device waits for the kernel interface of an old one of its name.
+const LEAVE: Duration = Duration::from_secs(1);
 
 /// A device made by command.
 #[derive(Debug)]
@@ -42,6 +46,8 @@ pub struct Made {
     /// To the thread of the host ports, if there is one.
     host: Option<Sender<BridgeChange>>,
     devices: BTreeMap<PortId, Device>,
+    /// Kernel interfaces that are to go; each is heard of until it is gone.
+    leaving: BTreeMap<String, Hearing<()>>,
     /// Rings have names that are not used again: an old one may still be in use.
     serial: u64,
 }
@@ -55,6 +61,7 @@ impl Made {
             wires,
             host,
             devices: BTreeMap::new(),
+            leaving: BTreeMap::new(),
             serial: 0,
         }
     }
@@ -70,6 +77,7 @@ impl Made {
     ) -> bool {
         let mut rings = None;
         let mut host = None;
+        self.await_gone(&host_name(link));
         if let (Some(bridges), Some((pool, socket))) = (&self.host, home) {
             self.serial += 1;
             match bridge(&self.eal, self.serial, link, pool, socket) {
@@ -140,8 +148,36 @@ impl Made {
             let _ = wire.send(Wiring::Remove(device));
         }
         let gone = self.devices.remove(&device);
-        if let (Some(name), Some(host)) = (gone.and_then(|d| d.host), &self.host) {
-            let _ = host.send(BridgeChange::Remove(name));
+        if let Some(name) = gone.and_then(|d| d.host) {
+            self.leave(name);
+        }
+    }
+
+    /// Has a kernel interface removed.
+    fn leave(&mut self, name: String) {
+        self.leaving
+            .retain(|_, gone| gone.try_recv() == Err(TryRecvError::Empty));
+        if let Some(host) = &self.host {
+            let (alive, gone) = channel();
+            let _ = host.send(BridgeChange::Remove(name.clone(), alive));
+            self.leaving.insert(name, gone);
+        }
+    }
+
+    /// Waits until no kernel interface has that name: one of a device that was removed
+    /// a moment ago, which workers may still know, is in the way.
+    fn await_gone(&mut self, name: &str) {
+        let mut old = self.devices.values_mut();
+        if let Some(name) = old
+            .find(|d| d.host.as_deref() == Some(name))
+            .and_then(|d| d.host.take())
+        {
+            self.leave(name);
+        }
+        if let Some(gone) = self.leaving.remove(name)
+            && gone.recv_timeout(LEAVE) == Err(RecvTimeoutError::Timeout)
+        {
+            tracing::warn!("{name}: the kernel's old interface does not go");
         }
     }
 
@@ -164,6 +200,11 @@ impl Made {
     }
 }
 
+/// The kernel's interface of a device.
+fn host_name(link: &Link) -> String {
+    format!("{}.kni", link.name)
+}
+
 /// A host port for a device, and the worker's ends of its rings.
 fn bridge(
     eal: &Eal,
@@ -172,8 +213,7 @@ fn bridge(
     pool: Pool,
     socket: u32,
 ) -> Result<(HostBridge, SharedSender, Receiver)> {
-    let name = format!("{}.kni", link.name);
-    let host = HostPort::create(eal, &name, link.mac, link.mtu, pool)?;
+    let host = HostPort::create(eal, &host_name(link), link.mac, link.mtu, pool)?;
     let (to_host, to_kernel) =
         ring::shared_channel(eal, &format!("made_to_host_{serial}"), HOST_RING, socket)?;
     let (to_wire, from_host) =

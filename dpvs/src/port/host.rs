@@ -109,6 +109,13 @@ impl HostPort {
                 format!("iface={name},mac={mac_text}"),
             ),
         };
+        if Port::by_name(eal, &device).is_some() {
+            // EAL would take it for ours, and we would remove what somebody uses.
+            return Err(Error::new(
+                format!("device {device} is there already"),
+                libc::EEXIST,
+            ));
+        }
         plug(&device, &args)?;
         Self::run(eal, &device, name, mtu, pool, backend).inspect_err(|_| unplug(&device))
     }
@@ -192,8 +199,9 @@ impl Drop for HostPort {
 pub enum BridgeChange {
     /// A new one.
     Add(Box<HostBridge>),
-    /// Ends the one with the kernel interface of that name.
-    Remove(String),
+    /// Ends the one with the kernel interface of that name; the other end hears no more
+    /// of this one once the interface is gone.
+    Remove(String, mpsc::Sender<()>),
 }
 
 /// Moves frames between a host port and the workers' rings.
@@ -284,7 +292,10 @@ impl HostBridge {
             while let Ok(change) = changes.try_recv() {
                 match change {
                     BridgeChange::Add(bridge) => bridges.push(*bridge),
-                    BridgeChange::Remove(name) => bridges.retain(|b| b.host.name != name),
+                    BridgeChange::Remove(name, gone) => {
+                        bridges.retain(|b| b.host.name != name);
+                        drop(gone);
+                    }
                 }
             }
             let moved: usize = bridges.iter_mut().map(|b| b.turn(counters)).sum();
