@@ -130,6 +130,9 @@ impl Session {
         if !c.given.has(Opt::Synproxy) {
             new.flags |= old.flags & svc_flag::SYNPROXY;
         }
+        // There are no options for these: keepalived sets them.
+        new.bps = old.bps;
+        new.limit_proportion = old.limit_proportion;
         let edit = request::service(c, &new, id::SO_SET_EDIT, id::SET_SERVICE_EDIT_EXT);
         self.set(c, vec![edit])
     }

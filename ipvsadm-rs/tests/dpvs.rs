@@ -160,6 +160,16 @@ fn edit_keeps_dpvs_options() {
     );
     d.ok(&format!("ipvsadm -E -t {VIP} -s rr --dest-check disable"));
     assert!(d.ok("ipvsadm -Ln").contains("TCP  192.168.88.1:80 rr\n"));
+    // Nor do the rates that only others can set go, where the daemon lists them.
+    {
+        let mut state = d.state();
+        state.lists_rates = true;
+        let svc = &mut state.services[0].service;
+        (svc.bps, svc.limit_proportion) = (8_000_000, 90);
+    }
+    d.ok(&format!("ipvsadm -E -t {VIP} -s wrr"));
+    let svc = d.state().services[0].service;
+    assert_eq!((svc.bps, svc.limit_proportion), (8_000_000, 90));
 }
 
 /// Nothing is lost: local addresses, lists, thresholds, options.

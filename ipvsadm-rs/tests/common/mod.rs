@@ -45,6 +45,8 @@ pub struct State {
     pub devices: Vec<String>,
     /// Everything that was asked, by id.
     pub log: Vec<(u32, Vec<u8>)>,
+    /// Rates of services are listed, as DPVS does not.
+    pub lists_rates: bool,
     /// Requests with this id are refused with this code.
     pub refuse: Option<(u32, ErrCode)>,
 }
@@ -78,13 +80,14 @@ impl State {
         })
     }
 
-    fn filled(e: &Entry) -> Service {
+    fn filled(&self, e: &Entry) -> Service {
+        let rate = |rate: u32| if self.lists_rates { rate } else { 0 };
         Service {
             flags: e.service.flags | svc_flag::HASHED,
             num_dests: u32::try_from(e.dests.len()).unwrap(),
             num_laddrs: u32::try_from(e.laddrs.len()).unwrap(),
-            bps: 0,
-            limit_proportion: 0,
+            bps: rate(e.service.bps),
+            limit_proportion: rate(e.service.limit_proportion),
             ..e.service
         }
     }
@@ -110,13 +113,13 @@ impl State {
                 if usize::from(front.count) != self.services.len() {
                     return Err(ErrCode::MSG_FAIL);
                 }
-                let list: Vec<Service> = self.services.iter().map(Self::filled).collect();
+                let list: Vec<Service> = self.services.iter().map(|e| self.filled(e)).collect();
                 Ok(encode_list(&front, &list))
             }
             id::SO_GET_SERVICE => {
                 let key = Service::decode(body).map_err(|_| ErrCode::INVAL)?;
                 let i = self.find(&key).ok_or(ErrCode::MSG_FAIL)?;
-                Ok(Self::filled(&self.services[i]).encode())
+                Ok(self.filled(&self.services[i]).encode())
             }
             id::SO_GET_DESTS => {
                 let table = DestTable::decode(body).map_err(|_| ErrCode::INVAL)?;
