@@ -194,6 +194,15 @@ fn reload(path: &Path, old: Conf, master: &mut Master, log: &Log) -> Conf {
             return old;
         }
     };
+    for diag in &parsed.warnings {
+        tracing::warn!(
+            "reload: {}:{}:{}: {}",
+            diag.file.display(),
+            diag.line,
+            diag.column,
+            diag.message
+        );
+    }
     let merged = conf::reload(&old, &parsed);
     for (keyword, was, is) in &merged.applied {
         tracing::info!("reload: {keyword} is now `{is}`, was `{was}`");
@@ -208,9 +217,10 @@ fn reload(path: &Path, old: Conf, master: &mut Master, log: &Log) -> Conf {
     merged.conf
 }
 
-/// Ends workers before what they use; the pid file goes last.
+/// Ends workers before what they use; the pid file goes last. A NIC that is not stopped
+/// would go on writing to memory that is somebody else's by then.
 fn finish(running: Running, master: Master, pid_file: PidFile) {
     running.stop();
-    drop(master);
+    master.end();
     drop(pid_file);
 }

@@ -423,6 +423,16 @@ impl Netif for Ports {
         self.ways.affinity(port)
     }
 
+    fn end(&mut self) {
+        // Bonds, which come last, before their members.
+        for d in self.devices.iter().rev() {
+            match d.port.stop() {
+                Ok(()) => tracing::debug!("device {}: stopped", d.name),
+                Err(e) => tracing::warn!("{e}"),
+            }
+        }
+    }
+
     fn every_second(&mut self) {
         if self.devices.iter().any(|d| d.host.is_some())
             && let Ok(text) = std::fs::read_to_string("/proc/net/dev_mcast")

@@ -76,6 +76,26 @@ fn the_reference_holds_every_default() {
     assert_eq!(names.len(), parsed.pending.len());
 }
 
+/// What is obeyed is not said to have no effect.
+#[test]
+fn only_what_has_no_effect_is_said_to_have_none() {
+    let pending = |text: &str| {
+        conf::parse(Path::new("x"), text)
+            .unwrap()
+            .pending
+            .join("\n")
+    };
+    for obeyed in [
+        "netif_defs {\n fdir_mode signature\n}\n",
+        "sa_pool {\n pool_hash_size 4\n}\n",
+        "ipv6_defs {\n addr_gen_mode none\n}\n",
+    ] {
+        assert_eq!(pending(obeyed), "", "{obeyed}");
+    }
+    let random = pending("ipv6_defs {\n addr_gen_mode random\n}\n");
+    assert!(random.contains("`ipv6_defs/addr_gen_mode`"), "{random}");
+}
+
 #[test]
 fn the_null_sample_is_what_the_tools_need() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../conf/dpvs.null.conf");

@@ -10,9 +10,9 @@ use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use dpvs_ctl::msg::{Dest, IfAddr, Service};
+use dpvs_ctl::msg::{Dest, IfAddr, Service, Vlan};
 use dpvs_ctl::server::encode_request;
-use dpvs_ctl::{Af, Be16, Client, Ip16, Kind, Name, id};
+use dpvs_ctl::{Af, Be16, Client, IfAddrView, Ip16, Kind, Name, id};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
@@ -258,12 +258,34 @@ fn sighup_applies_what_it_can_and_a_broken_file_changes_nothing() {
     let conf = daemon.dir.path().join("dpvs.conf");
     let written = sample()
         .replace("log_level       INFO", "log_level       DEBUG")
-        .replace("pktpool_size    8191", "pktpool_size    16383");
+        .replace("pktpool_size    8191", "pktpool_size    16383")
+        + "ipv6_defs {\n    addr_gen_mode none\n}\ninclude /no-such-folder/*.conf\n";
     assert_ne!(written, sample());
     fs::write(&conf, written).unwrap();
+    let vlan = |id| Vlan {
+        real_dev: Name::truncated("dpdk0"),
+        vlan_proto: 0x8100,
+        vlan_id: id,
+        ..Vlan::default()
+    };
+    let addrs = |d: &Daemon, vlan: &str| {
+        let all = d
+            .client
+            .ifaddrs(&IfAddr::default(), IfAddrView::default())
+            .unwrap();
+        all.iter().filter(|a| a.entry.ifname.text() == vlan).count()
+    };
+    daemon.client.add_vlan(&vlan(5)).unwrap();
     daemon.signal(Signal::SIGHUP);
     daemon.until("reload", |d| d.log().contains("reload: done"));
     let log = daemon.log();
+    // Devices made from now on have no link-local address.
+    daemon.client.add_vlan(&vlan(6)).unwrap();
+    assert_eq!(
+        (addrs(&daemon, "dpdk0.5"), addrs(&daemon, "dpdk0.6")),
+        (1, 0)
+    );
+    assert!(log.contains("no-such-folder"), "{log}");
     assert!(
         log.contains("global_defs/log_level is now `DEBUG`, was `INFO`"),
         "{log}"
@@ -283,7 +305,12 @@ fn sighup_applies_what_it_can_and_a_broken_file_changes_nothing() {
             .contains("dpvs.conf:2:3: unknown keyword `log_levl`")
     );
     daemon.client.add_service(&service(80)).unwrap();
-    daemon.stop(Signal::SIGTERM);
+    let dir = daemon.stop(Signal::SIGTERM);
+    // NICs that went on would write to memory that is no longer ours.
+    let log = fs::read_to_string(dir.path().join("log")).unwrap();
+    for device in ["dpdk0", "dpdk1"] {
+        assert!(log.contains(&format!("device {device}: stopped")), "{log}");
+    }
 }
 
 #[test]

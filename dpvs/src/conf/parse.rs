@@ -571,5 +571,6 @@ fn home_of(name: &str) -> Option<String> {
 /// Whether a value asks for more than what holds anyway, or than nothing.
 fn missed(key: &Keyword, draft: &mut Draft) -> bool {
     let value = key.show(draft);
-    value != key.show(&mut Draft::new(Conf::default())) && value != "off" && value != "0"
+    let without = ["off", "none", "0"].contains(&value.as_str());
+    value != key.show(&mut Draft::new(Conf::default())) && !without
 }

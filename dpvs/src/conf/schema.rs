@@ -287,8 +287,7 @@ static NETIF: &[Keyword] = &[
     num!(I "pktpool_size", 1023..=134_217_728, conf.netif.pktpool_size, Pow2Less1),
     num!(I "pktpool_cache", 32..=8192, conf.netif.pktpool_cache, Pow2),
     word!(I "fdir_mode", ["perfect" => FdirMode::Perfect, "signature" => FdirMode::Signature],
-        false, false, conf.netif.fdir_mode)
-    .pending("signature matching in flow rules"),
+        false, false, conf.netif.fdir_mode),
     block!(
         "device",
         "device name",
@@ -538,8 +537,7 @@ static REUSE: &[Keyword] = &[
 ];
 
 static SA_POOL: &[Keyword] = &[
-    num!(I "pool_hash_size", 1..=128, conf.misc.pool_hash_size)
-        .pending("several port pools by local address"),
+    num!(I "pool_hash_size", 1..=128, conf.misc.pool_hash_size),
     switch!(I "flow_enable", conf.misc.flow_enable),
 ];
 

@@ -139,11 +139,11 @@ impl Master {
             next_second: Instant::now(),
             bond_look: Instant::now(),
             unplugging: Vec::new(),
-            link_locals: !conf.ipv6.disable && conf.ipv6.addr_gen_mode != AddrGen::None,
+            link_locals: false,
         };
+        master.apply(conf);
         master.refresh_links();
         master.add_link_locals(master.state.links.ids().collect());
-        master.apply(conf);
         master.publish();
         master
     }
@@ -151,6 +151,7 @@ impl Master {
     /// Takes what a configuration may change at run time.
     pub fn apply(&mut self, conf: &Conf) {
         self.publisher.set_settings(settings(conf));
+        self.link_locals = !conf.ipv6.disable && conf.ipv6.addr_gen_mode != AddrGen::None;
         self.state.guards.sets.pool = conf.misc.ipset_hash_pool_size as usize;
         if self.lldp.on != conf.global.lldp {
             self.lldp.on = conf.global.lldp;
@@ -212,6 +213,11 @@ impl Master {
             self.unplug_gone();
         }
         busy
+    }
+
+    /// Ends it, after the workers: the ports receive and send no more.
+    pub fn end(mut self) {
+        self.netif.end();
     }
 
     /// Has the workers wake this thread when they have something to say.

@@ -127,6 +127,8 @@ pub trait Netif {
     fn watch(&self) -> Option<&Watch> {
         None
     }
+    /// The daemon ends, and no lcore uses a port any more.
+    fn end(&mut self) {}
     /// Called once a second, for what has to be looked at again.
     fn every_second(&mut self) {}
     /// The bonds that have begun to send by another member since the last call.
