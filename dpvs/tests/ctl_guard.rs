@@ -7,17 +7,19 @@ mod ctl_lab;
 
 use std::net::IpAddr;
 
-use ctl_lab::{Lab, code};
+use ctl_lab::{Lab, bodies, code};
 use dpvs_core::frame::PortId;
 use dpvs_core::guard::Guard;
 use dpvs_core::limit::Meter;
 use dpvs_core::service::ServiceKey;
 use dpvs_core::tc::Rule;
 use dpvs_ctl::msg::{
-    AclConf, FifoOpt, IpsetParam, Match, NicSet, RateLimit, Service, TcCls, TcClsIpset, TcClsMatch,
-    TcClsResult, TcConf, TcQsch, Vlan, ipset_flag, ipset_op, nic_set, tc_handle, tc_obj, tc_op,
+    AclConf, Dest, DestExt, Encap, FifoOpt, IpsetParam, LaddrDetail, LaddrFront, Match, NicSet,
+    RateLimit, Service, ServiceDest, TcCls, TcClsIpset, TcClsMatch, TcClsResult, TcConf, TcQsch,
+    Vlan, encap_kind, fwd_mode, ipset_flag, ipset_op, nic_set, tc_handle, tc_obj, tc_op,
 };
 use dpvs_ctl::types::Blob;
+use dpvs_ctl::wire::{Tail, decode_list};
 use dpvs_ctl::{Af, Be16, CtlError, ErrCode, Ip16, Name, Wire, id};
 
 fn ip(text: &str) -> IpAddr {
@@ -206,6 +208,45 @@ fn lists() {
     assert!(!lab.snapshot(0).guard.is_on());
     assert_eq!(c.get(id::GET_WHTLST_GETALL, &[]).unwrap(), [0; 4]);
     c.set_ipset(&set("bad", ipset_op::DESTROY)).unwrap();
+}
+
+/// A service that is kept because one server cannot be forwarded to has them as well.
+#[test]
+fn lists_of_kept_services() {
+    let lab = Lab::keeping();
+    let c = &lab.client;
+    let service = Service {
+        sched_name: Name::truncated("rr"),
+        bps: 1_000_000,
+        ..Service::at(6, "192.0.2.10:80".parse().unwrap())
+    };
+    for end in [id::SO_SET_DEL, id::SO_SET_FLUSH] {
+        c.set(id::SO_SET_ADD, &service.encode()).unwrap();
+        c.set(id::SET_BLKLST_ADD, &acl("203.0.113.9").encode())
+            .unwrap();
+        let mut odd = DestExt {
+            both: ServiceDest {
+                service: service.key(),
+                dest: Dest {
+                    af: Af::INET,
+                    addr: Ip16::from_ip(ip("10.0.0.1")),
+                    weight: 1,
+                    ..Dest::default()
+                },
+            },
+            encap: Encap {
+                kind: encap_kind::VXLAN,
+                ..Encap::default()
+            },
+        };
+        odd.both.dest.set_fwd_mode(fwd_mode::TUNNEL);
+        c.set(id::SET_DEST_ADD_EXT, &odd.encode()).unwrap();
+        assert!(lab.snapshot(0).services.is_empty(), "it is kept only");
+        c.set(end, &service.encode()).unwrap();
+        assert!(!lab.snapshot(0).guard.is_on());
+        assert_eq!(c.get(id::GET_BLKLST_GETALL, &[]).unwrap(), [0; 4]);
+        assert_eq!(c.limits().unwrap(), []);
+    }
 }
 
 #[test]
@@ -438,10 +479,31 @@ fn a_removed_device_takes_its_rules_along() {
     };
     assert_eq!(members(), 2);
 
+    let web = bodies::service("192.0.2.10:80", "rr");
+    c.add_service(&web).unwrap();
+    c.add_laddr(&bodies::laddr(&web, "10.0.0.200", "red"))
+        .unwrap();
+    // The device's name as agents see it.
+    let laddr_of = || {
+        let front = LaddrFront {
+            af: web.af,
+            proto: web.proto.into(),
+            raw_port: web.port.get().to_be().into(),
+            addr: web.addr,
+            ..LaddrFront::default()
+        };
+        let body = c.get(id::AGENT_VS_GET_LADDR, &front.encode()).unwrap();
+        let count = |f: &LaddrFront| f.count as usize;
+        let (_, list) = decode_list::<LaddrFront, LaddrDetail>(&body, Tail::Exact, count).unwrap();
+        list[0].ifname.to_string()
+    };
+    assert_eq!(laddr_of(), "red");
+
     c.del_vlan(&vlan("red", 9)).unwrap();
     assert_eq!((oif(), named(), members()), (nobody, nobody, 0));
     c.set_ipset(&set("slow", ipset_op::DESTROY)).unwrap();
     c.add_vlan(&vlan("blue", 10)).unwrap();
+    assert_eq!(laddr_of(), "");
     assert_eq!((oif(), named()), (nobody, nobody));
     let shown = c.tc(&of("blue", tc(tc_obj::QSCH, &fifo(0, 0, 0)))).unwrap();
     assert_eq!(shown.len(), 0);

@@ -13,7 +13,7 @@ use dpvs_ctl::msg::{
     conn_flag, dest_flag, fwd_mode, svc_flag,
 };
 use dpvs_ctl::wire::{Tail, decode_list, encode_list};
-use dpvs_ctl::{Af, Be16, ErrCode, Ip16, Name, Wire, id};
+use dpvs_ctl::{Af, Be16, ErrCode, Ip16, Kind, Name, Wire, id};
 
 #[test]
 fn services_are_added_listed_edited_and_removed() {
@@ -485,6 +485,51 @@ fn passive_checks_get_their_defaults() {
     assert_eq!(with(3, other), other);
 }
 
+/// Also where one takes the place of another at once, as a script's commands over one
+/// connection do.
+#[test]
+fn the_newest_match_service_comes_first() {
+    let lab = Lab::start();
+    let of = |port: u16| {
+        let mut s = Service {
+            af: Af::INET,
+            proto: 6,
+            sched_name: Name::truncated("rr"),
+            ..Service::default()
+        };
+        s.matched.af = Af::INET;
+        (s.matched.drange.min_port, s.matched.drange.max_port) = (port.into(), port.into());
+        s
+    };
+    let mut pipe = lab.client.session();
+    pipe.call(id::SO_SET_ADD, Kind::Set, &of(1).encode())
+        .unwrap();
+    pipe.call(id::SO_SET_ADD, Kind::Set, &of(2).encode())
+        .unwrap();
+    pipe.send(id::SO_SET_DEL, Kind::Set, &of(1).encode());
+    pipe.send(id::SO_SET_ADD, Kind::Set, &of(3).encode());
+    pipe.flush();
+    pipe.recv().unwrap();
+    pipe.recv().unwrap();
+    let snap = lab.snapshot(0);
+    let ports: Vec<u16> = snap
+        .services
+        .matches()
+        .iter()
+        .map(|s| {
+            *s.matching
+                .as_ref()
+                .unwrap()
+                .dst
+                .ports
+                .as_ref()
+                .unwrap()
+                .start()
+        })
+        .collect();
+    assert_eq!(ports, [3, 2]);
+}
+
 #[test]
 fn the_agents_lists_of_servers_apply_whole_or_not_at_all() {
     let lab = Lab::start();
@@ -521,6 +566,17 @@ fn the_agents_lists_of_servers_apply_whole_or_not_at_all() {
         code(c.set(id::AGENT_VS_ADD_DESTS, &encode_list(&front(2), &edits[..1]))),
         ErrCode::INVAL
     );
+    // What a server cannot be it cannot be by this message either.
+    for mode in [fwd_mode::MASQ, fwd_mode::DROUTE, fwd_mode::SNAT] {
+        let mut other = dest("[2001:db8::1]:80", 1);
+        other.set_fwd_mode(mode);
+        let both = [dest("10.0.0.3:80", 1), other];
+        assert_eq!(
+            code(c.set(id::AGENT_VS_ADD_DESTS, &encode_list(&front(2), &both))),
+            ErrCode::INVAL,
+            "mode {mode}"
+        );
+    }
     let reply = c.get(id::AGENT_VS_GET_DESTS, &front(0).encode()).unwrap();
     let (_, list) =
         decode_list::<DestFront, Dest>(&reply, Tail::Exact, |f| f.num_dests as usize).unwrap();

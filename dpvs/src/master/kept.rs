@@ -215,6 +215,11 @@ impl Kept {
         self.services.values()
     }
 
+    /// The services as they were asked for.
+    pub(crate) fn all(&self) -> impl Iterator<Item = Service> {
+        self.services.values().map(|kept| kept.service)
+    }
+
     /// Whether a service may be kept at all.
     pub(crate) fn check(ext: &ServiceExt) -> Result<()> {
         if !SCHEDULERS.contains(&ext.service.sched_name.text().as_ref()) {

@@ -56,6 +56,11 @@ impl Publisher {
         self.settings = Some(Arc::new(settings));
     }
 
+    /// The settings that will be in force with the next snapshot.
+    pub(crate) fn settings(&self) -> &Settings {
+        self.settings.as_deref().unwrap_or(&self.current.settings)
+    }
+
     /// The epoch a change made now will be published in.
     pub(crate) fn next_epoch(&self) -> u64 {
         self.current.epoch + 1

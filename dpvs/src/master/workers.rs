@@ -113,7 +113,10 @@ impl Workers {
         let Some(lane) = self.lanes.get_mut(usize::from(worker.0)) else {
             return false;
         };
-        if lane.gone || lane.waiting.len() >= WAITING_MAX {
+        // A snapshot always has a place: the one that waits gives way, and with what it
+        // removes nobody else could free the numbers.
+        let install = matches!(message, ToWorker::Install { .. });
+        if lane.gone || lane.waiting.len() >= WAITING_MAX && !install {
             return false;
         }
         let message = match message {
@@ -175,5 +178,47 @@ impl Lane {
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use dpvs_core::service::DestId;
+    use dpvs_core::snapshot::Snapshot;
+
+    use super::*;
+
+    #[test]
+    fn a_snapshot_finds_a_place_however_much_waits() {
+        let (inbox, end) = mpsc::sync_channel(1);
+        let link = WorkerLink {
+            lcore: 1,
+            inbox,
+            napper: Napper::default(),
+        };
+        let mut workers = Workers::new(vec![link], mpsc::channel().1);
+        let zero = || ToWorker::Zero { dests: Vec::new() };
+        while workers.send(WorkerId(0), zero()) {}
+        for n in 1..=3 {
+            let snapshot = Snapshot {
+                epoch: n.into(),
+                ..Snapshot::default()
+            };
+            let install = ToWorker::Install {
+                snapshot: Arc::new(snapshot),
+                removed: vec![DestId(n)],
+            };
+            assert!(workers.send(WorkerId(0), install));
+        }
+        let mut last = None;
+        while let Ok(message) = end.try_recv() {
+            if let ToWorker::Install { snapshot, removed } = message {
+                last = Some((snapshot.epoch, removed.len()));
+            }
+            workers.flush();
+        }
+        assert_eq!(last, Some((3, 3)));
     }
 }

@@ -196,6 +196,15 @@ fn worker(
 
 impl Lab {
     pub(crate) fn start() -> Lab {
+        Self::with(false)
+    }
+
+    /// One that keeps what it cannot forward.
+    pub(crate) fn keeping() -> Lab {
+        Self::with(true)
+    }
+
+    fn with(keep: bool) -> Lab {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("ipc");
         let stop = Arc::new(AtomicBool::new(false));
@@ -245,6 +254,9 @@ impl Lab {
             };
             let mut master =
                 Master::new(&Conf::default(), Box::new(netif), topology, links, events);
+            if keep {
+                master.keep_unsupported(0);
+            }
             while !s.load(Ordering::Relaxed) {
                 let wait = if master.is_waiting() { 100 } else { 1000 };
                 master.turn(&mut server, Duration::from_micros(wait));

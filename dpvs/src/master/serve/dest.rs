@@ -128,17 +128,20 @@ impl Master {
     ) -> Result<Answer> {
         let key = key(&self.state.services, &both.service)?;
         let server = server(&both.dest)?;
-        match server.mode {
-            FwdMode::Snat => self.check_snat(&key, &server)?,
-            FwdMode::Masq | FwdMode::Dr if server.addr.is_ipv6() != key.addr.is_ipv6() => {
-                return Err(Fault::Invalid(
-                    "a server of the other family needs a tunnel",
-                ));
-            }
-            _ => {}
-        }
+        self.check_mode(&key, &server)?;
         change(&mut self.state.services, &key, server).map_err(invalid_if_missing)?;
         Ok(Answer::Done)
+    }
+
+    /// Whether a service can have a server of that mode and family.
+    fn check_mode(&mut self, key: &ServiceKey, server: &Server) -> Result<()> {
+        match server.mode {
+            FwdMode::Snat => self.check_snat(key, server),
+            FwdMode::Masq | FwdMode::Dr if server.addr.is_ipv6() != key.addr.is_ipv6() => Err(
+                Fault::Invalid("a server of the other family needs a tunnel"),
+            ),
+            _ => Ok(()),
+        }
     }
 
     /// A source NAT's address towards the world.
@@ -269,6 +272,11 @@ impl Master {
             return Err(Fault::Invalid("no such service"));
         };
         let servers = list.iter().map(server).collect::<Result<Vec<Server>>>()?;
+        if what == id::AGENT_VS_ADD_DESTS {
+            for server in &servers {
+                self.check_mode(&key, server)?;
+            }
+        }
         // DIFFERS: the C daemon applies what it can and answers the last
         // result; here all entries apply or none.
         self.state

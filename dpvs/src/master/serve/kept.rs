@@ -97,7 +97,11 @@ impl Master {
         self.kept.as_ref()?;
         match request.id {
             id::SO_SET_FLUSH => {
+                let kept: Vec<Service> = self.kept.iter().flat_map(Kept::all).collect();
                 self.kept.as_mut()?.flush();
+                for service in &kept {
+                    self.forget_guards(service);
+                }
                 None
             }
             id::SO_SET_ADD => self.kept_add(&plain(prefix(body).ok()?)),
@@ -109,6 +113,7 @@ impl Master {
                 self.kept.as_ref()?.get(&s)?;
                 if request.id == id::SO_SET_DEL {
                     self.kept.as_mut()?.take(&s);
+                    self.forget_guards(&s);
                 }
                 Some(Ok(Answer::Done))
             }
@@ -176,8 +181,15 @@ impl Master {
         }
     }
 
+    /// Lists and limits go with a service, also with one that is only kept.
+    fn forget_guards(&mut self, s: &Service) {
+        if let Ok(Named::At(key)) = named(&self.state.services, s, Order::AddrFirst) {
+            self.state.guards.forget(&key);
+        }
+    }
+
     fn settings(&self) -> Settings {
-        (*self.publisher.current().settings).clone()
+        self.publisher.settings().clone()
     }
 
     fn timeouts(&self) -> Result<Answer> {

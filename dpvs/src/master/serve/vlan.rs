@@ -99,6 +99,7 @@ impl Master {
             self.state.guards.sets.used(set, -1);
         }
         self.state.guards.sets.device_gone(port);
+        self.state.services.device_gone(port);
         let ids: Vec<PortId> = self.state.links.ids().collect();
         for id in ids {
             if let Some((_, Over::Tunnel(tunnel))) = self.state.links.made_mut(id)

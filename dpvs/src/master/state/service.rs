@@ -363,6 +363,16 @@ impl Services {
         }
     }
 
+    /// A device is gone: local addresses that were added with it are of none.
+    pub(crate) fn device_gone(&mut self, port: PortId) {
+        for (key, entry) in &mut self.map {
+            for laddr in entry.laddrs.iter_mut().filter(|l| l.port == port) {
+                laddr.port = NO_DEVICE;
+                self.changed.insert(*key);
+            }
+        }
+    }
+
     /// Changes a service: `change` works on a copy, which counts only when it
     /// returns without fault.
     pub(crate) fn edit<R>(
