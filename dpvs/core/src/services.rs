@@ -226,12 +226,12 @@ impl ServiceTable {
 
     fn insert_match(&mut self, service: Arc<Service>) -> Option<Arc<Service>> {
         let all = Arc::make_mut(&mut self.matches);
-        if let Some(old) = all.iter_mut().find(|s| s.key == service.key) {
-            return Some(std::mem::replace(old, service));
-        }
+        let known = all.iter().position(|s| s.key == service.key);
+        // Another one by now may have the key, and another place.
+        let old = known.map(|at| all.remove(at));
         let at = all.partition_point(|s| s.uid > service.uid);
         all.insert(at, service);
-        None
+        old
     }
 
     /// Services that are found by what a packet is, newest first.
