@@ -65,11 +65,14 @@ impl Span {
         Ok(())
     }
 
-    /// How many elements those are, at least: ranges of networks count once.
+    /// How many elements those are.
     pub(super) fn count(&self, kind: SetKind) -> u64 {
         let (net, net2) = kind.nets();
-        let addrs = |used: bool, net: bool, range| {
-            if used && !net { width(range) } else { 1 }
+        let addrs = |used: bool, net: bool, range, plen| match (used, net) {
+            (false, _) => 1,
+            (true, false) => width(range),
+            // At most 62 of IPv4.
+            (true, true) => nets(range, plen, true).count() as u64,
         };
         let ports = |used: bool, (a, b): (u16, u16)| {
             if used {
@@ -78,8 +81,8 @@ impl Span {
                 1
             }
         };
-        addrs(kind != SetKind::BitmapPort, net, self.addrs)
-            .saturating_mul(addrs(kind.is_pair(), net2, self.addrs2))
+        addrs(kind != SetKind::BitmapPort, net, self.addrs, self.plen)
+            .saturating_mul(addrs(kind.is_pair(), net2, self.addrs2, self.plen2))
             .saturating_mul(ports(kind.has_port(), self.ports))
             .saturating_mul(ports(kind == SetKind::HashNetPortNetPort, self.ports2))
     }

@@ -370,6 +370,19 @@ fn refusals_change_nothing() {
     assert_eq!((many, set.len()), (Err(SetError::Full), 2));
     let huge = set.add(&range("0.0.0.0", "255.255.255.255"), false, None, true);
     assert_eq!((huge, set.len()), (Err(SetError::Full), 2));
+    // Networks that cover a range count, too: 62 times 62 times all ports would keep
+    // the master for half a minute.
+    let all = (
+        IpAddr::from([0, 0, 0, 1]),
+        IpAddr::from([255, 255, 255, 254]),
+    );
+    let mut pairs = IpSet::new(conf(SetKind::HashNetPortNet, false), [1, 2]).unwrap();
+    let huge = Span {
+        addrs2: all,
+        ports: (0, u16::MAX),
+        ..Span::of(all.0, all.1)
+    };
+    assert_eq!(pairs.del(&huge, true), Err(SetError::Full));
     let v6 = set.add(&range("::1", "::1"), false, None, false);
     assert!(matches!(v6, Err(SetError::Invalid(_))));
     let gone = set.del(&range("10.0.0.4", "10.0.0.6"), false);
