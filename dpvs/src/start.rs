@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use dpvs_core::frame::{PortId, WorkerId};
 use dpvs_core::message::FromWorker;
-use dpvs_core::worker::WorkerConf;
+use dpvs_core::worker::{Worker, WorkerConf};
 
 use crate::affinity::{Ways, Wish};
 use crate::bind::{Bound, bind};
@@ -27,7 +27,7 @@ use crate::lcore::{self, LcoreCounters};
 use crate::made::Made;
 use crate::master::{LcoreQueues, Topology, WorkerLink};
 use crate::port::mem::Ahead;
-use crate::port::{self, Eal, HostBridge, Pool, RxQueue, Sender, SharedSender, ring};
+use crate::port::{self, Eal, HostBridge, Mbuf, Pool, RxQueue, Sender, SharedSender, ring};
 use crate::ports::{Device, Ports};
 use crate::wake::{Napper, Peer, Reports, Waker};
 use crate::watch::Watch;
@@ -106,6 +106,7 @@ impl Running {
 /// driver's refusal.
 pub fn start(conf: &Conf, plan: &Plan, eal: Eal) -> Result<(Running, Parts), StartError> {
     check_lcores(plan, &eal)?;
+    check_tables(conf, plan, &eal, available())?;
     let pools = make_pools(conf, &eal)?;
     let mut bridges = Vec::new();
     let mut bound = bind(conf, plan, &eal, &pools, &mut bridges)?;
@@ -160,12 +161,6 @@ pub fn start(conf: &Conf, plan: &Plan, eal: Eal) -> Result<(Running, Parts), Sta
         (0u8..).zip(&plan.workers).zip(receivers).zip(inbox_ends)
     {
         let socket = eal.socket_of(worker.lcore);
-        let peers_here = plan
-            .workers
-            .iter()
-            .filter(|w| eal.socket_of(w.lcore) == socket)
-            .count()
-            .max(1);
         let lcore_id = u8::try_from(worker.lcore).unwrap_or(u8::MAX);
         let shared = Arc::new(LcoreCounters::default());
         counters.insert(lcore_id, Arc::clone(&shared));
@@ -212,7 +207,7 @@ pub fn start(conf: &Conf, plan: &Plan, eal: Eal) -> Result<(Running, Parts), Sta
                 worker: WorkerConf {
                     id: WorkerId(n),
                     workers: count,
-                    conns: (conf.conn.pool_size as usize / peers_here).max(1024),
+                    conns: conns_of(conf, plan, &eal, worker),
                     seed: std::array::from_fn(|i| {
                         seed.get(i).copied().unwrap_or(0) ^ (u64::from(n) << 56)
                     }),
@@ -410,6 +405,54 @@ fn check_lcores(plan: &Plan, eal: &Eal) -> Result<(), StartError> {
         );
     }
     Ok(())
+}
+
+/// Connections a worker has room for: those of a NUMA node are shared out.
+fn conns_of(conf: &Conf, plan: &Plan, eal: &Eal, worker: &WorkerPlan) -> usize {
+    let socket = eal.socket_of(worker.lcore);
+    let here = |w: &&WorkerPlan| eal.socket_of(w.lcore) == socket;
+    let workers = plan.workers.iter().filter(here).count().max(1);
+    (conf.conn.pool_size as usize / workers).max(1024)
+}
+
+/// Bytes of memory the system could give, if it says so.
+fn available() -> Option<usize> {
+    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
+    let line = text.lines().find_map(|l| l.strip_prefix("MemAvailable:"))?;
+    let kib: usize = line.split_whitespace().next()?.parse().ok()?;
+    Some(kib << 10)
+}
+
+/// Whether the workers' tables can be had: a worker without memory ends the process,
+/// and cannot say what to change.
+fn check_tables(
+    conf: &Conf,
+    plan: &Plan,
+    eal: &Eal,
+    available: Option<usize>,
+) -> Result<(), StartError> {
+    let too_large = |bytes: usize, free: String| {
+        fail(format!(
+            "conn_pool_size {}: the connection tables take {} MB at once, {free}; lower it",
+            conf.conn.pool_size,
+            bytes >> 20
+        ))
+    };
+    let mut at_once = 0;
+    for worker in &plan.workers {
+        let tables = Worker::<Mbuf>::table_sizes(conns_of(conf, plan, eal, worker));
+        for bytes in tables {
+            let mut table: Vec<u8> = Vec::new();
+            if table.try_reserve_exact(bytes).is_err() {
+                return too_large(bytes, "more than the system gives".into());
+            }
+        }
+        at_once += tables.first().copied().unwrap_or_default();
+    }
+    match available {
+        Some(free) if at_once > free => too_large(at_once, format!("{} MB are free", free >> 20)),
+        _ => Ok(()),
+    }
 }
 
 fn make_pools(conf: &Conf, eal: &Eal) -> Result<Vec<(u32, Pool)>, StartError> {

@@ -436,6 +436,26 @@ fn queue_mapping_is_checked() {
 }
 
 #[test]
+fn the_primary_of_a_bond_is_one_of_its_slaves() {
+    let plan = |primary: &str| {
+        let text = device_and_workers(&worker("a", 1, &[("bond0", "0", "0")])).replace(
+            "}\nworker_defs",
+            &format!(" bonding bond0 {{\n slave d0\n primary {primary}\n }}\n}}\nworker_defs"),
+        );
+        conf::plan(&parse(&text).unwrap().conf)
+    };
+    plan("d0").unwrap();
+    let errors = plan("d1").unwrap_err();
+    assert_eq!(errors.len(), 1);
+    assert!(
+        errors[0]
+            .message
+            .contains("the primary `d1`, which is none of its slaves (d0)"),
+        "{errors:?}"
+    );
+}
+
+#[test]
 fn reload_applies_normal_keywords_and_names_the_others() {
     let old = parse(
         "global_defs {\n log_level DEBUG\n kni on\n}\nneigh_defs {\n timeout 30\n}\nipvs_defs {\n conn {\n xmit_ttl\n }\n}\n\

@@ -390,6 +390,24 @@ fn ports_and_lcores_that_do_not_fit_are_explained() {
         one_port.contains("DPDK has 1 port (net_null0), netif_defs has 2 device blocks"),
         "{one_port}"
     );
+    // So does a table that no machine of today has the memory for.
+    let large = sample().replace("conn_pool_size  65536", "conn_pool_size  1073741824");
+    assert_ne!(large, sample());
+    fs::write(&conf, large).unwrap();
+    let mut small = Command::new("sh");
+    small.args(["-c", "ulimit -v 8000000; exec \"$0\" \"$@\"", PROGRAM]);
+    let out = small
+        .args(command(dir.path(), &conf).get_args())
+        .output()
+        .unwrap();
+    assert_eq!(out.status.code(), Some(1));
+    assert!(!pid.exists() && !ipc.exists());
+    let no_memory = String::from_utf8_lossy(&out.stderr);
+    assert!(
+        no_memory.contains("conn_pool_size 1073741823: the connection tables take"),
+        "{no_memory}"
+    );
+    fs::write(&conf, sample()).unwrap();
     let one_lcore = run(&[
         "--lcores",
         "0@0",

@@ -249,6 +249,14 @@ impl<F: Frame> Worker<F> {
         }
     }
 
+    /// Bytes of the largest tables of a worker for so many connections, to find out
+    /// whether they can be had: first the index, all of which it uses at once, then
+    /// those that take memory as they fill.
+    #[must_use]
+    pub fn table_sizes(conns: usize) -> [usize; 3] {
+        ConnTable::sizes_for(conns)
+    }
+
     /// Runs what is due; call once a loop, also without traffic. Bounded work.
     pub fn tick<I: Io<Frame = F>>(&mut self, now: Now, io: &mut I) {
         self.hosts.turn(now);

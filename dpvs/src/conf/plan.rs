@@ -118,6 +118,20 @@ pub fn plan(conf: &Conf) -> Result<Plan, Vec<PlanError>> {
         );
     }
 
+    for bond in conf.netif.bonds.iter().filter(|b| !b.slaves.is_empty()) {
+        let stranger = bond.primary.as_ref();
+        if let Some(name) = stranger.filter(|name| !bond.slaves.contains(name)) {
+            fail(
+                -1,
+                format!(
+                    "bond `{}` has the primary `{name}`, which is none of its slaves ({}); name one of them",
+                    bond.name,
+                    bond.slaves.join(" ")
+                ),
+            );
+        }
+    }
+
     let mut by_lcore: BTreeMap<u32, &WorkerDef> = BTreeMap::new();
     for worker in &conf.workers {
         if let Some(other) = by_lcore.insert(worker.cpu, worker) {

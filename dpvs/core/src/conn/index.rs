@@ -80,6 +80,11 @@ impl Index {
         }
     }
 
+    /// Bytes of one for so many tuples, but for the spare ones.
+    pub(crate) fn size_for(tuples: usize) -> usize {
+        (tuples * 2).div_ceil(SLOTS).max(1) * size_of::<Bucket>()
+    }
+
     #[inline(always)]
     fn at(&self, hash: u64) -> usize {
         (((hash & 0xffff_ffff) * self.buckets.len() as u64) >> 32) as usize

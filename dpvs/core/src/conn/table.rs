@@ -291,6 +291,15 @@ impl ConnTable {
         }
     }
 
+    /// Bytes of the index and of each family's entries for so many connections.
+    pub(crate) fn sizes_for(conns: usize) -> [usize; 3] {
+        [
+            Index::size_for(conns * 2),
+            conns * size_of::<Entry<u32>>(),
+            conns * size_of::<Entry<u128>>(),
+        ]
+    }
+
     /// Asks for the index line of a hash.
     #[inline(always)]
     pub(crate) fn prefetch_index(&self, hash: u64) {
