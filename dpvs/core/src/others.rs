@@ -128,8 +128,7 @@ impl<F: Frame> Worker<F> {
         let entry = A::entry_mut(&mut self.conns, conn);
         let direct = entry.is_direct();
         if direct && dir == Dir::Out {
-            // A server's packet that passes through as through any router.
-            return self.deliver(snap, from, frame, head, now, io);
+            return self.pass_by::<A, I>(snap, from, frame, head, conn, now, io);
         }
         // The sum of a fragment is changed by its difference: wrong stays wrong.
         if head.proto == SCTP && !direct && !head.fragment {
@@ -196,6 +195,30 @@ impl<F: Frame> Worker<F> {
             self.xmit_whole::<A, I>(snap, from, frame, head, conn, now, io);
         } else {
             self.transit_slow::<A, I>(snap, from, frame, head, conn, false, now, io);
+        }
+    }
+
+    /// A server's packet that passes through as through any router, unless it is of
+    /// another connection, too.
+    #[cold]
+    #[inline(never)]
+    #[allow(clippy::too_many_arguments)]
+    fn pass_by<A: Net, I: Io<Frame = F>>(
+        &mut self,
+        snap: &Snapshot,
+        from: &Egress,
+        frame: F,
+        head: &Head,
+        conn: Handle,
+        now: Now,
+        io: &mut I,
+    ) {
+        let tuple = A::tuple(head, frame.data());
+        let better = self.conns.preferred(conn, head.hash, &tuple);
+        if better == conn {
+            self.deliver(snap, from, frame, head, now, io);
+        } else {
+            self.transit::<A, I>(snap, from, frame, head, better, now, io);
         }
     }
 

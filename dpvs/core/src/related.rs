@@ -294,6 +294,7 @@ impl<F: Frame> Worker<F> {
         let hash = A::hash(&self.conns, &tuple);
         self.conns.settle();
         let found = self.conns.find(hash, &tuple);
+        let found = found.map(|conn| self.conns.preferred(conn, hash, &tuple));
         if snap.services.crosses()
             && let Some(conn) = self.crossing(found, &tuple)
         {

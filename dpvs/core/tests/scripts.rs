@@ -73,6 +73,7 @@ scripts! {
     mtu_v4
     mtu_v6
     nat
+    nat_direct
     nat_workers
     nat46
     nat64

@@ -342,6 +342,21 @@ impl ConnTable {
             .map(Handle)
     }
 
+    /// The connection that a packet with that tuple, for which this one was found, is
+    /// to be taken for: two services may send one client's port to the same server, and
+    /// if it answers here it is the one whose packets are rewritten that it answers.
+    #[cold]
+    pub(crate) fn preferred<A: Family>(&self, conn: Handle, hash: u64, t: &Tuple<A>) -> Handle {
+        if conn.dir() == Dir::In || !A::entry(self, conn).is_direct() {
+            return conn;
+        }
+        let better = self.index.find(hash, |raw| {
+            let handle = Handle(raw);
+            handle.is_v6() == A::V6 && self.is(handle, t) && !A::entry(self, handle).is_direct()
+        });
+        better.map_or(conn, Handle)
+    }
+
     /// As [`ConnTable::find`], looking at a candidate first.
     #[inline(always)]
     pub(crate) fn find_from<A: Family>(
