@@ -178,6 +178,7 @@ impl<F: Frame> Worker<F> {
     }
 
     /// What is kept of a service is about the service as it is now.
+    #[inline]
     pub(crate) fn know(&mut self, service: &Arc<Service>) {
         let epoch = self.pools.epoch();
         let known = self
@@ -205,17 +206,8 @@ impl<F: Frame> Worker<F> {
 
     /// What this worker keeps of a service, up to date.
     pub(crate) fn service_state(&mut self, service: &Arc<Service>) -> Option<&mut ServiceState> {
-        let i = service.id.0 as usize;
-        let epoch = self.pools.epoch();
-        let known = self.services.get(i).is_some_and(|state| {
-            state.as_ref().is_some_and(|s| {
-                s.uid == service.uid && s.version == service.version && s.epoch == epoch
-            })
-        });
-        if !known {
-            self.refresh(service);
-        }
-        self.services.get_mut(i)?.as_deref_mut()
+        self.know(service);
+        self.services.get_mut(service.id.0 as usize)?.as_deref_mut()
     }
 
     /// The service, its local addresses or their pools are not what they were.

@@ -492,6 +492,7 @@ impl<F: Frame> Worker<F> {
             Verdict::Flow4(hash, tuple) => match self.conns.find(hash, &tuple) {
                 Some(conn) => {
                     frame.data_mut()[6] &= !ROUND;
+                    let conn = self.conns.preferred(conn, hash, &tuple);
                     self.pass_on::<u32, I>(turn, frame, conn, io);
                 }
                 None => self.drop(Reason::Fragment),
@@ -502,6 +503,7 @@ impl<F: Frame> Worker<F> {
                 };
                 frame.data_mut()[6] &= !ROUND;
                 if A::V6 {
+                    let conn = self.conns.preferred(conn, hash, &tuple);
                     return self.pass_on::<u128, I>(turn, frame, conn, io);
                 }
                 match self.enter(snap, &mut frame, head, conn) {
@@ -562,10 +564,7 @@ impl<F: Frame> Worker<F> {
         if snap.settings.xmit_ttl && !decrement_ttl(frame.data_mut()) {
             return self.time_exceeded(snap, from, frame, now, io);
         }
-        let (room, pieces) = match entry.leaves_to(dir) {
-            Some(dst) => nat64::room(dst, head, &way),
-            None => (way.mtu(), !A::V6 && frame.data()[L3 + 6] & 0x40 == 0),
-        };
+        let (room, pieces) = nat64::room_for(&entry, dir, frame.data(), head, &way);
         let large = head.ip_len > room;
         if large && !pieces {
             return self.too_big(snap, from, frame, room, now, io);
@@ -574,13 +573,7 @@ impl<F: Frame> Worker<F> {
         let l3 = dpvs_wire::checksum::Delta::from_bits(entry.l3_delta);
         let l3 = if dir == Dir::In { l3 } else { l3.inverse() };
         A::set_addrs(frame.data_mut(), src, dst, l3);
-        if A::V6 {
-            self.send_conn(snap, frame, &way, now, io);
-        } else if large {
-            self.fragment4(&frame, &way, snap, now, io);
-        } else {
-            self.send_way(snap, frame, &way, now, io);
-        }
+        self.send_rewritten::<A, I>(snap, frame, &way, large, now, io);
     }
 
     /// Gives up fragments that waited too long.

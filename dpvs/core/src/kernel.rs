@@ -196,7 +196,7 @@ impl<F: Frame> Worker<F> {
         self.conns.settle();
         let found = match self.conns.find(hash, tuple) {
             None if snap.services.crosses() => self.crossing(None, tuple),
-            found => found,
+            found => found.map(|conn| self.conns.preferred(conn, hash, tuple)),
         };
         match found {
             Some(conn) if self.is_served(conn) => Seek::Here(conn),
@@ -252,13 +252,12 @@ impl<F: Frame> Worker<F> {
         let (l4, end) = (usize::from(head.l4), L3 + usize::from(head.ip_len));
         let dst = A::addrs(data).1;
         let icmp = head.proto == if A::V6 { ICMPV6 } else { ICMP };
-        let whole = A::V6 || u16::from_be_bytes([data[L3 + 6], data[L3 + 7]]) & 0x3fff == 0;
         let part = if A::V6 {
             fragment_header(data).is_some()
         } else {
-            !whole
+            u16::from_be_bytes([data[L3 + 6], data[L3 + 7]]) & 0x3fff != 0
         };
-        if !icmp || !whole {
+        if part || !icmp {
             let local = matches!(
                 snap.locals.get(&dst.ip()),
                 Some(Local::Own { sapool: true, .. })

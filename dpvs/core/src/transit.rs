@@ -246,10 +246,7 @@ impl<F: Frame> Worker<F> {
             return self.time_exceeded(snap, from, frame, now, io);
         }
         let entry = A::entry(&self.conns, conn);
-        let (room, pieces) = match entry.leaves_to(dir) {
-            Some(dst) => nat64::room(dst, head, &way),
-            None => (way.mtu(), !A::V6 && frame.data()[L3 + 6] & 0x40 == 0),
-        };
+        let (room, pieces) = nat64::room_for(entry, dir, frame.data(), head, &way);
         let fragment = head.ip_len > room;
         if fragment && !pieces {
             let grows = if dir == Dir::In { entry.growth() } else { 0 };
@@ -283,13 +280,7 @@ impl<F: Frame> Worker<F> {
         } else if toa {
             keep_no_toa(frame.data_mut(), l4);
         }
-        if A::V6 {
-            self.send_conn(snap, frame, &way, now, io);
-        } else if fragment {
-            self.fragment4(&frame, &way, snap, now, io);
-        } else {
-            self.send_way(snap, frame, &way, now, io);
-        }
+        self.send_rewritten::<A, I>(snap, frame, &way, fragment, now, io);
     }
 }
 

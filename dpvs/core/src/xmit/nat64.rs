@@ -63,9 +63,23 @@ impl<A: Net> Entry<A> {
     }
 }
 
-/// What a packet of such a connection, bound for `dst`, may be at most on its way,
-/// as the IPv6 packet it is; and whether it may go in pieces if it is larger.
-pub(crate) fn room(dst: u128, head: &Head, way: &Way) -> (u16, bool) {
+/// What a packet of a connection may be at most on its way, and whether it may go in
+/// pieces if it is larger.
+pub(crate) fn room_for<A: Net>(
+    entry: &Entry<A>,
+    dir: Dir,
+    data: &[u8],
+    head: &Head,
+    way: &Way,
+) -> (u16, bool) {
+    match entry.leaves_to(dir) {
+        Some(dst) => room(dst, head, way),
+        None => (way.mtu(), !A::V6 && data[L3 + 6] & 0x40 == 0),
+    }
+}
+
+/// The same of one that joins the families, bound for `dst`, as the IPv6 packet it is.
+fn room(dst: u128, head: &Head, way: &Way) -> (u16, bool) {
     if unmap4(dst).is_none() {
         return (way.mtu(), head.turned);
     }
@@ -331,6 +345,26 @@ impl<F: Frame> Worker<F> {
             return self.fragment6(&frame, way, snap, now, io);
         }
         self.send_way(snap, frame, way, now, io);
+    }
+
+    /// Sends a packet of a connection, rewritten, which is `large` if it is to go in
+    /// pieces.
+    pub(crate) fn send_rewritten<A: Net, I: Io<Frame = F>>(
+        &mut self,
+        snap: &Snapshot,
+        frame: F,
+        way: &Way,
+        large: bool,
+        now: Now,
+        io: &mut I,
+    ) {
+        if A::V6 {
+            self.send_conn(snap, frame, way, now, io);
+        } else if large {
+            self.fragment4(&frame, way, snap, now, io);
+        } else {
+            self.send_way(snap, frame, way, now, io);
+        }
     }
 
     /// Sends an IPv6 packet in pieces: one that came as IPv4 without DF (RFC 7915
