@@ -2,7 +2,7 @@
 //! changes, frames of the wire and of the kernel. In the words of packet scripts.
 
 /// The director's configuration; no neighbour of 10.0.1.50 is known.
-pub const CONFIG: &str = "
+pub(crate) const CONFIG: &str = "
 addr 0 192.0.2.20/32 sapool
 addr 0 2001:db8:1::20/128 sapool
 addr 1 10.0.1.2/32
@@ -101,7 +101,7 @@ limit udp 192.0.2.10:60 out-pps 50 burst 20
 ";
 
 /// Frames of the kernel, by the port it sends them by.
-pub const KERNELS: &[(u16, &str)] = &[
+pub(crate) const KERNELS: &[(u16, &str)] = &[
     (1, "tcp 10.0.1.3:60 > 10.0.1.200:L SA seq=9 ack=2"),
     (1, "tcp 10.0.1.3:60 > 10.0.1.200:L A seq=10 ack=2 len=1460"),
     (0, "tcp 10.0.1.3:60 > 10.0.1.200:L R seq=10 ttl=1"),
@@ -133,7 +133,7 @@ pub const KERNELS: &[(u16, &str)] = &[
 ];
 
 /// Packets by the port they come in by; `C` is a client's port, `L` a local one.
-pub const PACKETS: &[(u16, &str)] = &[
+pub(crate) const PACKETS: &[(u16, &str)] = &[
     (
         0,
         "tcp 198.51.100.7:C > 192.0.2.10:80 S seq=1 opts=mss:1460",
@@ -289,7 +289,7 @@ pub const PACKETS: &[(u16, &str)] = &[
 ];
 
 /// What is changed now and then, and how it was before.
-pub const CHANGES: &[[&str; 2]] = &[
+pub(crate) const CHANGES: &[[&str; 2]] = &[
     [
         "deldest udp 192.0.2.10:53 10.0.1.12:5353",
         "dest udp 192.0.2.10:53 10.0.1.12:5353",
