@@ -293,6 +293,39 @@ fn what_the_c_grammar_lets_pass() {
     assert!(conf.conn.xmit_ttl, "the last line has no line end");
 }
 
+/// Files that began their life with DPVS 1.7 and start the C daemon of today.
+#[test]
+fn keywords_of_earlier_versions_are_said_and_skipped() {
+    let text = "netif_defs {\n  mode signature\n  device dpdk0 {\n    fdir {\n      filter on\n\
+        \x20     mode perfect\n      pballoc 64k\n      status matched\n    }\n    mtu 1400\n  }\n  device dpdk1 {\n  }\n}\n\
+        ctrl_defs {\n  lcore_msg {\n    multicast_queue_length 256\n    ring_size 512\n  }\n  ipc_msg {\n\
+        \x20   unix_domain /var/run/dpvs_ctrl\n  }\n}\nipv6_defs {\n  route6 {\n    lpm {\n      rt6_array_size 65536\n    }\n  }\n}\n";
+    let parsed = parse(text).unwrap();
+    let devices = &parsed.conf.netif.devices;
+    assert_eq!(
+        devices.len(),
+        2,
+        "a block that is skipped ends nothing else"
+    );
+    assert_eq!(devices[0].mtu, 1400);
+    assert_eq!(parsed.conf.misc.ring_size, 512);
+    let said = parsed.pending.join("\n");
+    for word in [
+        "`netif_defs/mode`",
+        "device dpdk0/fdir`",
+        "multicast_queue_length",
+        "ipc_msg",
+        "rt6_array_size",
+    ] {
+        let lines: Vec<_> = said.lines().filter(|l| l.contains(word)).collect();
+        assert_eq!(lines.len(), 1, "{word}\n{said}");
+        assert!(lines[0].contains("earlier DPVS"), "{said}");
+    }
+    // Elsewhere they are the mistakes they look like.
+    assert!(parse("global_defs {\n  fdir {\n  }\n}\n").is_err());
+    assert!(parse("ipc_msg {\n}\n").is_err());
+}
+
 #[test]
 fn includes_stay_at_their_level_and_end() {
     let dir = tempfile::tempdir().unwrap();

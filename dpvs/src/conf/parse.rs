@@ -341,6 +341,16 @@ impl Reader {
     /// Handles a line that starts with `head`. False: nobody knows the keyword.
     fn keyword(&mut self, at: &Place<'_>, head: &Token, values: &[Token]) -> bool {
         let Some(key) = self.keys().iter().find(|k| k.name == head.text) else {
+            let block = self.stack.last().map_or("", |open| open.key.name);
+            if let Some(what) = past(block, &head.text) {
+                let path = self.path(&head.text);
+                self.say(
+                    at,
+                    &path,
+                    &format!("is of an earlier DPVS and has no effect: {what}"),
+                );
+                return false;
+            }
             let diag = self.unknown(at, head);
             self.push(diag);
             return false;
@@ -423,13 +433,15 @@ impl Reader {
     }
 
     fn note(&mut self, at: &Place<'_>, path: &str, what: &str) {
-        self.pending.entry(path.to_owned()).or_insert_with(|| {
-            format!(
-                "{}:{}: `{path}` is accepted and has no effect: {what} does not exist yet",
-                at.file.display(),
-                at.line
-            )
-        });
+        let said = format!("is accepted and has no effect: {what} does not exist yet");
+        self.say(at, path, &said);
+    }
+
+    /// A line for the log about a keyword, once for each of its paths.
+    fn say(&mut self, at: &Place<'_>, path: &str, said: &str) {
+        self.pending
+            .entry(path.to_owned())
+            .or_insert_with(|| format!("{}:{}: `{path}` {said}", at.file.display(), at.line));
     }
 
     fn unknown(&self, at: &Place<'_>, head: &Token) -> Diag {
@@ -543,6 +555,19 @@ impl Reader {
             let diag = warning(pattern, format!("no file matches `{}`", whole.display()));
             self.push(diag);
         }
+    }
+}
+
+/// Why a keyword that DPVS 1.7 to 1.9 had in this block is no longer one. Files that
+/// still have it start the C daemon, which skips what it does not know.
+fn past(block: &str, name: &str) -> Option<&'static str> {
+    match (block, name) {
+        ("device", "fdir") => Some("`sa_pool/flow_enable` says whether there are flow rules"),
+        ("netif_defs", "mode") => Some("it is called `fdir_mode` now"),
+        ("ctrl_defs", "ipc_msg") => Some("the control socket is named by `-x`"),
+        ("lcore_msg", "multicast_queue_length") => Some("`ring_size` bounds all messages"),
+        ("lpm", "rt6_array_size") => Some("the route table grows as needed"),
+        _ => None,
     }
 }
 
