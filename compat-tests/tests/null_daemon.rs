@@ -346,6 +346,70 @@ fn addresses_routes_and_neighbours_come_and_go() -> Result<()> {
     Ok(())
 }
 
+/// As operators of DPVS are used to write them: times with their unit, ports without
+/// an address, one address for a range, hosts in sets of networks.
+#[test]
+fn queues_classifiers_and_sets_read_like_those_of_dpvs() -> Result<()> {
+    let daemon = start()?;
+    for line in [
+        "link set dpdk0 tc-egress on",
+        "qsch add dev dpdk0 root pfifo_fast",
+        "qsch add dev dpdk0 handle 1: parent root bfifo limit 100000",
+        "qsch add dev dpdk0 handle 2:0 parent 1:0 tbf rate 8m burst 8000 latency 2ms peakrate 9m mtu 2000",
+        "cls add dev dpdk0 qsch root handle 0:1 match pattern tcp,oif=dpdk0 target 1:",
+        "cls add dev dpdk0 qsch 1: handle 1:1 match pattern tcp,to=:22 target 2:",
+        "cls add dev dpdk0 qsch 1: handle 1:2 match pattern tcp,from=10.0.0.7:80 target drop",
+        "cls add dev dpdk0 pkttype ipv6 qsch 1: handle 1:3 match pattern tcp,to=[2001:db8::7]:80 target 2:",
+        "ipset create hosts hash:net,port",
+        "ipset add hosts 10.0.0.0/8,tcp:80",
+        "ipset add hosts 10.1.0.0-10.1.0.4,tcp:80 nomatch",
+        "ipset create ports hash:ip,port",
+        "ipset add ports 10.0.0.1-10.0.0.2",
+        "ipset create macs bitmap:ip,mac range 10.0.0.0/24",
+        "ipset add macs 10.0.0.1,2:0:0:0:0:1",
+    ] {
+        daemon.dpip(line)?;
+    }
+    assert_eq!(
+        daemon.dpip("qsch show dev dpdk0 handle 2:")?,
+        "qsch tbf 2: dev dpdk0 parent 1: flags 0x0 cls 0 rate 8.00Mbps burst 8000B \
+         peakrate 9.00Mbps minburst 2000B limit 2000B\n"
+    );
+    assert_eq!(
+        daemon.dpip("cls show dev dpdk0 qsch 1:")?,
+        "cls match 1:1 dev dpdk0 qsch 1: pkttype 0x0800 prio 0 TCP,to=0.0.0.0-0.0.0.0:22-22 target 2:\n\
+         cls match 1:2 dev dpdk0 qsch 1: pkttype 0x0800 prio 0 \
+         TCP,from=10.0.0.7-10.0.0.7:80-80 target drop\n\
+         cls match 1:3 dev dpdk0 qsch 1: pkttype 0x86dd prio 0 \
+         TCP,to=[2001:db8::7-2001:db8::7]:80-80 target 2:\n"
+    );
+    let listed = daemon.dpip("-v ipset list hosts")?;
+    let members: Vec<_> = listed.lines().filter(|l| l.contains("tcp:")).collect();
+    assert_eq!(
+        members,
+        [
+            "10.1.0.4/32,tcp:80 nomatch  ",
+            "10.1.0.0/30,tcp:80 nomatch  ",
+            "10.0.0.0/8,tcp:80  "
+        ]
+    );
+    for (entry, answer) in [
+        ("hosts 10.1.0.4,tcp:80", "false\n"),
+        ("hosts 10.1.0.5,tcp:80", "true\n"),
+        ("ports 10.0.0.2", "true\n"),
+        ("ports 10.0.0.3,0", "false\n"),
+        ("macs 10.0.0.1,02:00:00:00:00:01", "true\n"),
+        ("macs 10.0.0.1,0:0:0:0:0:2", "false\n"),
+    ] {
+        assert_eq!(
+            daemon.dpip(&format!("ipset test {entry}"))?,
+            answer,
+            "{entry}"
+        );
+    }
+    Ok(())
+}
+
 #[test]
 fn a_reload_keeps_the_services() -> Result<()> {
     let mut daemon = start()?;

@@ -98,7 +98,7 @@ pub(crate) const OBJECT: Object = Object {
         ),
         (
             "RANGE",
-            "IP[-IP][:PORT[-PORT]]; IPv6 with ports in brackets",
+            "IP[-IP][:PORT[-PORT]] or :PORT[-PORT]; IPv6 with ports in brackets",
         ),
     ],
     notes: "Classifiers with a higher prio are asked first. A set is asked for the source, or \

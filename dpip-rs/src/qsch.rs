@@ -78,8 +78,8 @@ pub(crate) const OBJECT: Object = Object {
         ("RATE", "bits a second, with k, m or g for 10^3, 10^6, 10^9"),
     ],
     notes: "The kind stands before its options: bfifo and pfifo need limit (bytes or packets); \
-            tbf needs rate and burst, and takes latency (behind rate) or limit, peakrate and \
-            mtu. buffer is burst, minburst is mtu.",
+            tbf needs rate and burst, and takes latency (milliseconds, 2 or \
+            2ms, behind rate) or limit, peakrate and mtu. buffer is burst, minburst is mtu.",
     run,
 };
 
@@ -167,7 +167,8 @@ fn option(
         (Kind::Tbf, "mtu" | "minburst") => spec.tbf.mtu = number(word, words.value(word)?)?,
         (Kind::Tbf, "latency") => {
             let text = words.value(word)?;
-            let ms: u32 = number(word, text)?;
+            // The unit may be said, as in tc(8).
+            let ms: u32 = number(word, text.strip_suffix("ms").unwrap_or(text))?;
             if spec.tbf.rate.rate == 0 {
                 return Err(Failure::invalid("latency set before rate ?"));
             }

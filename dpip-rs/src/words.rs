@@ -109,13 +109,13 @@ pub(crate) fn any_prefix(family: Family) -> Prefix {
     Prefix { ip, plen: 0 }
 }
 
-/// Six pairs of hexadecimal digits with colons between them.
+/// Six numbers of one or two hexadecimal digits with colons between them.
 pub(crate) fn mac(word: &str) -> Option<HwAddr> {
     let mut bytes = [0; 6];
     let mut pairs = word.split(':');
     for byte in &mut bytes {
         let pair = pairs.next()?;
-        if pair.len() != 2 || !pair.bytes().all(|digit| digit.is_ascii_hexdigit()) {
+        if !(1..=2).contains(&pair.len()) || !pair.bytes().all(|digit| digit.is_ascii_hexdigit()) {
             return None;
         }
         *byte = u8::from_str_radix(pair, 16).ok()?;

@@ -146,6 +146,18 @@ fn sets() {
         (2, 81, 24)
     );
     assert_eq!(members[1].iface.text(), "dpdk0");
+    // A network of one address has its length: dpip sorts by it.
+    let host = IpsetParam {
+        cidr: 0,
+        min_addr: Ip16::from_ip(ip("10.0.0.7")),
+        max_addr: Ip16::from_ip(ip("10.0.0.7")),
+        ..with("dpdk0")
+    };
+    c.set_ipset(&host).unwrap();
+    let members = &c.ipsets(&set("c", ipset_op::LIST)).unwrap()[0].1;
+    assert_eq!(members.iter().filter(|m| m.cidr == 32).count(), 2);
+    let members = &c.ipsets(&set("a", ipset_op::LIST)).unwrap()[0].1;
+    assert!(members.iter().all(|m| m.cidr == 0));
     assert_eq!(c.ipsets(&set("", ipset_op::LIST)).unwrap().len(), 3);
     // The workers have them.
     let sets = lab.snapshot(1).guard.sets.clone();
@@ -569,13 +581,19 @@ fn traffic_control() {
     assert_eq!(refused(cls(id::TC_ADD, &by_set)), ErrCode::NOTEXIST);
     c.set_ipset(&create("slow", "hash:ip")).unwrap();
     cls(id::TC_ADD, &by_set).unwrap();
+    let mut from = Match {
+        af: Af::INET,
+        ..Match::default()
+    };
+    from.srange.min_addr = Ip16::from_ip(ip("10.0.0.1"));
+    from.srange.min_port = Be16::new(53);
     let urgent = TcCls {
         priority: 5,
         kind: Name::truncated("match"),
         copt: Blob::of(&TcClsMatch {
             proto: 6,
+            matched: from,
             result: TcClsResult { drop: 1, sch_id: 0 },
-            ..TcClsMatch::default()
         }),
         ..by_set
     };
@@ -592,6 +610,10 @@ fn traffic_control() {
     let listed: Vec<TcCls> = listed.iter().map(Blob::read).collect();
     let order: Vec<i32> = listed.iter().map(|l| l.priority).collect();
     assert_eq!(order, [5, 0]);
+    // One address and one port go from themselves to themselves.
+    let range = listed[0].copt.read::<TcClsMatch>().matched.srange;
+    assert_eq!(range.max_addr, from.srange.min_addr);
+    assert_eq!(range.max_port.get(), 53);
     // The workers get it once the device's switch is on.
     assert!(
         lab.snapshot(1)

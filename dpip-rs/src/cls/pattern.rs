@@ -39,10 +39,13 @@ pub(super) fn pattern(text: &str) -> Result<Pattern, Failure> {
             Some(("oif", dev)) => pattern.matched.oifname = device(dev)?,
             Some((end @ ("from" | "to"), text)) => {
                 let (af, range) = range(text).ok_or_else(wrong)?;
-                if pattern.matched.af != Af::UNSPEC && pattern.matched.af != af {
+                if pattern.matched.af != Af::UNSPEC && af != Af::UNSPEC && pattern.matched.af != af
+                {
                     return Err(wrong());
                 }
-                pattern.matched.af = af;
+                if af != Af::UNSPEC {
+                    pattern.matched.af = af;
+                }
                 if end == "from" {
                     pattern.matched.srange = range;
                 } else {
@@ -52,11 +55,16 @@ pub(super) fn pattern(text: &str) -> Result<Pattern, Failure> {
             Some(_) => return Err(wrong()),
         }
     }
+    let ends = [pattern.matched.srange, pattern.matched.drange];
+    if pattern.matched.af == Af::UNSPEC && ends != [AddrRange::default(); 2] {
+        // As C dpip has it where only ports are named.
+        pattern.matched.af = Af::INET;
+    }
     Ok(pattern)
 }
 
-/// `IP[-IP][:PORT[-PORT]]`, with ports in IPv6 `[IP[-IP]]:PORT...`. A single
-/// address has no last one on the wire.
+/// `IP[-IP][:PORT[-PORT]]`, with ports in IPv6 `[IP[-IP]]:PORT...`, or `:PORT[-PORT]`
+/// for any address. A single address has no last one on the wire.
 fn range(text: &str) -> Option<(Af, AddrRange)> {
     let (addresses, ports) = match text.strip_prefix('[') {
         Some(rest) => {
@@ -67,18 +75,21 @@ fn range(text: &str) -> Option<(Af, AddrRange)> {
         None if text.bytes().filter(|byte| *byte == b':').count() > 1 => (text, ""),
         None => text.split_once(':').unwrap_or((text, "")),
     };
-    let (first, last) = match addresses.split_once('-') {
-        Some((first, last)) => (first.parse::<IpAddr>().ok()?, Some(last.parse().ok()?)),
-        None => (addresses.parse().ok()?, None),
-    };
-    if last.is_some_and(|last| Af::of(last) != Af::of(first) || last < first) {
-        return None;
+    let any = addresses.is_empty() && !ports.is_empty();
+    let mut range = AddrRange::default();
+    let mut af = Af::UNSPEC;
+    if !any {
+        let (first, last) = match addresses.split_once('-') {
+            Some((first, last)) => (first.parse::<IpAddr>().ok()?, Some(last.parse().ok()?)),
+            None => (addresses.parse().ok()?, None),
+        };
+        if last.is_some_and(|last| Af::of(last) != Af::of(first) || last < first) {
+            return None;
+        }
+        af = Af::of(first);
+        range.min_addr = Ip16::from_ip(first);
+        range.max_addr = last.map_or(Ip16::ANY, Ip16::from_ip);
     }
-    let mut range = AddrRange {
-        min_addr: Ip16::from_ip(first),
-        max_addr: last.map_or(Ip16::ANY, Ip16::from_ip),
-        ..AddrRange::default()
-    };
     if !ports.is_empty() {
         let (first, last) = ports.split_once('-').unwrap_or((ports, ports));
         let (first, last) = (first.parse().ok()?, last.parse().ok()?);
@@ -87,7 +98,7 @@ fn range(text: &str) -> Option<(Af, AddrRange)> {
         }
         (range.min_port, range.max_port) = (Be16::new(first), Be16::new(last));
     }
-    Some((Af::of(first), range))
+    Some((af, range))
 }
 
 /// A pattern as text.

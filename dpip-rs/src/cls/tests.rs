@@ -1,8 +1,8 @@
 //! Words in, message out; message in, line out.
 
 use super::*;
-use dpvs_ctl::Ip16;
 use dpvs_ctl::msg::AddrRange;
+use dpvs_ctl::{Af, Ip16};
 use proptest::prelude::*;
 
 fn words(line: &str) -> Vec<String> {
@@ -57,6 +57,28 @@ fn patterns() {
         "cls match 1:1 dev dpdk0 qsch 1: pkttype 0x86dd prio 7 \
          UDP,from=[2001:db8::1-2001:db8::9]:0-0,to=[2001:db8::a-::]:53-53,iif=dpdk1 target 2:\n"
     );
+}
+
+#[test]
+fn ports_of_any_address() {
+    let matched = |pattern: &str| {
+        let line = format!("dev d match pattern {pattern} target drop");
+        cls(&line, Command::Add)
+            .unwrap()
+            .copt
+            .read::<TcClsMatch>()
+            .matched
+    };
+    let ssh = matched("tcp,to=:22");
+    assert_eq!((ssh.af, ssh.drange.min_port.get()), (Af::INET, 22));
+    assert_eq!(pattern_text(6, &ssh), "TCP,to=0.0.0.0-0.0.0.0:22-22");
+    let both = matched("tcp,to=:1-9,from=2001:db8::1");
+    assert_eq!((both.af, both.drange.max_port.get()), (Af::INET6, 9));
+    assert_eq!(matched("tcp,oif=dpdk0").af, Af::UNSPEC);
+    for wrong in ["to=", "to=:", "to=:9-1", "to=[]:"] {
+        let line = format!("dev d match pattern tcp,{wrong} target drop");
+        assert!(cls(&line, Command::Add).is_err(), "{wrong}");
+    }
 }
 
 #[test]

@@ -258,6 +258,8 @@ pub(super) fn entry(
                 ..Found::default()
             }
         }
+        // As with C dpip: an address alone has port 0 of no protocol.
+        (Kind::HashIpPort, [a]) => Found::with(ip(a)?, ports("0")?),
         (Kind::HashIpPort, [a, p]) => Found::with(ip(a)?, ports(p)?),
         (Kind::HashNetPort, [a, p]) => Found::with(addresses(a)?, ports(p)?),
         (Kind::HashNetPortIface, [a, p, dev]) => {

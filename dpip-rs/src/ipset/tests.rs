@@ -56,6 +56,10 @@ fn ports_devices_and_second_parts() {
     assert_eq!((icmp.proto, icmp.min_port), (58, 128));
     let any = put("hash:net,port", "10.0.0.0/8,80", Command::Add).unwrap();
     assert_eq!((any.proto, any.cidr, any.max_port), (0, 8, 80));
+    let bare = put("hash:ip,port", "172.27.1.3-172.27.1.5", Command::Add).unwrap();
+    assert_eq!((bare.proto, bare.min_port, bare.max_port), (0, 0, 0));
+    assert_eq!(bare.max_addr, slot("172.27.1.5"));
+    put("hash:ip,port", "2001:db8::2", Command::Test).unwrap();
     let dev = put(
         "hash:net,port,iface",
         "10.0.0.0/8,tcp:80,dpdk0",

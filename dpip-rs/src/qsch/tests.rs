@@ -43,6 +43,12 @@ fn kinds_and_their_options() {
             mtu: 1500
         }
     );
+    let unit = qsch(
+        "dev dpdk0 root tbf rate 10m burst 1 latency 2ms",
+        Command::Add,
+    )
+    .unwrap();
+    assert_eq!(unit.qopt.read::<TbfOpt>().limit, 2_500);
     let fast = qsch("pfifo_fast ingress dev dpdk0", Command::Replace).unwrap();
     assert_eq!(
         (fast.handle, fast.qopt),

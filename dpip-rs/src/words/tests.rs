@@ -69,14 +69,16 @@ fn prefixes_have_a_full_length_unless_told() {
 }
 
 #[test]
-fn macs_are_six_pairs() {
+fn macs_are_six_numbers() {
+    assert_eq!(mac("1:2:03:a:B:0"), Some(HwAddr([1, 2, 3, 0xa, 0xb, 0])));
     assert_eq!(
         mac("00:11:22:aa:BB:fF"),
         Some(HwAddr([0, 0x11, 0x22, 0xaa, 0xbb, 0xff]))
     );
     for word in [
         "",
-        "0:11:22:33:44:55",
+        ":11:22:33:44:55",
+        "000:11:22:33:44:55",
         "00:11:22:33:44",
         "00:11:22:33:44:55:66",
         "00-11-22-33-44-55",

@@ -235,22 +235,23 @@ impl Master {
             ..IpsetInfo::default()
         };
         let members = named.set.members();
-        let members = members.iter().map(|m| self.listed_member(m)).collect();
+        let nets = conf.kind.nets();
+        let members = members
+            .iter()
+            .map(|m| self.listed_member(m, nets))
+            .collect();
         (info, members)
     }
 
-    fn listed_member(&self, member: &Member) -> IpsetMember {
+    fn listed_member(&self, member: &Member, nets: (bool, bool)) -> IpsetMember {
         let e = &member.element;
-        // A whole address has no length.
-        let cidr = |net: Net| {
-            let host = Net::host(net.addr).plen;
-            if net.plen == host { 0 } else { net.plen }
-        };
+        // An address has no length, a network of one address has.
+        let cidr = |net: Net, is_net: bool| if is_net { net.plen } else { 0 };
         let iface = e.iface.checked_sub(1).map(PortId);
         IpsetMember {
             comment: Name::truncated(member.comment.as_deref().unwrap_or_default()),
             addr: Ip16::from_ip(e.net.addr),
-            cidr: cidr(e.net),
+            cidr: cidr(e.net, nets.0),
             proto: e.proto,
             port: e.port,
             iface: iface.map_or_else(Name::default, |port| {
@@ -258,7 +259,7 @@ impl Master {
             }),
             mac: HwAddr(e.mac),
             nomatch: member.nomatch.into(),
-            cidr2: cidr(e.net2),
+            cidr2: cidr(e.net2, nets.1),
             port2: e.port2,
             addr2: Ip16::from_ip(e.net2.addr),
             ..IpsetMember::default()

@@ -79,6 +79,16 @@ fn range(asked: &AddrRange, af: Af) -> Result<Range> {
     Ok(Range { addrs, ports })
 }
 
+/// Fills in the last address and port that clients leave out for a single one.
+fn close(range: &mut AddrRange) {
+    if range.max_addr == dpvs_ctl::Ip16::ANY {
+        range.max_addr = range.min_addr;
+    }
+    if range.max_port.get() == 0 {
+        range.max_port = range.min_port;
+    }
+}
+
 fn target(result: &TcClsResult) -> Target {
     if result.drop != 0 {
         Target::Drop
@@ -173,9 +183,10 @@ impl Master {
     }
 
     fn class(&self, asked: &TcCls) -> Result<Class> {
+        let mut asked = *asked;
         let (rule, result) = match asked.kind.text().as_ref() {
             "match" => {
-                let m: TcClsMatch = asked.copt.read();
+                let mut m: TcClsMatch = asked.copt.read();
                 let af = match m.matched.af {
                     // Patterns without addresses have no family.
                     Af::UNSPEC => Af::INET,
@@ -188,6 +199,11 @@ impl Master {
                     iif: self.device(&m.matched.iifname)?,
                     oif: self.device(&m.matched.oifname)?,
                 };
+                // Listed as understood: one address from itself to itself.
+                for range in [&mut m.matched.srange, &mut m.matched.drange] {
+                    close(range);
+                }
+                asked.copt = Blob::of(&m);
                 (rule, m.result)
             }
             "ipset" => {
@@ -202,7 +218,7 @@ impl Master {
             _ => return Err(Fault::Unsupported("no such kind of classifier")),
         };
         Ok(Class {
-            asked: *asked,
+            asked,
             rule,
             target: target(&result),
         })
