@@ -271,6 +271,7 @@ impl<F: Frame> Worker<F> {
     /// A removed server has no connections any more: its number is free.
     pub(crate) fn drained<I: Io<Frame = F>>(&mut self, dest: DestId, io: &mut I) {
         self.limits.forget(dest);
+        self.templates.retire(dest);
         self.dests[dest.0 as usize] = crate::worker::DestState::default();
         io.report(FromWorker::DestDrained {
             worker: self.id(),

@@ -61,6 +61,7 @@ scripts! {
     passive_check
     path_mtu
     persistence
+    persistence_numbers
     persistence_workers
     sip
     kernel_servers

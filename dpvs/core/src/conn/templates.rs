@@ -45,6 +45,16 @@ struct Node {
     in_use: bool,
     /// Can be found.
     linked: bool,
+    /// Which of the servers of that number it is for.
+    turn: u32,
+}
+
+/// A server's number: how often it has been another one's, and own templates of the
+/// one that has it now.
+#[derive(Clone, Copy, Default)]
+struct Number {
+    turn: u32,
+    own: u32,
 }
 
 /// All templates of a worker; number 0 is none.
@@ -56,8 +66,8 @@ pub(crate) struct Templates {
     seed: u64,
     /// Where the sweep goes on.
     hand: usize,
-    /// Own templates of each server.
-    counts: Vec<u32>,
+    /// By the servers' numbers.
+    numbers: Vec<Number>,
 }
 
 impl Template {
@@ -82,7 +92,7 @@ impl Templates {
             room: n,
             seed: seed | 1,
             hand: 0,
-            counts: Vec::new(),
+            numbers: Vec::new(),
         }
     }
 
@@ -93,6 +103,14 @@ impl Templates {
             x = (wide as u64) ^ (wide >> 64) as u64;
         }
         (x ^ x >> 29) as usize & (self.buckets.len() - 1)
+    }
+
+    fn number(&mut self, dest: DestId) -> &mut Number {
+        let at = dest.0 as usize;
+        if at >= self.numbers.len() {
+            self.numbers.resize(at + 1024, Number::default());
+        }
+        &mut self.numbers[at]
     }
 
     fn node(&self, num: u32) -> Option<&Node> {
@@ -108,8 +126,11 @@ impl Templates {
         let mut num = self.buckets[self.bucket(key)];
         while let Some(node) = self.node(num) {
             if node.template.key == *key {
-                if node.template.is_over(now) {
-                    self.remove(num);
+                let (over, dest, turn) =
+                    (node.template.is_over(now), node.template.dest, node.turn);
+                // The number is another server's by now.
+                if over || self.number(dest).turn != turn {
+                    self.forget(num);
                     return None;
                 }
                 return Some(num);
@@ -139,6 +160,7 @@ impl Templates {
                     next: 0,
                     in_use: false,
                     linked: false,
+                    turn: 0,
                 });
                 self.nodes.len() as u32
             }
@@ -147,6 +169,9 @@ impl Templates {
                 self.free.pop()?
             }
         };
+        let number = self.number(template.dest);
+        number.own += u32::from(template.own);
+        let turn = number.turn;
         let bucket = self.bucket(&template.key);
         let next = std::mem::replace(&mut self.buckets[bucket], num);
         *self.node_mut(num)? = Node {
@@ -154,14 +179,8 @@ impl Templates {
             next,
             in_use: true,
             linked: true,
+            turn,
         };
-        if template.own {
-            let at = template.dest.0 as usize;
-            if at >= self.counts.len() {
-                self.counts.resize(at + 1024, 0);
-            }
-            self.counts[at] += 1;
-        }
         Some(num)
     }
 
@@ -216,11 +235,10 @@ impl Templates {
             return;
         };
         node.in_use = false;
-        let template = node.template;
-        if template.own
-            && let Some(count) = self.counts.get_mut(template.dest.0 as usize)
-        {
-            *count -= 1;
+        let (template, turn) = (node.template, node.turn);
+        let number = self.number(template.dest);
+        if template.own && number.turn == turn {
+            number.own -= 1;
         }
         self.free.push(num);
     }
@@ -239,7 +257,18 @@ impl Templates {
 
     /// Own templates of a server.
     pub(crate) fn of(&self, dest: DestId) -> u32 {
-        self.counts.get(dest.0 as usize).copied().unwrap_or(0)
+        self.numbers.get(dest.0 as usize).map_or(0, |n| n.own)
+    }
+
+    /// A server's number is another one's from now on: clients of the one before do not
+    /// belong to that one.
+    pub(crate) fn retire(&mut self, dest: DestId) {
+        if let Some(number) = self.numbers.get_mut(dest.0 as usize) {
+            *number = Number {
+                turn: number.turn.wrapping_add(1),
+                own: 0,
+            };
+        }
     }
 
     /// Looks at a few: removes those whose time is up, gives the others to `keep`.
@@ -324,6 +353,25 @@ mod tests {
         assert_eq!(all.find(&t.key, 109_999), Some(num));
         assert_eq!(all.find(&t.key, 110_000), None);
         assert_eq!((all.of(DestId(3)), all.is_empty()), (0, true));
+    }
+
+    #[test]
+    fn a_number_that_another_server_has_brings_no_clients_along() {
+        let mut all = Templates::new(100, 5);
+        let (old, other) = (template(1, 3, 1000), template(2, 3, 1000));
+        all.put(old).unwrap();
+        all.put(other).unwrap();
+        all.retire(DestId(3));
+        assert_eq!(all.of(DestId(3)), 0);
+        assert_eq!(all.find(&old.key, 1000), None);
+        // Those of the one that has it now are found, and counted right.
+        let new = all.put(old).unwrap();
+        assert_eq!(all.find(&old.key, 1000), Some(new));
+        assert_eq!(all.of(DestId(3)), 1);
+        while !all.is_empty() {
+            all.sweep(50_000, |_| ());
+        }
+        assert_eq!(all.of(DestId(3)), 0);
     }
 
     #[test]

@@ -371,7 +371,11 @@ impl Lab {
             return Err("a dest is `dest tcp VIP:PORT SERVER:PORT`".into());
         };
         let (addr, port) = vars.endpoint(end)?;
-        let id = DestId(self.ids.0);
+        let id = match option(rest, "number") {
+            // One that a removed server had.
+            Some(n) => DestId(vars.field(n, 20)? as u32),
+            None => DestId(self.ids.0),
+        };
         let service = self.service(&[proto, vip], vars)?;
         let mut dests = service.dests.to_vec();
         let at = dests.iter().position(|d| (d.addr, d.port) == (addr, port));
