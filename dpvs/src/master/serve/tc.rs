@@ -20,7 +20,7 @@ use crate::master::state::tc::{Class, PortTc, options};
 /// Frames of a queue where none are asked for.
 const LIMIT: u32 = 1024;
 
-/// What a scheduler is asked to do; `old` stands for what is not said.
+/// What a scheduler is asked to do.
 fn kind(asked: &TcQsch, mtu: u16) -> Result<QschKind> {
     let fifo: FifoOpt = asked.qopt.read();
     let or = |limit: u32, default| if limit > 0 { limit } else { default };

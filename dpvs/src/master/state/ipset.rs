@@ -35,7 +35,8 @@ pub(crate) struct NamedSets {
     map: BTreeMap<Vec<u8>, NamedSet>,
     names: BTreeMap<SetId, Name<32>>,
     ids: Ids,
-    /// Most elements of all hashes together (`ipset_hash_pool_size`).
+    /// Most elements of all hashes together (`ipset_hash_pool_size`). DIFFERS: DPVS
+    /// reads it, and has room for 262,143.
     pub(crate) pool: usize,
     /// As the workers have it, but for what changed.
     published: Sets,
