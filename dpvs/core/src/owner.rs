@@ -131,11 +131,12 @@ impl<F: Frame> Worker<F> {
     ) -> Option<F> {
         if self.handed {
             // A copy is about nothing here; what was given to us alone is nobody's.
-            let meets = self.meeting(snap, tuple) == Some(self.conf.id);
-            if !meets {
+            let alone = snap.returns.nic(from.port).is_some()
+                || self.meeting(snap, tuple) == Some(self.conf.id);
+            if !alone {
                 self.drop(Reason::Consumed);
             }
-            return meets.then_some(frame);
+            return alone.then_some(frame);
         }
         let owner = self
             .meets_elsewhere(snap, tuple)
