@@ -63,13 +63,15 @@ fn is_active(proto: u8, state: u8) -> bool {
 }
 
 impl<F: Frame> Worker<F> {
-    /// A connection's protocol has moved on.
+    /// A connection's protocol has moved on. Unless its client was `heard` to know what
+    /// the server says, it goes on being one that gives way.
     #[inline(never)]
     pub(crate) fn change_state<A: Net>(
         &mut self,
         snap: &Snapshot,
         conn: Handle,
         state: u8,
+        heard: bool,
         now: Now,
     ) {
         let conn_timeout = self.conns.conn_timeout::<A>(conn);
@@ -78,7 +80,7 @@ impl<F: Frame> Worker<F> {
         entry.timeout = timeout_ms(&snap.settings.timeouts, entry.proto, state, conn_timeout);
         let active = is_active(entry.proto, state);
         let was = entry.flags & flags::ACTIVE != 0;
-        let answered = active || entry.proto == UDP && state == udp::State::Normal as u8;
+        let answered = active && heard || entry.proto == UDP && state == udp::State::Normal as u8;
         let embryo = entry.flags & flags::EMBRYO != 0;
         if answered && embryo {
             entry.flags ^= flags::EMBRYO;
@@ -102,6 +104,14 @@ impl<F: Frame> Worker<F> {
             self.embryos.remove(&mut self.conns, conn);
         }
         self.wheel.rearm(&mut self.conns, conn, now.millis());
+    }
+
+    /// An established connection does not give way any more.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn stays<A: Net>(&mut self, conn: Handle) {
+        A::entry_mut(&mut self.conns, conn).flags &= !flags::EMBRYO;
+        self.embryos.remove(&mut self.conns, conn);
     }
 
     /// Ends a connection: tells both ends if they still think it is open, gives

@@ -185,7 +185,7 @@ impl<F: Frame> Worker<F> {
         }
         if state != old {
             let dest = DestId(A::entry(&self.conns, conn).dest);
-            self.change_state::<A>(snap, conn, state, now);
+            self.change_state::<A>(snap, conn, state, true, now);
             if self.dests[dest.0 as usize].checked {
                 let by_server = dir == Dir::Out;
                 self.note_state(snap, dest, head.proto, (old, state), by_server, io);

@@ -38,7 +38,9 @@ impl<A: Net> Entry<A> {
     pub(crate) fn settle(&mut self) {
         const OFFER: u16 = flags::TOA | flags::FDATA;
         let (client, server) = if self.proto == TCP {
-            let open = self.state == tcp::State::Established as u8;
+            // Looked at until its client is known to be there.
+            let known = self.flags & flags::EMBRYO == 0;
+            let open = known && self.state == tcp::State::Established as u8;
             (open && self.flags & OFFER != OFFER, open)
         } else {
             let snat = self.mode() == FwdMode::Snat;

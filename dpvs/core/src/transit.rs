@@ -92,7 +92,7 @@ impl<F: Frame> Worker<F> {
             return self.transit_other::<A, I>(snap, from, frame, head, conn, now, io);
         }
         entry.seen = now.millis() as u32;
-        let (mut toa, mut syn) = (false, false);
+        let (mut toa, mut syn, mut heard) = (false, false, true);
         let mut state = entry.state;
         if head.proto == TCP {
             let seg = Segment::read(frame.data(), l4, L3 + usize::from(head.ip_len));
@@ -124,6 +124,7 @@ impl<F: Frame> Worker<F> {
                 Dir::In => toa = offers_toa(entry, &seg),
                 Dir::Out => fullnat::note_server(entry, &seg),
             }
+            heard = entry.flags & flags::EMBRYO == 0 || hears_server(entry, dir, &seg);
         } else {
             let dir = if entry.mode() == FwdMode::Snat {
                 dir.turned()
@@ -144,11 +145,13 @@ impl<F: Frame> Worker<F> {
         if state != entry.state {
             let (from, server) = (entry.state, DestId(entry.dest));
             let checked = dest.checked;
-            self.change_state::<A>(snap, conn, state, now);
+            self.change_state::<A>(snap, conn, state, heard, now);
             if checked {
                 let by_server = dir == Dir::Out;
                 self.note_state(snap, server, head.proto, (from, state), by_server, io);
             }
+        } else if heard && is_unheard(entry) {
+            self.stays::<A>(conn);
         }
         let entry = A::entry_mut(&mut self.conns, conn);
         entry.settle();
@@ -297,6 +300,28 @@ pub(crate) fn begins_anew<A: Net>(snap: &Snapshot, e: &Entry<A>, dir: Dir, flags
         _ => false,
     };
     left && dir == Dir::In && tcp::is_pure_syn(flags) && has_another_server(snap, e)
+}
+
+/// Whether a segment is of a client that hears its server, because it acknowledges what
+/// that has said. Whoever forges an address cannot; connections of which nobody has are
+/// those that give way when the table is full.
+///
+/// DIFFERS: in DPVS what is established stays, whatever was acknowledged.
+#[inline]
+fn hears_server<A: Net>(e: &Entry<A>, dir: Dir, seg: &Segment) -> bool {
+    // A SYN-ACK says little; with Fast Open data may have followed.
+    const SAID: u32 = 65_535;
+    if e.mode() == FwdMode::Snat {
+        return true;
+    }
+    let acks = dir == Dir::In && seg.flags & ACK != 0 && e.flags & flags::RS_SEEN != 0;
+    acks && e.rs_seq.wrapping_sub(seg.ack) <= SAID
+}
+
+/// Whether a connection is established, though nobody may have heard the server.
+#[inline(always)]
+fn is_unheard<A: Net>(e: &Entry<A>) -> bool {
+    e.flags & flags::EMBRYO != 0 && e.proto == TCP && e.state == tcp::State::Established as u8
 }
 
 /// Whether a client's packet that leads to that state opens a connection on the ports

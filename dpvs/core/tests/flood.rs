@@ -123,6 +123,80 @@ fn new_clients_get_in_and_established_ones_stay() {
     assert!(knows(&mut b, 6, 30_999));
 }
 
+/// Whoever forges his address cannot hear the server: an acknowledgement of what it
+/// never said opens the connection for nobody.
+#[test]
+fn blind_acknowledgements_do_not_fill_the_table() {
+    let mut b = bench(6);
+    for n in 0..100 {
+        let s = syn(&mut b, n).unwrap();
+        assert!(shake(&mut b, n, &s));
+    }
+    // What came out for the server, whatever else did: those that give way are reset.
+    let sent = |b: &mut Bench, port: u16, frame: &[u8]| {
+        let out = b.burst(port, &[frame]);
+        let last = out.last().map(|(_, f)| Packet::read(f));
+        last.unwrap_or_else(|| panic!("refused: {:?}", b.worker.stats().drops))
+    };
+    for n in 1000..1000 + 2 * ROOM {
+        let (addr, port) = client(n);
+        let from_client = |flags, seq, ack| tcp((&addr, port), (VIP, 80), flags, seq, ack).bytes();
+        let at_server = sent(&mut b, 0, &from_client(SYN, 7, 0));
+        let isn = n.wrapping_mul(0x9e37_79b1);
+        // Before the server's answer, and after it one that acknowledges too much, too
+        // little, or makes the server ask back.
+        if n % 4 == 0 {
+            sent(&mut b, 0, &from_client(ACK, 8, 101));
+        }
+        let (from, to) = (at_server.dst.0.to_string(), at_server.src.0.to_string());
+        let ends = ((&from[..], at_server.dst.1), (&to[..], at_server.src.1));
+        let answer = |b: &mut Bench, flags| {
+            let ack = at_server.seq.wrapping_add(1);
+            let mut answer = tcp(ends.0, ends.1, flags, isn, ack);
+            answer.macs = (support::MAC1, support::RS_MAC);
+            sent(b, 1, &answer.bytes());
+        };
+        answer(&mut b, SYN | ACK);
+        match n % 4 {
+            0 => {}
+            1 => drop(sent(&mut b, 0, &from_client(ACK, 8, isn.wrapping_add(2)))),
+            2 => drop(sent(
+                &mut b,
+                0,
+                &from_client(ACK, 8, isn.wrapping_sub(70_000)),
+            )),
+            _ => answer(&mut b, ACK),
+        }
+    }
+    // An honest client gets in.
+    let (addr, port) = client(300_000);
+    let s = sent(&mut b, 0, &tcp((&addr, port), (VIP, 80), SYN, 7, 0).bytes());
+    assert!(shake(&mut b, 300_000, &s));
+    let stats = b.worker.stats();
+    assert_eq!(stats.dropped(Reason::ConnTableFull), 0);
+    assert_eq!(b.worker.conns(), ROOM as usize);
+    for n in (0..100).chain([300_000]) {
+        assert!(knows(&mut b, 6, n), "established {n}");
+    }
+    assert!(!knows(&mut b, 6, 1000) && !knows(&mut b, 6, 1001));
+}
+
+/// A client that hears the server late stays as well, and takes the short way.
+#[test]
+fn a_client_is_known_by_its_first_good_acknowledgement() {
+    let mut b = bench(6);
+    let s = syn(&mut b, 7).unwrap();
+    let (addr, port) = client(7);
+    // Nothing of what the server said.
+    let early = tcp((&addr, port), (VIP, 80), ACK, 8, 4242);
+    assert!(b.one(0, &early.bytes()).is_some());
+    assert!(shake(&mut b, 7, &s));
+    for n in 1000..1000 + 2 * ROOM {
+        assert!(syn(&mut b, n).is_some());
+    }
+    assert!(knows(&mut b, 6, 7));
+}
+
 #[test]
 fn a_table_of_established_connections_refuses() {
     let mut b = bench(6);

@@ -108,7 +108,7 @@ impl<F: Frame> Worker<F> {
     ) {
         let entry = A::entry(&self.conns, conn);
         let (dest, states) = (DestId(entry.dest), (entry.state, state as u8));
-        self.change_state::<A>(snap, conn, state as u8, now);
+        self.change_state::<A>(snap, conn, state as u8, true, now);
         if self.dests.get(dest.0 as usize).is_some_and(|d| d.checked) {
             self.note_state(snap, dest, TCP, states, true, io);
         }

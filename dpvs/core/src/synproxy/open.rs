@@ -395,7 +395,7 @@ impl<F: Frame> Worker<F> {
         };
         self.as_client::<A, I>(snap, conn, &syn, now, io);
         if self.is_alive::<A>(conn) {
-            self.change_state::<A>(snap, conn, State::SynSent as u8, now);
+            self.change_state::<A>(snap, conn, State::SynSent as u8, true, now);
         }
     }
 

@@ -38,7 +38,8 @@ pub struct Conn {
     pub fdata: Option<u32>,
     /// What the server sent last: end of its data, its acknowledgement.
     pub said: Option<(u32, u32)>,
-    /// Was established, or answered: it never makes room for another.
+    /// Was established by a client that heard the server, or answered: it never makes
+    /// room for another.
     pub answered: bool,
     /// Port and MAC address the first packet came from.
     pub back: Option<(u16, [u8; 6])>,
@@ -163,7 +164,7 @@ impl Director {
         let mut parts = Parts::cut(frame, ip);
         let conn = self.conns.get_mut(&id).unwrap();
         conn.seen = now;
-        let mut client_address = false;
+        let (mut client_address, mut heard) = (false, false);
         let state = if ip.proto == TCP {
             let seg = tcp::segment(&parts.l4);
             if seg.flags & (SYN | ACK) == SYN && !from_server {
@@ -199,6 +200,9 @@ impl Director {
                         conn.fdata = None;
                     }
                 }
+                // What nobody knows who did not get the server's answer.
+                let near = |end: u32| end.wrapping_sub(seg.ack) <= 65_535;
+                heard = seg.flags & ACK != 0 && conn.said.is_some_and(|(end, _)| near(end));
             }
             tcp::next(from_server, conn.state, seg.flags)
         } else if from_server || conn.state == 2 {
@@ -216,6 +220,8 @@ impl Director {
         *bytes += ip.len() as u64;
         self.books.conn_hits += 1;
         self.set_state(id, state);
+        let conn = self.conns.get_mut(&id).unwrap();
+        conn.answered |= conn.active() && heard;
         self.pass_on(id, from_server, port, frame, parts, client_address, o);
     }
 
@@ -227,7 +233,7 @@ impl Director {
         }
         let was = conn.active();
         conn.state = state;
-        conn.answered |= conn.active() || (conn.proto == UDP && state == 2);
+        conn.answered |= conn.proto == UDP && state == 2;
         let of_service = conn.conn_timeout > 0 && (conn.proto == UDP || conn.active());
         let secs = if of_service {
             conn.conn_timeout
@@ -295,6 +301,9 @@ impl Director {
                 mtu
             };
             return self.too_big(port, &frame, told, o);
+        }
+        if parts.proto == UDP && !from_server && !v6 {
+            wire::no_claim(&mut parts.ip);
         }
         let conn = &self.conns[&id];
         if from_server {

@@ -407,3 +407,25 @@ pub fn split_options(options: &[u8]) -> Vec<(u8, usize, usize)> {
     }
     all
 }
+
+/// IPv4 options in which a client says who it is (UOA's kind) become padding.
+pub fn no_claim(ip: &mut [u8]) {
+    let mut options = ip.get_mut(20..).unwrap_or_default();
+    while let [kind, rest @ ..] = options
+        && *kind != 0
+    {
+        let len = match (*kind, &*rest) {
+            (1, _) => 1,
+            (_, [len, ..]) => usize::from(*len),
+            _ => 0,
+        };
+        if len == 0 || len > options.len() {
+            return;
+        }
+        let (option, behind) = options.split_at_mut(len);
+        if option[0] == 31 {
+            option.fill(1);
+        }
+        options = behind;
+    }
+}
