@@ -313,7 +313,7 @@ fn icmp_errors_find_their_worker() {
                 assert_eq!(error[..6], RS_MAC);
                 assert_eq!(error[30..34], to_server[30..34], "to the server");
                 // About a connection nobody has: the kernel's, once; where copies went
-                // to all (or may have: it could be about a tunnel), nobody's.
+                // to all (or may have: with UDP it could be about a tunnel), nobody's.
                 let mut other = to_client.clone();
                 other[36..38].copy_from_slice(&9u16.to_be_bytes());
                 let out = c.send(0, &frag_needed(&other, router, (MAC0, CLIENT_MAC)));
@@ -323,7 +323,8 @@ fn icmp_errors_find_their_worker() {
                     .iter_mut()
                     .map(|b| b.io.host.drain(..).count())
                     .sum();
-                assert_eq!(host, usize::from(known && proto == 6), "for the kernel");
+                let least = usize::from(known && proto == 6);
+                assert!((least..=1).contains(&host), "{host} for the kernel");
             }
             assert!(c.handed > 0);
         }
