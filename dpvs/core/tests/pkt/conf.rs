@@ -373,7 +373,7 @@ impl Lab {
         let (addr, port) = vars.endpoint(end)?;
         let id = match option(rest, "number") {
             // One that a removed server had.
-            Some(n) => DestId(vars.field(n, 20)? as u32),
+            Some(n) => DestId(vars.field(n, 20)?),
             None => DestId(self.ids.0),
         };
         let service = self.service(&[proto, vip], vars)?;
