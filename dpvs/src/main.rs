@@ -99,6 +99,8 @@ fn run(args: &Args, parsed: Parsed, plan: &Plan) -> Result<(), String> {
         })
         .collect::<Result<Vec<&str>, String>>()?;
 
+    // A host port takes several descriptors.
+    more_files();
     // Refuse before DPDK takes memory and devices.
     let pid_file = PidFile::take(&args.pid_file).map_err(|e| e.to_string())?;
     check_socket(&args.ipc_file).map_err(|e| e.to_string())?;
@@ -140,6 +142,17 @@ fn run(args: &Args, parsed: Parsed, plan: &Plan) -> Result<(), String> {
     });
     finish(running, master, pid_file);
     result
+}
+
+/// As many open files as we may have, instead of what a shell gives by default.
+fn more_files() {
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap_or_default();
+    if soft < hard
+        && let Err(e) = setrlimit(Resource::RLIMIT_NOFILE, hard, hard)
+    {
+        tracing::debug!("open files: {e}");
+    }
 }
 
 fn set_dpdk_log(level: LogLevel) {

@@ -214,6 +214,30 @@ fn clients_that_misbehave_and_fifty_that_do_not() {
 }
 
 #[test]
+fn without_descriptors_it_waits_for_some() {
+    let mut daemon = start();
+    let pid = daemon.child.id();
+    let limit = |files: &str| {
+        let mut c = Command::new("prlimit");
+        c.args(["--pid", &pid.to_string(), &format!("--nofile={files}")]);
+        assert!(c.status().unwrap().success());
+    };
+    let open = |n: &usize| fs::symlink_metadata(format!("/proc/{pid}/fd/{n}")).is_ok();
+    let free = (0..).find(|n| !open(n)).unwrap();
+    limit(&format!("{free}:4096"));
+    // It is let in when there is a descriptor again.
+    let client = daemon.client.clone();
+    let asking = std::thread::spawn(move || client.info().is_ok());
+    daemon.until("it says why", |d| d.log().contains("Too many open files"));
+    std::thread::sleep(Duration::from_millis(300));
+    let lines = daemon.log().lines().count();
+    assert!(lines < 100, "{lines} lines of log");
+    limit("4096:4096");
+    assert!(asking.join().unwrap());
+    daemon.stop(Signal::SIGTERM);
+}
+
+#[test]
 fn it_starts_over_a_killed_one_and_not_over_a_living_one() {
     let mut first = start();
     let conf = first.dir.path().join("dpvs.conf");

@@ -42,6 +42,9 @@ const REQUEST_TIME: Duration = Duration::from_secs(5);
 const KEPT_TIME: Duration = Duration::from_secs(60);
 /// For the next bytes of a reply to be taken.
 const REPLY_TIME: Duration = Duration::from_secs(5);
+/// How long nobody is let in when there are no descriptors, and no client that could
+/// make room.
+const DEAF_TIME: Duration = Duration::from_secs(1);
 /// Bytes read from one client before the others have their turn.
 const READ_TURN: usize = 64 << 10;
 /// Requests of one client in service; more of them wait in its socket.
@@ -121,6 +124,8 @@ pub struct Server {
     inode: (u64, u64),
     clients: HashMap<ClientId, Client>,
     next: u64,
+    /// Nobody is let in until then.
+    deaf: Option<Instant>,
     /// Clients with replies that are not on their way.
     answered: Vec<ClientId>,
     /// What is read goes through here.
@@ -221,6 +226,7 @@ impl Server {
             inode,
             clients: HashMap::new(),
             next: 0,
+            deaf: None,
             answered: Vec::new(),
             buffer: vec![0; READ_TURN],
         })
@@ -236,16 +242,20 @@ impl Server {
     ) -> Vec<(Ticket, Request)> {
         self.flush(now);
         let backlog = self.clients.values().any(Client::has_backlog);
+        self.deaf.take_if(|end| *end <= now);
         let wait = self
             .clients
             .values()
             .filter(|c| !c.is_patient())
-            .map(|c| c.deadline.saturating_duration_since(now))
+            .map(|c| c.deadline)
+            .chain(self.deaf)
+            .map(|end| end.saturating_duration_since(now))
             .fold(if backlog { Duration::ZERO } else { wait }, Duration::min);
         let order: Vec<ClientId> = self.clients.keys().copied().collect();
         let ready = {
-            let mut fds: Vec<PollFd<'_>> =
-                vec![PollFd::new(self.listener.as_fd(), PollFlags::POLLIN)];
+            let mut hear = PollFlags::empty();
+            hear.set(PollFlags::POLLIN, self.deaf.is_none());
+            let mut fds: Vec<PollFd<'_>> = vec![PollFd::new(self.listener.as_fd(), hear)];
             // No events asked for: only whether it went away.
             fds.extend(
                 order
@@ -286,9 +296,11 @@ impl Server {
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => return,
                 Err(e) => {
-                    // Out of descriptors, most likely: the next deadline frees some.
+                    // Out of descriptors, most likely.
                     tracing::warn!("control socket: accept: {e}");
-                    self.evict();
+                    if !self.evict() {
+                        self.deaf = Some(now + DEAF_TIME);
+                    }
                     return;
                 }
             };
@@ -330,8 +342,8 @@ impl Server {
         (uid != 0 && uid != geteuid().as_raw() && !self.group).then_some(uid)
     }
 
-    /// Closes the client that has made the daemon wait longest.
-    fn evict(&mut self) {
+    /// Closes the client that has made the daemon wait longest. False: there is none.
+    fn evict(&mut self) -> bool {
         let oldest = self
             .clients
             .iter()
@@ -344,6 +356,7 @@ impl Server {
             );
             self.clients.remove(&id);
         }
+        oldest.is_some()
     }
 
     fn expire(&mut self, now: Instant) {

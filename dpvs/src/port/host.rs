@@ -68,7 +68,10 @@ impl HostPort {
                 format!("{name:?} cannot be the name of a kernel interface"),
                 libc::EINVAL,
             )
-            .hint("set a kni_name of at most 15 characters"));
+            .hint(
+                "15 characters are the most: a port's is its kni_name, a VLAN device's is its \
+                 own name with .kni behind it",
+            ));
         }
         let mut tried = Vec::new();
         for backend in [Backend::Virtio, Backend::Tap] {
