@@ -125,7 +125,7 @@ impl<F: Frame> Worker<F> {
         io: &mut I,
     ) {
         let (dir, l4) = (conn.dir(), usize::from(head.l4));
-        let entry = A::entry_mut(&mut self.conns, conn);
+        let mut entry = A::entry_mut(&mut self.conns, conn);
         let direct = entry.is_direct();
         if direct && dir == Dir::Out {
             return self.pass_by::<A, I>(snap, from, frame, head, conn, now, io);
@@ -159,12 +159,13 @@ impl<F: Frame> Worker<F> {
             }
             _ => icmp::NORMAL,
         };
-        let again = state != old && dir == Dir::In && opens_again(head.proto, old, state);
-        if again && !self.may_reopen(snap, conn, now) {
-            let v6 = A::V6 && !head.turned;
-            return self.stats.discarded(v6, Reason::RateLimit);
+        if state != old && dir == Dir::In && opens_again(head.proto, old, state) {
+            if !self.may_reopen(snap, conn, now) {
+                let v6 = A::V6 && !head.turned;
+                return self.stats.discarded(v6, Reason::RateLimit);
+            }
+            entry = A::entry_mut(&mut self.conns, conn);
         }
-        let entry = A::entry_mut(&mut self.conns, conn);
         entry.seen = now.millis() as u32;
         let back = match entry.mode() {
             FwdMode::Snat => Dir::In,
