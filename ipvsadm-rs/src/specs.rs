@@ -59,10 +59,12 @@ pub fn parse_match(text: &str) -> Option<MatchSpec> {
             }
             "src-range" | "dst-range" => {
                 let (af, range) = parse_range(value)?;
-                if ranges != Af::UNSPEC && ranges != af {
+                if ranges != Af::UNSPEC && af != Af::UNSPEC && ranges != af {
                     return None;
                 }
-                ranges = af;
+                if af != Af::UNSPEC {
+                    ranges = af;
+                }
                 if key == "src-range" {
                     spec.matched.srange = range;
                 } else {
@@ -73,6 +75,14 @@ pub fn parse_match(text: &str) -> Option<MatchSpec> {
             "oif" => spec.matched.oifname = device(value)?,
             _ => return None,
         }
+    }
+    let ends = [spec.matched.srange, spec.matched.drange];
+    if ranges == Af::UNSPEC && ends != [AddrRange::default(); 2] {
+        // Only ports are named: of IPv4, as with C ipvsadm, unless `af` says more.
+        ranges = match spec.af {
+            Af::UNSPEC => Af::INET,
+            af => af,
+        };
     }
     spec.matched.af = ranges;
     if spec.af == Af::UNSPEC {
@@ -85,7 +95,8 @@ fn device(text: &str) -> Option<Name<16>> {
     Name::new(text).filter(|n| !n.is_empty())
 }
 
-/// Reads `IP[-IP][:PORT[-PORT]]`, IPv6 with ports as `[IP[-IP]]:PORT...`.
+/// Reads `IP[-IP][:PORT[-PORT]]`, IPv6 with ports as `[IP[-IP]]:PORT...`, and
+/// `:PORT[-PORT]` for any address of no family.
 fn parse_range(text: &str) -> Option<(Af, AddrRange)> {
     let (addresses, ports) = if let Some(rest) = text.strip_prefix('[') {
         let (addresses, rest) = rest.split_once(']')?;
@@ -102,21 +113,17 @@ fn parse_range(text: &str) -> Option<(Af, AddrRange)> {
     } else {
         text.split_once(':').unwrap_or((text, ""))
     };
-    let (first, last) = match addresses.split_once('-') {
-        Some((first, last)) => (first.parse::<IpAddr>().ok()?, Some(last.parse().ok()?)),
-        None => (addresses.parse().ok()?, None),
-    };
-    let mut range = AddrRange {
-        min_addr: Ip16::from_ip(first),
-        ..AddrRange::default()
-    };
-    if let Some(last) = last {
-        if Af::of(last) != Af::of(first) || last < first {
+    let mut range = AddrRange::default();
+    let mut af = Af::UNSPEC;
+    if !addresses.is_empty() || ports.is_empty() {
+        let (first, last) = addresses.split_once('-').unwrap_or((addresses, addresses));
+        let (first, last): (IpAddr, IpAddr) = (first.parse().ok()?, last.parse().ok()?);
+        af = Af::of(first);
+        if Af::of(last) != af || last < first {
             return None;
         }
+        range.min_addr = Ip16::from_ip(first);
         range.max_addr = Ip16::from_ip(last);
-    } else {
-        range.max_addr = range.min_addr;
     }
     if !ports.is_empty() {
         let (first, last) = ports.split_once('-').unwrap_or((ports, ports));
@@ -127,7 +134,7 @@ fn parse_range(text: &str) -> Option<(Af, AddrRange)> {
         range.min_port = Be16::new(first);
         range.max_port = Be16::new(last);
     }
-    Some((Af::of(first), range))
+    Some((af, range))
 }
 
 /// A range as text; nothing if it is all zero.

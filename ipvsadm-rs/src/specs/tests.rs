@@ -22,8 +22,28 @@ fn match_specs() {
     assert_eq!(parse_match(&match_spec(&svc)).unwrap(), spec);
     let v6 = parse_match("proto=udp,dst-range=[2001:db8::1-2001:db8::9]:53-54").unwrap();
     assert_eq!((v6.af, v6.matched.drange.max_port.get()), (Af::INET6, 54));
+    // Ports of any address.
+    let ports = parse_match("proto=tcp,dst-range=:80-8080,iif=dpdk0").unwrap();
+    assert_eq!((ports.af, ports.matched.af), (Af::INET, Af::INET));
+    assert_eq!(ports.matched.drange.max_port.get(), 8080);
+    assert_eq!(
+        match_name(&Service {
+            af: ports.af,
+            proto: ports.proto,
+            matched: ports.matched,
+            ..Service::default()
+        }),
+        "tcp,to=0.0.0.0-0.0.0.0:80-8080,iif=dpdk0"
+    );
+    let both = parse_match("dst-range=:53,src-range=2001:db8::1").unwrap();
+    assert_eq!(both.matched.af, Af::INET6);
+    let v6 = parse_match("af=ipv6,dst-range=:53").unwrap();
+    assert_eq!((v6.af, v6.matched.af), (Af::INET6, Af::INET6));
     for bad in [
         "",
+        "src-range=",
+        "src-range=:",
+        "src-range=:9-1",
         "proto=tcp",
         "proto=x,af=ipv4",
         "src-range=10.0.0.9-10.0.0.1",

@@ -172,7 +172,8 @@ fn cidr(ip: &str, len: &str) -> Result<Vec<IpAddr>, String> {
         .collect())
 }
 
-/// `tunnel_group NAME { tunnel_entry NAME { kind, remote, local, if } }`.
+/// `tunnel_group NAME { tunnel_entry NAME { kind, remote, local, if } }`; `if` may be
+/// missing, as `dev` of `dpip tunnel add` may.
 pub(crate) fn tunnels(node: &Node, diags: &mut Diags) -> Vec<Tunnel> {
     let mut out = Vec::new();
     for entry in node.children() {
@@ -193,19 +194,17 @@ pub(crate) fn tunnels(node: &Node, diags: &mut Diags) -> Vec<Tunnel> {
                 _ => keywords::not_taken("tunnel_group/tunnel_entry", line, diags),
             }
         }
-        match (kind, remote, local, link) {
-            (Some(kind), Some(remote), Some(local), Some(link)) => {
-                out.push(Tunnel {
-                    name,
-                    kind,
-                    remote,
-                    local,
-                    link,
-                });
-            }
+        match (kind, remote, local) {
+            (Some(kind), Some(remote), Some(local)) => out.push(Tunnel {
+                name,
+                kind,
+                remote,
+                local,
+                link: link.unwrap_or_default(),
+            }),
             _ => diags.error(
                 Some(&entry.pos),
-                format!("tunnel_entry {name} needs kind, remote, local and if - skipping"),
+                format!("tunnel_entry {name} needs kind, remote and local - skipping"),
             ),
         }
     }

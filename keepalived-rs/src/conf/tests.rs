@@ -39,7 +39,8 @@ fn fork_keywords() {
         "local_address_group lg {\n 192.0.2.201 dpdk0\n 192.0.2.210-219 dpdk0\n}\n\
          deny_address_group bad {\n 192.0.2.66\n 192.0.2.100-120\n ipset:bogons\n}\n\
          allow_address_group good {\n 198.51.100.1-64\n}\n\
-         tunnel_group overlay {\n tunnel_entry tun1 {\n kind ipip\n remote 192.0.2.9\n local 192.0.2.1\n if dpdk0\n }\n}\n\
+         tunnel_group overlay {\n tunnel_entry tun1 {\n kind ipip\n remote 192.0.2.9\n local 192.0.2.1\n if dpdk0\n }\n \
+         tunnel_entry tun2 {\n kind gre\n remote 192.0.2.9\n local 192.0.2.1\n }\n}\n\
          virtual_server 198.51.100.30 80 {\n lvs_sched conhash\n lb_kind FNAT\n protocol TCP\n proxy_protocol v2\n\
          laddr_group_name lg\n daddr_group_name bad\n waddr_group_name good\n syn_proxy\n establish_timeout 9000\n\
          expire_quiescent_conn\n bps 100\n limit_proportion 80\n\
@@ -50,7 +51,8 @@ fn fork_keywords() {
     assert_eq!(c.laddr_groups[0].addrs.len(), 11);
     assert_eq!(c.deny_groups[0].entries.len(), 23);
     assert_eq!(c.allow_groups[0].entries.len(), 64);
-    assert_eq!(c.tunnels.len(), 1);
+    let links: Vec<_> = c.tunnels.iter().map(|t| t.link.as_str()).collect();
+    assert_eq!(links, ["dpdk0", ""]);
     let s = &c.services[0];
     assert_eq!((s.method, s.proto), (Method::FullNat, Proto::Tcp));
     assert_eq!(
