@@ -42,7 +42,7 @@ impl<F: Frame> Worker<F> {
             let Some(passed) = passed else { return };
             frame = passed;
         }
-        self.pass::<A, I>(snap, from, frame, head, conn, now, io);
+        self.pass::<A, I, false>(snap, from, frame, head, conn, now, io);
     }
 
     /// A segment of a proxied connection that was made here, or has waited; a SYN
@@ -64,13 +64,14 @@ impl<F: Frame> Worker<F> {
             let Some(passed) = passed else { return };
             frame = passed;
         }
-        self.pass::<A, I>(snap, from, frame, head, conn, now, io);
+        self.pass::<A, I, true>(snap, from, frame, head, conn, now, io);
     }
 
-    /// A packet of a known connection: state, counters, rewrite, out.
+    /// A packet of a known connection: state, counters, rewrite, out. `LOOKED`: a SYN has
+    /// been to [`Self::use_again`], or is our own.
     #[inline(always)]
     #[allow(clippy::too_many_arguments)]
-    fn pass<A: Net, I: Io<Frame = F>>(
+    fn pass<A: Net, I: Io<Frame = F>, const LOOKED: bool>(
         &mut self,
         snap: &Snapshot,
         from: &Egress,
@@ -82,8 +83,8 @@ impl<F: Frame> Worker<F> {
     ) {
         let dir = conn.dir();
         let l4 = usize::from(head.l4);
-        let mut entry = A::entry_mut(&mut self.conns, conn);
-        let mut dest = &mut self.dests[entry.dest as usize];
+        let entry = A::entry_mut(&mut self.conns, conn);
+        let dest = &mut self.dests[entry.dest as usize];
         if entry.flags & flags::QUIESCENT != 0 && snap.services.is_quiescent(DestId(entry.dest)) {
             self.end(snap, conn, now, io);
             return self.drop(Reason::Quiescent);
@@ -100,19 +101,8 @@ impl<F: Frame> Worker<F> {
             {
                 state = tcp::next(dir, tcp::State::from_u8(state), seg.flags) as u8;
                 if seg.flags & SYN != 0 {
-                    if begins_anew(snap, entry, dir, seg.flags) && !head.turned {
-                        return self.anew::<A, I>(snap, from, frame, head, conn, now, io);
-                    }
-                    if !snap.guard.limits.is_empty()
-                        && dir == Dir::In
-                        && opens_again(TCP, entry.state, state)
-                    {
-                        if !self.may_reopen(snap, conn, now) {
-                            let v6 = A::V6 && !head.turned;
-                            return self.stats.discarded(v6, Reason::RateLimit);
-                        }
-                        entry = A::entry_mut(&mut self.conns, conn);
-                        dest = &mut self.dests[entry.dest as usize];
+                    if !LOOKED && is_used_again(entry, dir, seg.flags) {
+                        return self.use_again::<A, I>(snap, from, frame, head, conn, now, io);
                     }
                     if entry.flags & flags::MODE == 0 {
                         syn = true;
@@ -176,6 +166,36 @@ impl<F: Frame> Worker<F> {
             }
             _ => self.transit_slow::<A, I>(snap, from, frame, head, conn, toa, now, io),
         }
+    }
+
+    /// A client's SYN on the ports of a connection there is: it may be one of another
+    /// server, or one more than limits let in.
+    #[cold]
+    #[inline(never)]
+    #[allow(clippy::too_many_arguments)]
+    fn use_again<A: Net, I: Io<Frame = F>>(
+        &mut self,
+        snap: &Snapshot,
+        from: &Egress,
+        frame: F,
+        head: &Head,
+        conn: Handle,
+        now: Now,
+        io: &mut I,
+    ) {
+        let (entry, flags) = (
+            A::entry(&self.conns, conn),
+            frame.data()[usize::from(head.l4) + 13],
+        );
+        if begins_anew(snap, entry, Dir::In, flags) && !head.turned {
+            return self.anew::<A, I>(snap, from, frame, head, conn, now, io);
+        }
+        let state = tcp::next(Dir::In, tcp::State::from_u8(entry.state), flags) as u8;
+        if opens_again(TCP, entry.state, state) && !self.may_reopen(snap, conn, now) {
+            let v6 = A::V6 && !head.turned;
+            return self.stats.discarded(v6, Reason::RateLimit);
+        }
+        self.transit_again::<A, I>(snap, from, frame, head, conn, now, io);
     }
 
     /// A packet for which its connection ends, and another one begins. `E` is the family
@@ -285,6 +305,14 @@ impl<F: Frame> Worker<F> {
         }
         self.send_rewritten::<A, I>(snap, frame, &way, fragment, now, io);
     }
+}
+
+/// Whether a segment is a client's SYN on the ports of a connection that is not new, nor
+/// open.
+#[inline(always)]
+fn is_used_again<A: Net>(e: &Entry<A>, dir: Dir, flags: u8) -> bool {
+    let known = [tcp::State::None as u8, tcp::State::Established as u8];
+    dir == Dir::In && tcp::is_pure_syn(flags) && !known.contains(&e.state)
 }
 
 /// Whether a segment is a SYN of a client whose connection to a server that may not be
