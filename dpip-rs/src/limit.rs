@@ -6,7 +6,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use dpvs_ctl::msg::RateLimit;
-use dpvs_ctl::{Af, Be16, Ip16};
+use dpvs_ctl::{Af, Be16, ErrCode, Ip16};
 use serde_json::json;
 
 use crate::Cx;
@@ -92,7 +92,12 @@ pub(crate) fn run(cx: &mut Cx, command: Command, words: &[String]) -> Result<(),
         Command::Del if limit.limits() => {
             Err(Failure::invalid("all limits are removed together").at("check"))
         }
-        Command::Del => cx.client.set_limit(&limit).map_err(untold),
+        Command::Del => match cx.client.set_limit(&limit) {
+            Err(e) if e.code() == Some(ErrCode::BUSY) => Err(Failure::invalid(
+                "what is left is the service's own limit (bps, limit_proportion)",
+            )),
+            other => other.map_err(untold),
+        },
         _ => Err(Failure::not_supported()),
     }
 }

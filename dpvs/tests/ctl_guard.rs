@@ -311,6 +311,11 @@ fn limits() {
         lab.snapshot(0).guard.limits.get(&key()).unwrap().percent,
         90
     );
+    // Those are no other's to remove, and nobody is told that they were.
+    c.set_limit(&none).unwrap();
+    assert_eq!(c.limits().unwrap().len(), 2);
+    assert_eq!(refused(c.set_limit(&none)), ErrCode::BUSY);
+    c.set_limit(&limit).unwrap();
     // keepalived says 100 for no limit.
     let plain = Service {
         bps: 0,

@@ -87,8 +87,9 @@ impl Master {
             port: asked.vport.get(),
         };
         let known = self.state.guards.limits().any(|(k, _)| *k == key);
-        if !asked.limits() && !known {
-            return Err(Fault::Missing);
+        if !asked.limits() && !self.state.guards.was_asked(&key) {
+            // What a service says itself goes with an edit of it only.
+            return Err(if known { Fault::Busy } else { Fault::Missing });
         }
         let percent = if asked.percent == 100 {
             0

@@ -183,6 +183,11 @@ impl Guards {
         self.set_limit(key, |l| l.own = asked);
     }
 
+    /// Whether anything was asked for a key, beside what its service says.
+    pub(crate) fn was_asked(&self, key: &ServiceKey) -> bool {
+        self.limits.get(key).is_some_and(|l| l.own.limits())
+    }
+
     /// What a service itself says: bits a second and percentage, 0 = nothing.
     pub(crate) fn limit_service(&mut self, key: ServiceKey, bps: u32, percent: u8) {
         if self.limits.contains_key(&key) || bps > 0 || percent > 0 {
