@@ -446,6 +446,7 @@ fn payload<'a>(frame: &'a impl Frame, head: &Head) -> &'a [u8] {
 
 /// Sources no client can have (RFC 1122 §3.2.1.3, RFC 4291 §2.5, §2.7). An IPv4 address
 /// mapped to IPv6 is one of ours for a client of the other family.
+#[inline(always)]
 pub(crate) fn bad_source(src: IpAddr) -> bool {
     match src {
         IpAddr::V4(a) => {

@@ -25,7 +25,7 @@ use crate::xmit::{nat64, tcpopt, toa, uoa};
 impl<F: Frame> Worker<F> {
     /// A packet of a known connection. Those that are proxied have a look at it
     /// first.
-    #[inline(never)]
+    #[inline(always)]
     #[allow(clippy::too_many_arguments)]
     pub(crate) fn transit<A: Net, I: Io<Frame = F>>(
         &mut self,
