@@ -207,8 +207,13 @@ fn servers_at_the_kernels_addresses_are_translated() -> Result<()> {
                 }
             }
         }
-        // The kernel goes about its own business as before.
+        // The kernel goes about its own business as before, also at its address behind
+        // the other port.
         assert!(lab.ping(addr::KERNEL4)?);
+        let inside = addr::KERNEL_IN4;
+        lab.client
+            .ip(&["route", "add", inside, "via", "192.0.2.1"])?;
+        assert!(lab.ping(inside)?);
         lab.still_running()
     })
 }
