@@ -128,6 +128,15 @@ fn it_serves_within_two_seconds_and_ends_cleanly() -> Result<()> {
     Ok(())
 }
 
+/// The help of DPDK's own arguments, also before there is a configuration.
+#[test]
+fn eal_explains_its_arguments() -> Result<()> {
+    let mut command = Command::new(bins::path("dpvs")?);
+    let out = run::run(command.args(["-c", "/nonexistent", "--", "--help"]))?;
+    assert!(out.ok() && out.stdout.contains("--lcores"), "{out:?}");
+    Ok(())
+}
+
 #[test]
 fn it_starts_over_what_a_killed_one_left() -> Result<()> {
     let mut first = start()?;

@@ -39,6 +39,13 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
+    if !test && args.eal.iter().any(|a| a == "--help" || a == "-h") {
+        // EAL prints its help and ends the process: no configuration is needed.
+        if let Err(e) = Eal::init(&["--help"]) {
+            eprintln!("dpvs: {e}");
+        }
+        return ExitCode::FAILURE;
+    }
     match read(&args.conf).and_then(|(parsed, plan)| {
         if test {
             println!("{}: ok", args.conf.display());
