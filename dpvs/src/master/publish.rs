@@ -298,3 +298,20 @@ fn vlans(state: &State, port: PortId) -> Vec<(u16, PortId)> {
 fn random() -> [u64; 2] {
     [0, 1].map(|n| RandomState::new().hash_one(n))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A reload and a change of time-outs may come in one turn of the master.
+    #[test]
+    fn settings_that_wait_are_those_to_go_on_from() {
+        let mut publisher = Publisher::new(1);
+        assert!(!publisher.settings().forward4);
+        publisher.set_settings(Settings {
+            forward4: true,
+            ..Settings::default()
+        });
+        assert!(publisher.settings().forward4);
+    }
+}
