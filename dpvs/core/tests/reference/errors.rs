@@ -160,7 +160,16 @@ impl Director {
                 self.hand_over(worker, f, ip.v6, o);
                 return true;
             }
-            return self.copy_to_workers(f, &tuple, o);
+            if self.copy_to_workers(f, &tuple, o) {
+                return true;
+            }
+            // It may be about a tunnel's packet, whose path is every worker's.
+            let mtu = m[0] == 2 || !ip.v6 && m[..2] == [3, 4];
+            let ours = matches!(self.config.owner(src), Some(Owner::Us { .. }));
+            if proto == UDP && mtu && ours {
+                self.to_all(f, o);
+            }
+            return false;
         };
         if !wire::icmp_good(ip.src, ip.dst, m) {
             self.books.drop(Reason::BadChecksum);
@@ -232,6 +241,12 @@ impl Director {
         if self.workers == 1 || !self.config.services.contains_key(&key) {
             return false;
         }
+        self.to_all(f, o);
+        self.books.drop(Reason::Consumed);
+        true
+    }
+
+    fn to_all(&mut self, f: &[u8], o: &mut dyn Other) {
         let others = if self.no_buffers { 0 } else { self.workers };
         for worker in 0..others {
             if worker != self.me {
@@ -239,8 +254,6 @@ impl Director {
                 self.expect(To::Worker(worker), f, o);
             }
         }
-        self.books.drop(Reason::Consumed);
-        true
     }
 }
 
