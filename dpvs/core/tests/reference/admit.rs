@@ -90,7 +90,7 @@ impl Director {
         let (me, n) = (u32::from(self.me), u32::from(self.workers));
         match dest.max_conn {
             0 => u64::MAX,
-            max => u64::from((max / n + u32::from(me < max % n)).max(1)),
+            max => u64::from(max / n + u32::from(me < max % n)),
         }
     }
 
