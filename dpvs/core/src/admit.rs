@@ -121,7 +121,7 @@ impl<F: Frame> Worker<F> {
                         Err(Refusal::Hold(what)) => Admitted::Hold(what),
                     };
                 }
-                return self.no_service(snap, &key, found.is_some());
+                return self.no_service(snap, &key, found.is_some(), syn);
             }
         };
         if bad_source(src.ip()) {
@@ -217,10 +217,15 @@ impl<F: Frame> Worker<F> {
         }
     }
 
-    /// DPVS's defences against packets that only look like a service's.
-    fn no_service(&self, snap: &Snapshot, key: &ServiceKey, known: bool) -> Admitted {
+    /// DPVS's defences against packets that only look like a service's. A SYN to a port
+    /// without one is the kernel's to refuse.
+    fn no_service(&self, snap: &Snapshot, key: &ServiceKey, known: bool, syn: bool) -> Admitted {
         let s = &snap.settings;
-        if key.proto == TCP && s.defence_tcp_drop && (known || snap.services.has(key.addr, TCP)) {
+        if key.proto == TCP
+            && !syn
+            && s.defence_tcp_drop
+            && (known || snap.services.has(key.addr, TCP))
+        {
             return Admitted::Drop(Reason::DefenceTcp);
         }
         if key.proto == UDP

@@ -52,7 +52,7 @@ impl Director {
                 let mut keys = self.config.services.keys();
                 keys.any(|k| k.addr == ip.dst && k.proto == proto)
             };
-            if ip.proto == TCP && s.defence_tcp_drop && has(TCP) {
+            if ip.proto == TCP && !may_start && s.defence_tcp_drop && has(TCP) {
                 return Admitted::Drop(Reason::DefenceTcp);
             }
             if ip.proto == UDP && s.defence_udp_drop && has(TCP) && !has(UDP) {
