@@ -167,7 +167,7 @@ impl Director {
             let mtu = m[0] == 2 || !ip.v6 && m[..2] == [3, 4];
             let ours = matches!(self.config.owner(src), Some(Owner::Us { .. }));
             if proto == UDP && mtu && ours {
-                self.to_all(f, o);
+                self.tell_all(f, o);
             }
             return false;
         };
@@ -241,12 +241,12 @@ impl Director {
         if self.workers == 1 || !self.config.services.contains_key(&key) {
             return false;
         }
-        self.to_all(f, o);
+        self.tell_all(f, o);
         self.books.drop(Reason::Consumed);
         true
     }
 
-    fn to_all(&mut self, f: &[u8], o: &mut dyn Other) {
+    fn tell_all(&mut self, f: &[u8], o: &mut dyn Other) {
         let others = if self.no_buffers { 0 } else { self.workers };
         for worker in 0..others {
             if worker != self.me {
