@@ -80,12 +80,12 @@ fn feed(b: &mut Bench, port: u16, frames: &[&[u8]]) {
     let d = |name: &str| after[name] - before[name];
     // A frame is sent, given away, dropped or waits. Beyond that there are frames
     // made here: questions to neighbours, answers and errors (whose cause counts
-    // as dropped), resets, all pieces of a packet but one, a copy for the other worker
+    // as dropped), resets, all pieces of a packet but one, copies for the other workers
     // of what a router said of an MTU.
     let extra = sent + d("host") + d("handed") + d("dropped") + d("queued") - frames.len() as i64;
     assert!(extra >= 0, "{} frames are not accounted for", -extra);
     let told = frames.iter().filter(|f| tells_mtu(f)).count() as i64;
-    let causes = asked + d("consumed") + d("errors") + 2 * d("ended") + d("pieces") + told;
+    let causes = asked + d("consumed") + d("errors") + 2 * d("ended") + d("pieces") + 2 * told;
     assert!(extra <= causes, "{extra} frames more than {causes} causes");
     b.io.host.clear();
     b.io.handed.clear();
