@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use super::tcp::{self, SYN};
+use super::tcp;
 use super::wire::{ETH, Parts, TCP, be16, be32, pieces};
 
 /// A frame without its MAC addresses.
@@ -104,16 +104,13 @@ impl Draft {
         })
     }
 
-    /// Of a client's SYN: both ends towards the server and the initial number.
-    pub fn isn(&self, shift: u32) -> Option<((IpAddr, u16, IpAddr, u16), u32)> {
+    /// Of a client's segment: both ends towards the server.
+    pub fn towards_server(&self) -> Option<(IpAddr, u16, IpAddr, u16)> {
         let What::Parts(parts) = &self.what else {
             return None;
         };
-        if self.from_server || parts.l4[13] & SYN == 0 {
-            return None;
-        }
         let (src, dst) = parts.addrs();
-        let key = (src, be16(&parts.l4, 0), dst, be16(&parts.l4, 2));
-        Some((key, be32(&parts.l4, 4).wrapping_add(shift)))
+        let ends = (src, be16(&parts.l4, 0), dst, be16(&parts.l4, 2));
+        (!self.from_server).then_some(ends)
     }
 }

@@ -9,7 +9,7 @@ use dpvs_core::stats::Reason;
 
 use super::config::{Owner, covers};
 use super::wire::{self, ETH, Ip, TCP, UDP};
-use super::{Director, Draft, Other, To};
+use super::{Director, Draft, Other, To, Way};
 
 /// Errors a director sends in a second.
 const PER_SECOND: u32 = 1000;
@@ -203,8 +203,16 @@ impl Director {
         put(&mut out[at + header..], &to.1.to_be_bytes());
         put(&mut out[at + header + 2..], &from.1.to_be_bytes());
         if from_server && proto == TCP {
+            let said = wire::be32(&out, at + header + 4);
+            if let (Some(id), Way::Mac { port, .. }) = (conn.shift, &way)
+                && let Some(got) = o.peek(To::Wire(*port)).filter(|g| g.len() == out.len())
+            {
+                // No segment has left yet: this tells.
+                let shift = said.wrapping_sub(wire::be32(got, at + header + 4));
+                self.shifts.entry(id).or_insert(shift);
+            }
             let shift = conn.shift.and_then(|id| self.shifts.get(&id)).copied();
-            let seq = wire::be32(&out, at + header + 4).wrapping_sub(shift.unwrap_or(0));
+            let seq = said.wrapping_sub(shift.unwrap_or(0));
             put(&mut out[at + header + 4..], &seq.to_be_bytes());
         }
         if from_server && proto == TCP && m[..2] == if ip.v6 { [2, m[1]] } else { [3, 4] } {

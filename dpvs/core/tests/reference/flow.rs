@@ -173,6 +173,7 @@ impl Director {
                 if conn.shift.is_none() || !again {
                     conn.client_isn = seg.seq;
                     conn.shift = Some(self.next_id);
+                    self.begins.insert(self.next_id, (seg.seq, now));
                     self.next_id += 1;
                     conn.fdata = None;
                     conn.said = None;

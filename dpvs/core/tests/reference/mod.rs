@@ -130,8 +130,10 @@ pub struct Director {
     objections: (u64, u32),
     /// Sequence shifts by number, once they are known.
     shifts: HashMap<u64, u32>,
-    /// Last initial sequence number towards a server by out tuple, and when.
-    isns: HashMap<(IpAddr, u16, IpAddr, u16), (u32, u64)>,
+    /// The client's initial number by shift, and when it came.
+    begins: HashMap<u64, (u32, u64)>,
+    /// The last shift known by out tuple, and the initial number it made.
+    isns: HashMap<(IpAddr, u16, IpAddr, u16), (u64, u32)>,
     next_id: u64,
     icmp: (u64, u32),
     /// The other one gets no packet buffers.
@@ -159,6 +161,7 @@ impl Director {
             tellings: (0, 0),
             objections: (0, 0),
             shifts: HashMap::new(),
+            begins: HashMap::new(),
             isns: HashMap::new(),
             next_id: 1,
             icmp: (0, 0),
@@ -318,20 +321,26 @@ impl Director {
             return 0;
         };
         self.shifts.insert(id, shift);
-        self.check_isn(draft, shift);
+        self.check_isn(id, draft, shift);
         shift
     }
 
-    /// Numbers towards a server have to rise for the same four ends.
-    fn check_isn(&mut self, draft: &Draft, shift: u32) {
-        let Some((key, isn)) = draft.isn(shift) else {
+    /// Initial numbers towards a server have to rise for the same four ends. Shifts are
+    /// counted as they are chosen, and known when the first frame leaves, which may have
+    /// waited.
+    fn check_isn(&mut self, id: u64, draft: &Draft, shift: u32) {
+        let Some(ends) = draft.towards_server() else {
             return;
         };
-        let now = self.millis();
-        if let Some((last, then)) = self.isns.insert(key, (isn, now))
-            && now.saturating_sub(then) < 60_000
-        {
-            let rise = isn.wrapping_sub(last);
+        let (client_isn, then) = self.begins[&id];
+        let isn = client_isn.wrapping_add(shift);
+        let other = self.isns.insert(ends, (id, isn));
+        let Some((other, others)) = other else { return };
+        if self.begins[&other].1.abs_diff(then) < 60_000 {
+            let rise = match other < id {
+                true => isn.wrapping_sub(others),
+                false => others.wrapping_sub(isn),
+            };
             assert!(rise < 1 << 31, "{}: a lower initial number", self.at);
         }
     }
