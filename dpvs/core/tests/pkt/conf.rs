@@ -366,14 +366,24 @@ impl Lab {
         Ok(())
     }
 
+    /// The number of a server that is gone, for another one: not before every worker
+    /// has done with it, as with the master.
+    fn number(&mut self, id: DestId) -> Result<DestId, String> {
+        let done = self.left.iter().filter(|d| **d == id).count();
+        if done == 0 || done < self.workers.len() {
+            return Err(format!("number {} is in use", id.0));
+        }
+        self.left.retain(|d| *d != id);
+        Ok(id)
+    }
+
     fn dest(&mut self, words: &[&str], vars: &Vars) -> Result<(), String> {
         let [proto, vip, end, ref rest @ ..] = *words else {
             return Err("a dest is `dest tcp VIP:PORT SERVER:PORT`".into());
         };
         let (addr, port) = vars.endpoint(end)?;
         let id = match option(rest, "number") {
-            // One that a removed server had.
-            Some(n) => DestId(vars.field(n, 20)?),
+            Some(n) => self.number(DestId(vars.field(n, 20)?))?,
             None => DestId(self.ids.0),
         };
         let service = self.service(&[proto, vip], vars)?;
