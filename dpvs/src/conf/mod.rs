@@ -9,6 +9,7 @@ mod diag;
 mod lex;
 mod model;
 mod parse;
+mod past;
 mod plan;
 mod reload;
 mod schema;

@@ -1,6 +1,6 @@
 //! The connection table of one worker.
 //!
-//! [`index`] finds a connection from a packet's tuple in either direction,
+//! [`index`] finds a connection from a packet's [`tuple`] in either direction,
 //! [`entry`] says what is kept of it, [`table`] joins the two, [`wheel`] ends it,
 //! [`embryo`] knows who goes first when the table is full, [`side`] what only few
 //! connections need.
@@ -14,6 +14,7 @@ pub(crate) mod index;
 pub(crate) mod side;
 pub(crate) mod table;
 pub(crate) mod templates;
+pub(crate) mod tuple;
 pub(crate) mod wheel;
 
 pub(crate) use entry::{Entry, flags};
